@@ -1,0 +1,41 @@
+#include "async/blocking_pool.h"
+
+namespace millrace {
+
+BlockingPool::BlockingPool(EventLoop& loop, Options options) : loop_(loop), room_(loop, options.queued_max) {
+  threads_.reserve(options.threads);
+  for (std::size_t i = 0; i < options.threads; ++i) threads_.emplace_back([this] { work(); });
+}
+
+BlockingPool::~BlockingPool() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_all();
+  threads_.clear();  // joins, while the queue still exists
+}
+
+void BlockingPool::submit(EventLoop::Callback work) {
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(work));
+  }
+  wake_.notify_one();
+}
+
+void BlockingPool::work() {
+  for (;;) {
+    EventLoop::Callback next;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      next = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    next();
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,66 @@
+// Threads for system calls that block (fsync, large copies, getaddrinfo), so that no loop ever does.
+//
+//   auto bytes = co_await pool.run([path] { return read_file(path); });     // a Result from the thread
+//
+// One pool belongs to one loop: run() is called there and resumes there. Work is queued without limit of its own; at
+// most `queued_max` calls are admitted, further ones wait in run(). The function owns what it needs: if the waiting task
+// is dropped, it still runs to its end and its result is thrown away.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "async/event_loop.h"
+#include "async/one_shot.h"
+#include "async/semaphore.h"
+#include "async/task.h"
+
+namespace millrace {
+
+class BlockingPool {
+ public:
+  struct Options {
+    std::size_t threads = 4;
+    std::size_t queued_max = 1024;
+  };
+
+  BlockingPool(EventLoop& loop, Options options);
+  BlockingPool(const BlockingPool&) = delete;
+  BlockingPool& operator=(const BlockingPool&) = delete;
+  ~BlockingPool();  // finishes what is queued
+
+  // Runs `function()` on a thread of the pool; its value must be movable. Exceptions end the process.
+  template <class Function>
+  [[nodiscard]] Task<std::invoke_result_t<Function&>> run(Function function) {
+    using Value = std::invoke_result_t<Function&>;
+    static_assert(!std::is_void_v<Value>, "return a Result<void>");
+    const auto permit = co_await room_.acquire(1);
+    const OneShot<Value> done(loop_);
+    submit([&loop = loop_, done, work = std::move(function)]() mutable {
+      loop.post([done, value = work()]() mutable { done.set(std::move(value)); });
+    });
+    auto value = co_await done.wait();
+    co_return std::move(value);
+  }
+
+ private:
+  void submit(EventLoop::Callback work);
+  void work();
+
+  EventLoop& loop_;
+  Semaphore room_;
+  std::mutex mutex_;  // guards queue_ and closing_
+  std::condition_variable wake_;
+  std::deque<EventLoop::Callback> queue_;
+  bool closing_ = false;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace millrace

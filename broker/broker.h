@@ -1,0 +1,188 @@
+// The broker port: durable topics between those who publish and the workers.
+//
+//   auto broker = co_await open_log_broker(options, loop);
+//   co_await broker->publish("fn.resize", std::move(batch));
+//   auto subscription = co_await broker->subscribe({.topic = "fn.resize", .group = "workers"});
+//   subscription->grant(4);                                   // four free slots, so at most four deliveries
+//   auto delivery = co_await subscription->next(stop);
+//   co_await delivery->ack();
+//
+// Promise, on every backend: a message whose publish was confirmed is delivered at least once to every group of its
+// topic, until that group acks or terminates it, whatever process dies in between. Nothing here promises exactly once:
+// the commit of a run builds that on top. What a backend cannot do is a false flag in Capabilities, never a silent
+// difference.
+//
+// Threads: everything below is called on the domain loop and resumes there. Adapters hop inside.
+// Lifetime: a Broker outlives its Subscriptions, a Subscription its Deliveries.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "async/task.h"
+#include "core/error.h"
+#include "core/event.h"
+
+namespace millrace {
+
+// How safe a confirmed publish is when every process of the broker loses power at once.
+enum class Durability : std::uint8_t {
+  memory,      // gone with the broker's process
+  page_cache,  // survives the process, not the power
+  synced,      // on stable storage
+  replicated,  // acknowledged by a majority, each at least page_cache
+};
+
+[[nodiscard]] std::string_view name_of(Durability durability);
+
+struct Capabilities {
+  Durability confirm = Durability::memory;
+  bool native_delay = false;      // delayed delivery kept by the broker, not by us
+  bool durable_attempts = false;  // begin() survives the death of the worker
+  bool ordered_keys = false;      // events of one key, one at a time and in order, across workers
+  bool exact_lag = false;         // Lag counts are exact when nothing moves
+  bool detects_id_reuse = false;  // an id with other bytes is refused, not taken as a repeat
+  std::size_t message_bytes_max = 0;
+};
+
+// Names of topics: 1 to 200 characters of [a-z0-9._-], not starting with '.'; `fn.<function>` are work topics, ours.
+[[nodiscard]] Result<void> check_topic_name(std::string_view topic);
+[[nodiscard]] std::string work_topic(std::string_view function);
+inline constexpr std::string_view kWorkersGroup = "workers";
+
+// One message to publish. `id` makes repeats within the topic's dedupe window harmless: the caller derives it from what
+// the message means, never from when it is sent.
+struct Outgoing {
+  std::string id;
+  Event event;
+  std::chrono::milliseconds delay{0};  // not delivered earlier
+};
+
+struct Receipt {
+  bool duplicate = false;  // the id was known; nothing was added
+};
+
+// What has become of a message so far, durable before the function starts (see Delivery::begin).
+struct Counters {
+  std::uint32_t failures = 0;  // attempts that ended with an outcome other than success
+  std::uint32_t losses = 0;    // attempts whose worker vanished without an outcome
+};
+
+enum class NakReason : std::uint8_t {
+  failed,          // counts a failure
+  lost,            // counts a loss: the attempt's process vanished under a worker that lives
+  overload,        // the rest count nothing
+  shutdown,
+  infrastructure,
+};
+
+// The right to work on one message for as long as the lease is renewed. Settle it exactly once; a second verdict fails
+// with `failed_precondition`, one after the lease is lost with `aborted` where the backend can tell.
+// Dropped without a verdict it counts as nak(1 s, infrastructure) and shows in a metric.
+class Delivery {
+ public:
+  virtual ~Delivery() = default;
+
+  [[nodiscard]] virtual const Event& event() const = 0;
+  [[nodiscard]] virtual std::chrono::system_clock::time_point published_at() const = 0;  // of the first publish
+  [[nodiscard]] virtual std::uint32_t redrives() const = 0;  // how often it came back from the dead letters
+  [[nodiscard]] virtual std::stop_token lease_lost() const = 0;  // requested on the loop when ownership is gone
+  [[nodiscard]] virtual std::chrono::milliseconds lease() const = 0;  // its full length; extend every third of it
+
+  // Records durably that an attempt starts, before anything runs, and returns the counters without it. A message that
+  // is redelivered although its owner still lives is not begun again: `unavailable` with the rest of the owner's lease
+  // as retry_after.
+  virtual Task<Result<Counters>> begin() = 0;
+
+  virtual Task<Result<void>> extend() = 0;
+  virtual Task<Result<void>> ack() = 0;  // confirmed by the broker when this returns
+  virtual Task<Result<void>> nak(std::chrono::milliseconds delay, NakReason reason) = 0;
+  virtual Task<Result<void>> term(std::string reason) = 0;  // into the dead letters: bytes, id, counters, reason
+};
+
+// Membership of a group on a topic. Delivers nothing until credit is granted, and never more than was granted: each
+// delivery handed out uses one, whatever becomes of it.
+class Subscription {
+ public:
+  virtual ~Subscription() = default;
+
+  virtual void grant(std::uint32_t credit) = 0;         // adds to what is outstanding
+  [[nodiscard]] virtual std::uint32_t credit() const = 0;
+  virtual Task<Result<std::unique_ptr<Delivery>>> next(std::stop_token stop) = 0;  // `cancelled` when stopped
+};
+
+struct Lag {
+  std::uint64_t pending = 0;    // deliverable now
+  std::uint64_t in_flight = 0;  // delivered, not settled
+  std::uint64_t delayed = 0;    // not yet due
+  std::uint64_t dead = 0;
+  std::chrono::milliseconds oldest{0};  // age of the oldest message that is not dead
+
+  [[nodiscard]] std::uint64_t open() const { return pending + in_flight + delayed; }
+};
+
+struct TopicSpec {
+  std::string name;
+  std::vector<std::string> groups;                      // made with the topic, so that nothing published is missed
+  std::chrono::milliseconds lease = std::chrono::seconds(30);
+  std::chrono::milliseconds dedupe_window = std::chrono::minutes(10);
+  std::uint64_t bytes_max = 1ULL << 40;                 // of undelivered messages; full is `no_space`
+};
+
+struct SubscribeOptions {
+  std::string topic;
+  std::string group;
+};
+
+struct DeadLetter {
+  std::string id;            // of the message, unique in its topic
+  Event event;
+  std::string reason;
+  Counters counters;
+  std::uint32_t redrives = 0;
+  std::chrono::system_clock::time_point died_at{};
+};
+
+class Broker {
+ public:
+  virtual ~Broker() = default;
+
+  [[nodiscard]] virtual Capabilities capabilities() const = 0;
+
+  // Makes the topic and its groups, or changes their settings; never loses messages. Idempotent.
+  virtual Task<Result<void>> ensure(TopicSpec topic) = 0;
+  virtual Task<Result<std::vector<std::string>>> topics() = 0;  // sorted
+
+  // Per item a receipt or an error, in the order given; one item's failure does not touch the others. A success means
+  // confirmed at `capabilities().confirm`. Errors: not_found (topic), too_large, invalid_argument (id), no_space,
+  // unavailable.
+  virtual Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) = 0;
+
+  virtual Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) = 0;
+  virtual Task<Result<Lag>> lag(std::string topic, std::string group) = 0;
+
+  // Oldest first, at most `limit`, those after the id `after` (empty: from the start).
+  virtual Task<Result<std::vector<DeadLetter>>> dead_letters(std::string topic, std::string group, std::string after,
+                                                             std::size_t limit) = 0;
+  // Puts dead letters back under their old ids with both counters at zero and the redrive count raised. No ids: all.
+  // Returns how many.
+  virtual Task<Result<std::uint64_t>> redrive(std::string topic, std::string group, std::vector<std::string> ids) = 0;
+
+  // Throws away what a group has not settled, dead letters included; other groups and topics are not touched.
+  virtual Task<Result<void>> purge(std::string topic, std::string group) = 0;
+
+  // Runs `changed` on the loop whenever messages may have become deliverable somewhere. One listener.
+  virtual void on_backlog(std::move_only_function<void()> changed) = 0;
+
+  // Gives back what is held and makes everything durable. Nothing may be called afterwards.
+  virtual Task<void> close() = 0;
+};
+
+}  // namespace millrace

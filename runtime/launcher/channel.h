@@ -1,0 +1,65 @@
+// Datagrams with descriptors over a SOCK_SEQPACKET unix socket, and the descriptor type that owns them.
+//
+//   Datagram got;
+//   if (receive(socket, got) == Transfer::done) handle(got.bytes, std::move(got.descriptors));
+//
+// Nothing here waits: a socket that would block says so, whatever its flags are.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace millrace::launcher {
+
+// Owns one descriptor; -1 is none.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    if (this != &other) reset(std::exchange(other.fd_, -1));
+    return *this;
+  }
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  ~Fd() { reset(); }
+
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] bool valid() const { return fd_ >= 0; }
+  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
+  void reset(int fd = -1);
+
+ private:
+  int fd_ = -1;
+};
+
+enum class Transfer : std::uint8_t {
+  done,
+  would_block,
+  closed,   // end of file, or the peer is gone
+  refused,  // a datagram over kDatagramBytesMax or with more than kDescriptorsMax descriptors: the peer is broken
+  failed,   // the system refused; errno says why
+};
+
+struct Datagram {
+  std::string bytes;
+  std::vector<Fd> descriptors;  // close-on-exec
+};
+
+[[nodiscard]] Transfer receive(int socket, Datagram& into);
+[[nodiscard]] Transfer send(int socket, std::string_view bytes, std::span<const int> descriptors = {});
+
+// A sealed memfd with these bytes, as Spawn's program travels when it is over kProgramInlineBytesMax.
+[[nodiscard]] Result<Fd> sealed_memfd(std::string_view bytes);
+
+// The content of a memfd that nobody can change any more; invalid_argument if it is not sealed or over `bytes_max`.
+[[nodiscard]] Result<std::string> read_sealed_memfd(int fd, std::size_t bytes_max);
+
+}  // namespace millrace::launcher

@@ -1,0 +1,32 @@
+// The launcher's arguments, written by the supervisor, and how they are read:
+//
+//   millrace-launcher --prefix=millrace-1a2b3c4d --daemon-uid=998 --daemon-gid=998 [--show=DIR]... [--hide=PATH]...
+//
+// Descriptors 3 (daemon) and 4 (life line) must be open; protocol.h tells the rest of the conversation.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+
+namespace millrace::launcher {
+
+inline constexpr int kDaemonSocket = 3;
+inline constexpr int kLifeLine = 4;
+
+struct LauncherOptions {
+  std::string prefix;            // of every cgroup it makes, and of those it sweeps: [a-zA-Z0-9_-], 1 to 64 characters,
+                                 // one per data directory so that several daemons on one host do not meet
+  std::uint32_t daemon_uid = 0;  // the user of the daemon and of runs of the kind `process`
+  std::uint32_t daemon_gid = 0;
+  std::vector<std::string> show;  // more host directories that `image: host` shows, read-only
+  std::vector<std::string> hide;  // paths below /usr, /etc, /opt that it hides
+};
+
+// invalid_argument naming the argument that is unknown, missing or malformed.
+[[nodiscard]] Result<LauncherOptions> parse_launcher_options(std::span<const char* const> arguments);
+
+}  // namespace millrace::launcher

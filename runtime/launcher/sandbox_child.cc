@@ -1,0 +1,173 @@
+#include "runtime/launcher/sandbox_child.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/mount.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "runtime/launcher/raw_syscall.h"
+
+namespace millrace::launcher {
+namespace {
+
+using raw::call;
+using raw::word;
+
+constexpr std::uint64_t kHere = static_cast<std::uint64_t>(static_cast<std::int64_t>(AT_FDCWD));
+constexpr std::uint64_t kCopyBytes = 1 << 20;
+
+// False, with step and error of the plan set, if the kernel's answer is an error.
+bool good(ChildPlan& plan, Step step, long answer) {
+  if (answer >= 0) return true;
+  plan.step = step;
+  plan.error = static_cast<int>(-answer);
+  return false;
+}
+
+// A v1 group is entered by writing 0 to `tasks` by the only thread of the process: writing a pid to cgroup.procs waits
+// for an RCU grace period (7.5 ms).
+bool enter_groups(ChildPlan& plan) {
+  for (const int tasks : plan.group_tasks) {
+    if (!good(plan, Step::attach, call(SYS_write, word(tasks), word("0"), 1))) return false;
+  }
+  // After attaching, else the old group's path shows inside.
+  return !plan.cgroup_namespace || good(plan, Step::attach, call(SYS_unshare, CLONE_NEWCGROUP));
+}
+
+bool mount_at(ChildPlan& plan, Step step, const char* type, const char* target, std::uint64_t flags,
+              const char* options) {
+  return good(plan, step, call(SYS_mount, word(type), word(target), word(type), flags, word(options)));
+}
+
+bool mount_own_file_systems(ChildPlan& plan) {
+  if (!mount_at(plan, Step::mount_proc, "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr)) return false;
+  for (const char* path : plan.proc_masks) {
+    // Covered by our own /dev/null: an image's could be anything.
+    const long covered = call(SYS_mount, word("/dev/null"), word(path), 0, MS_BIND, 0);
+    if (!good(plan, Step::mount_proc, covered)) return false;
+  }
+  return mount_at(plan, Step::mount_scratch, "tmpfs", "/tmp", MS_NOSUID | MS_NODEV, plan.scratch_options) &&
+         mount_at(plan, Step::mount_scratch, "tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                  plan.scratch_options);
+}
+
+bool copy_input(ChildPlan& plan, int from, int to) {
+  std::int64_t offset = 0;
+  for (;;) {
+    const long copied = call(SYS_sendfile, word(to), word(from), word(&offset), kCopyBytes);
+    if (copied == 0) return true;
+    if (!good(plan, Step::input, copied)) return false;
+  }
+}
+
+bool attach_mount(ChildPlan& plan, Step step, int mount, int directory, const char* name) {
+  return good(plan, step,
+              call(SYS_move_mount, word(mount), word(""), word(directory), word(name), MOVE_MOUNT_F_EMPTY_PATH));
+}
+
+// Directory and mount points belong to the root of the namespace, so the function cannot unlink or replace them.
+bool attach_inputs(ChildPlan& plan) {
+  if (!good(plan, Step::input, call(SYS_mkdirat, kHere, word("/tmp/in"), 0755))) return false;
+  const long directory = call(SYS_openat, kHere, word("/tmp/in"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (!good(plan, Step::input, directory)) return false;
+  const int in = static_cast<int>(directory);
+  for (const ChildInput& input : plan.inputs) {
+    const long point =
+        call(SYS_openat, word(in), word(input.name), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0444);
+    if (!good(plan, Step::input, point)) return false;
+    const int to = static_cast<int>(point);
+    if (input.mode == InputMode::copy && !copy_input(plan, input.fd, to)) return false;
+    call(SYS_close, word(to));
+    if (input.mode == InputMode::mount && !attach_mount(plan, Step::input, input.fd, in, input.name)) return false;
+  }
+  return true;
+}
+
+bool attach_files(ChildPlan& plan) {
+  if (plan.output >= 0) {
+    if (!good(plan, Step::output, call(SYS_mkdirat, kHere, word("/tmp/out"), 0755))) return false;
+    if (!attach_mount(plan, Step::output, plan.output, AT_FDCWD, "/tmp/out")) return false;
+  }
+  return plan.inputs.empty() || attach_inputs(plan);
+}
+
+bool enter_container(ChildPlan& plan) {
+  if (plan.network >= 0 && !good(plan, Step::network, call(SYS_setns, word(plan.network), CLONE_NEWNET))) return false;
+  return mount_own_file_systems(plan) && attach_files(plan) &&
+         good(plan, Step::hostname, call(SYS_sethostname, word(plan.hostname), plan.hostname_size));
+}
+
+bool arrange_descriptors(ChildPlan& plan) {
+  for (int target = 0; target < 3; ++target) {
+    const int source = plan.stdio[static_cast<std::size_t>(target)];
+    if (!good(plan, Step::descriptors, call(SYS_dup3, word(source), word(target), 0))) return false;
+  }
+  return good(plan, Step::descriptors, call(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC));
+}
+
+bool drop_rights(ChildPlan& plan) {
+  if (plan.change_user) {
+    if (!good(plan, Step::identity, call(SYS_setgroups, 0, 0))) return false;
+    if (!good(plan, Step::identity, call(SYS_setresgid, plan.gid, plan.gid, plan.gid))) return false;
+    if (!good(plan, Step::identity, call(SYS_setresuid, plan.uid, plan.uid, plan.uid))) return false;
+  }
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, 2> none{};
+  if (!good(plan, Step::identity, call(SYS_capset, word(&header), word(none.data())))) return false;
+  if (!good(plan, Step::identity, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1))) return false;
+  if (plan.die_with_parent) {
+    // After the change of user, which clears it.
+    if (!good(plan, Step::identity, call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL))) return false;
+    const bool orphaned = call(SYS_getppid) != static_cast<long>(plan.parent_pid);
+    if (orphaned && !good(plan, Step::identity, -ESRCH)) return false;
+  }
+  return !plan.adopt_orphans || good(plan, Step::identity, call(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1));
+}
+
+// As execvp does: the first candidate that exists decides, but one that may not be executed only counts if no other is
+// found.
+void exec_program(ChildPlan& plan) {
+  long worst = -ENOENT;
+  for (const char* path : plan.candidates) {
+    const long answer = call(SYS_execve, word(path), word(plan.argv), word(plan.environment));
+    if (answer == -EACCES) worst = answer;
+    if (answer != -EACCES && answer != -ENOENT && answer != -ENOTDIR) {
+      worst = answer;
+      break;
+    }
+  }
+  good(plan, Step::exec, worst);
+}
+
+}  // namespace
+
+void sandbox_child(void* argument) {
+  ChildPlan& plan = *static_cast<ChildPlan*>(argument);
+  call(SYS_umask, 022);
+  if (!enter_groups(plan)) return;
+  if (plan.container && !enter_container(plan)) return;
+  call(SYS_setsid);
+  if (!arrange_descriptors(plan)) return;
+  for (const ChildLimit& limit : plan.limits) {
+    const long set = call(SYS_prlimit64, 0, word(limit.resource), word(&limit.value), 0);
+    if (!good(plan, Step::rlimit, set)) return;
+  }
+  if (!drop_rights(plan)) return;
+  if (!good(plan, Step::working_directory, call(SYS_chdir, word(plan.working_directory)))) return;
+  if (plan.filter != nullptr) {
+    const long loaded = call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, word(plan.filter));
+    if (!good(plan, Step::seccomp, loaded)) return;
+  }
+  const std::uint64_t no_signals = 0;
+  call(SYS_rt_sigprocmask, SIG_SETMASK, word(&no_signals), 0, sizeof(no_signals));
+  exec_program(plan);
+}
+
+}  // namespace millrace::launcher

@@ -1,0 +1,65 @@
+// The way of a child from clone to exec. Everything it needs lies ready in a ChildPlan, made by spawn.cc before the
+// clone: the child itself shares its parent's memory and makes raw system calls only.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "runtime/launcher/protocol.h"
+
+struct sock_fprog;
+
+namespace millrace::launcher {
+
+struct ChildInput {
+  const char* name = nullptr;
+  int fd = -1;  // a detached mount, or the file itself
+  InputMode mode = InputMode::mount;
+};
+
+struct ChildLimit {
+  int resource = 0;
+  rlimit value{};
+};
+
+struct ChildPlan {
+  // Both kinds.
+  std::array<int, 3> stdio{-1, -1, -1};     // above 2
+  std::span<const int> group_tasks;         // v1 `tasks` files, opened by root
+  std::span<const ChildLimit> limits;
+  const char* working_directory = nullptr;
+  const char* const* argv = nullptr;
+  const char* const* environment = nullptr;
+  std::span<const char* const> candidates;  // paths to try in this order
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  bool change_user = false;                 // false: the launcher is an ordinary user already
+  bool die_with_parent = false;
+  bool adopt_orphans = false;               // the only sure way to find a tree again without cgroups
+  std::uint32_t parent_pid = 0;             // checked with die_with_parent
+
+  // Containers only.
+  bool container = false;
+  bool cgroup_namespace = false;
+  int network = -1;                              // namespace to enter; -1: stay
+  const char* scratch_options = nullptr;         // of the tmpfs on /tmp and /dev/shm
+  std::span<const char* const> proc_masks;       // paths to cover with /dev/null
+  const char* hostname = nullptr;
+  std::size_t hostname_size = 0;
+  int output = -1;                               // detached mount
+  std::span<const ChildInput> inputs;
+  const sock_fprog* filter = nullptr;
+
+  // Written by the child.
+  volatile Step step = Step::clone;
+  volatile int error = 0;  // 0 after the parent resumed: the program was exec'ed
+};
+
+// The child's entry; `plan` is a ChildPlan. Returns only on failure, with step and error set.
+void sandbox_child(void* plan);
+
+}  // namespace millrace::launcher

@@ -1,0 +1,105 @@
+// The state store port: what must be remembered and agreed on. Three small stores behind one door.
+//
+//   auto won = co_await state.runs().commit(std::move(record));    // create-only: the first one stands
+//   co_await state.runs().mark(run_id, RunMark::placed);
+//
+// Every write is durable when its task returns (SQLite: many writers share one sync). Nothing here is ever half done.
+//
+// Threads: called on the domain loop, resumes there.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "async/task.h"
+#include "core/error.h"
+#include "core/function_spec.h"
+#include "core/run.h"
+
+namespace millrace {
+
+// Functions as they were applied, newest revision each.
+class FunctionStore {
+ public:
+  virtual ~FunctionStore() = default;
+
+  // Writes a new revision; uid and revision are the caller's.
+  virtual Task<Result<void>> put(FunctionSpec function) = 0;
+  virtual Task<Result<void>> remove(std::string name) = 0;  // run records stay; `not_found`
+  virtual Task<Result<std::vector<FunctionSpec>>> all() = 0;  // sorted by name
+};
+
+enum class RunMark : std::uint8_t { placed, published };
+
+struct CommitResult {
+  bool won = true;     // false: another attempt's record stands
+  RunRecord standing;  // the record that stands, ours or theirs
+};
+
+struct RunFilter {
+  std::string function;                 // empty: all
+  std::optional<RunOutcome> outcome;
+  std::optional<WallTime> since;        // committed at or after
+  RunId before;                         // page on: older than this run; empty: from the newest
+  std::size_t limit = 100;              // 1 to 1,000
+};
+
+class RunStore {
+ public:
+  virtual ~RunStore() = default;
+
+  // An attempt is about to run. `already_exists` for a token that is known.
+  virtual Task<Result<void>> begin_attempt(Attempt attempt) = 0;
+  // How it ended, unless that is known already.
+  virtual Task<Result<void>> end_attempt(Attempt attempt) = 0;
+  virtual Task<Result<std::vector<Attempt>>> attempts(RunId run_id) = 0;  // by start
+
+  // Attempts without an end of runs without a row that started before `before`: what a dead worker left.
+  virtual Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) = 0;
+  // Ended attempts whose directory is still there and that no row names: `forget_directory` once it is removed.
+  virtual Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) = 0;
+  virtual Task<Result<void>> forget_directory(AttemptToken token) = 0;
+
+  virtual Task<Result<CommitResult>> commit(RunRecord record) = 0;
+  virtual Task<Result<void>> mark(RunId run_id, RunMark mark) = 0;  // idempotent; `not_found`
+  virtual Task<Result<std::optional<RunRecord>>> get(RunId run_id) = 0;
+  virtual Task<Result<std::vector<RunRecord>>> list(RunFilter filter) = 0;  // newest first, without log tail and result
+  // Rows that miss a mark and were committed before `before`, oldest first; for the sweeper.
+  virtual Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, std::size_t limit) = 0;
+  // Runs that an event started: the steps downwards of a causal chain. By event id, or by the run that caused them.
+  virtual Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) = 0;
+  virtual Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) = 0;
+};
+
+// What a trigger (one input of one function) has published, by key: the event's id. A scan publishes what differs.
+class SeenStore {
+ public:
+  virtual ~SeenStore() = default;
+
+  virtual Task<Result<std::map<std::string, EventId>>> all(std::string trigger) = 0;
+  virtual Task<Result<void>> put(std::string trigger, std::map<std::string, EventId> rows) = 0;
+  virtual Task<Result<void>> remove(std::string trigger, std::vector<std::string> keys) = 0;
+  // Replaces all rows of a trigger in one step; the first fill at apply.
+  virtual Task<Result<void>> fill(std::string trigger, std::map<std::string, EventId> rows) = 0;
+  // True once fill() has happened for the trigger.
+  virtual Task<Result<bool>> filled(std::string trigger) = 0;
+  virtual Task<Result<void>> drop(std::string trigger) = 0;
+};
+
+class StateStore {
+ public:
+  virtual ~StateStore() = default;
+
+  virtual FunctionStore& functions() = 0;
+  virtual RunStore& runs() = 0;
+  virtual SeenStore& seen() = 0;
+
+  // Finishes what was asked. Nothing may be called afterwards.
+  virtual Task<void> close() = 0;
+};
+
+}  // namespace millrace

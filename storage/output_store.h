@@ -1,0 +1,111 @@
+// The output store port: what makes results appear once and whole, however often a run is attempted.
+//
+//   auto attempt = co_await outputs.make_attempt({"people", run_id, token});   // the function's TMP_OUTPUT_DIR
+//   ... the function runs and ends ...
+//   auto files = co_await outputs.seal(where, limits);                         // durable, private, not yet visible
+//   ... one row is committed that names them ...
+//   co_await outputs.place(file, rank);                                        // visible under the user's name
+//
+// An attempt lives in `.millrace/<2 hex>/<run>/<token>/` of the destination bucket (of the store's own root for a
+// function without outputs): on the same file system as the user's names, below a directory of mode 0700 that is never
+// passed into a sandbox. Nothing here lists a bucket.
+//
+// Threads: called on the domain loop, resumes there; blocking work is done elsewhere.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "async/task.h"
+#include "core/error.h"
+#include "core/fd.h"
+#include "core/run.h"
+
+namespace millrace {
+
+// Where one attempt's files are.
+struct AttemptPlace {
+  std::string bucket;  // empty: the store's own root
+  RunId run_id;
+  AttemptToken token;
+};
+
+struct AttemptDirectory {
+  Fd fd;                  // the directory, opened O_RDONLY|O_DIRECTORY
+  std::string host_path;  // absolute
+};
+
+struct SealLimits {
+  std::uint64_t bytes_max = 0;
+  std::uint32_t files_max = 0;
+};
+
+// One file that the function left, made ours.
+struct SealedFile {
+  std::string name;  // relative to the attempt's directory
+  std::string source_path;
+  ObjectVersion placed;
+  std::string private_path;
+  ObjectVersion version;
+  std::string sha256;
+};
+
+struct Sealed {
+  std::vector<SealedFile> files;     // sorted by name
+  std::vector<std::string> refused;  // one text each: a symlink, a device, a name too long; never followed or opened
+};
+
+// Who a name belongs to when several runs make it: the greatest. Compared by order, then generation, then event id.
+struct OutputRank {
+  Order order;
+  std::uint32_t generation = 0;
+  EventId event_id;
+  RunId run_id;  // says whose it is; equal ranks are the same run
+
+  auto operator<=>(const OutputRank&) const = default;
+};
+
+enum class Placed : std::uint8_t {
+  appeared,   // the name was free, or was already this very file
+  replaced,   // something that was not ours, or an earlier run's, made room
+  superseded, // a later run's file has the name: it stays
+};
+
+// Which run an object says it comes from; copies made by users say so too, so this alone proves nothing.
+struct OutputMark {
+  RunId run_id;
+  std::uint32_t index = 0;  // in RunRecord::outputs
+};
+
+class OutputStore {
+ public:
+  virtual ~OutputStore() = default;
+
+  virtual Task<Result<AttemptDirectory>> make_attempt(AttemptPlace place) = 0;
+
+  // After the function's last process is gone: takes every regular file below the attempt's directory, strips
+  // setuid, setgid and sticky, makes the private copies, hashes, syncs. `too_large` over a limit, naming it. A second
+  // call after a crash gives the same result.
+  virtual Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits) = 0;
+
+  // Bytes and files below the attempt's directory right now; for limits while the function runs.
+  virtual Task<Result<std::uint64_t>> measure(AttemptPlace place) = 0;
+
+  // Makes `file` (outputs[index] of its run's row) visible under bucket and key. Idempotent. `failed_precondition`
+  // naming path and cause when the name is a directory or leads through a file.
+  virtual Task<Result<Placed>> place(OutputFile file, std::uint32_t index, OutputRank rank) = 0;
+
+  // Removes the links that placing needed, after the row says placed; private copies stay.
+  virtual Task<Result<void>> finish_placing(AttemptPlace place) = 0;
+
+  // Removes an attempt's directory with everything in it. Not finding it is success.
+  virtual Task<Result<void>> remove_attempt(AttemptPlace place) = 0;
+
+  // The mark an object carries, if any. `not_found` when the object is gone.
+  virtual Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) = 0;
+};
+
+}  // namespace millrace
