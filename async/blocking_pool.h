@@ -3,8 +3,8 @@
 //   auto bytes = co_await pool.run([path] { return read_file(path); });     // a Result from the thread
 //
 // One pool belongs to one loop: run() is called there and resumes there. Work is queued without limit of its own; at
-// most `queued_max` calls are admitted, further ones wait in run(). The function owns what it needs: if the waiting task
-// is dropped, it still runs to its end and its result is thrown away.
+// most `queued_max` calls are admitted, further ones wait in run(). The function owns what it needs: if the waiting
+// task is dropped, it still runs to its end and its result is thrown away.
 #pragma once
 
 #include <condition_variable>

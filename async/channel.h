@@ -5,6 +5,7 @@
 //   auto next = co_await requests.pop(stop);       // `unavailable` when closed and drained
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -25,6 +26,9 @@ class Channel {
   Channel(EventLoop& loop, std::size_t capacity) : loop_(loop), room_(loop, capacity) {}
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
+  ~Channel() {
+    for (const auto& sleeper : sleepers_) sleeper->channel = nullptr;
+  }
 
   // `cancelled` when stopped, `unavailable` when closed.
   [[nodiscard]] Task<Result<void>> push(T item, std::stop_token stop = {}) {
@@ -48,10 +52,12 @@ class Channel {
     while (items_.empty()) {
       if (closed_) co_return closed_error();
       if (stop.stop_requested()) co_return fail(Errc::cancelled, "cancelled while waiting for an item");
-      const OneShot<bool> wake(loop_);
-      sleepers_.push_back(wake);
-      const std::stop_callback on_stop(stop, [wake] { wake.set(false); });
-      co_await wake.wait();
+      const auto sleeper = std::make_shared<Sleeper>(this, OneShot<bool>(loop_));
+      sleepers_.push_back(sleeper);
+      const Bed bed(sleeper);
+      const std::stop_callback on_stop(stop, [sleeper] { sleeper->wake.set(false); });
+      co_await sleeper->wake.wait();
+      sleeper->is_up = true;
     }
     T item = std::move(items_.front().value);
     items_.pop_front();
@@ -62,10 +68,7 @@ class Channel {
   // Nothing goes in any more; what is inside can still be taken.
   void close() {
     closed_ = true;
-    while (!sleepers_.empty()) {
-      sleepers_.front().set(true);
-      sleepers_.pop_front();
-    }
+    for (const auto& sleeper : sleepers_) sleeper->wake.set(true);
   }
 
   [[nodiscard]] std::size_t size() const { return items_.size(); }
@@ -74,6 +77,26 @@ class Channel {
   struct Item {
     T value;
     Semaphore::Permit room;
+  };
+
+  struct Sleeper {
+    Channel* channel;  // null once that is gone
+    OneShot<bool> wake;
+    bool is_up = false;
+  };
+
+  // A sleeper's place among the others, as long as the frame that waits exists.
+  class Bed {
+   public:
+    explicit Bed(std::shared_ptr<Sleeper> sleeper) : sleeper_(std::move(sleeper)) {}
+    Bed(const Bed&) = delete;
+    Bed& operator=(const Bed&) = delete;
+    ~Bed() {
+      if (sleeper_->channel != nullptr) sleeper_->channel->leave(sleeper_);
+    }
+
+   private:
+    std::shared_ptr<Sleeper> sleeper_;
   };
 
   static std::unexpected<Error> closed_error() { return fail(Errc::unavailable, "the channel is closed"); }
@@ -85,17 +108,20 @@ class Channel {
 
   void wake_one() {
     if (items_.empty()) return;
-    while (!sleepers_.empty()) {
-      const bool woken = sleepers_.front().set(true);
-      sleepers_.pop_front();
-      if (woken) return;
+    for (const auto& sleeper : sleepers_) {
+      if (sleeper->wake.set(true)) return;
     }
+  }
+
+  void leave(const std::shared_ptr<Sleeper>& sleeper) {
+    sleepers_.erase(std::ranges::find(sleepers_, sleeper));
+    if (!sleeper->is_up) wake_one();  // dropped: if it had been woken, somebody else must take its item
   }
 
   EventLoop& loop_;
   Semaphore room_;  // outlives items_: they hold its permits
   bool closed_ = false;
-  std::deque<OneShot<bool>> sleepers_;
+  std::deque<std::shared_ptr<Sleeper>> sleepers_;
   std::deque<Item> items_;
 };
 

@@ -47,8 +47,8 @@ class EventLoop {
   // Runs `callback` once, not earlier than `delay` from now (0 or negative: in the next turn).
   [[nodiscard]] virtual std::unique_ptr<Handle> start_timer(Duration delay, Callback callback) = 0;
 
-  // Runs `callback` each time `fd` is ready (level-triggered), also on error and hang-up, until the handle is destroyed,
-  // which must happen before the descriptor is closed. One watch per descriptor.
+  // Runs `callback` each time `fd` is ready (level-triggered), also on error and hang-up, until the handle is
+  // destroyed, which must happen before the descriptor is closed. One watch per descriptor.
   [[nodiscard]] virtual std::unique_ptr<Handle> watch(int fd, Interest interest, Callback callback) = 0;
 
   [[nodiscard]] virtual bool on_loop_thread() const = 0;

@@ -51,14 +51,23 @@ class OneShot {
     explicit Awaiter(std::shared_ptr<State> state) : state_(std::move(state)) {}
     Awaiter(const Awaiter&) = delete;
     Awaiter& operator=(const Awaiter&) = delete;
-    ~Awaiter() { state_->waiter = {}; }  // the waiting frame is being destroyed: nobody to wake
+    ~Awaiter() {
+      state_->waiter = {};  // if the waiting frame is being destroyed, there is nobody to wake
+      // and the value, which may be a permit or a descriptor, goes now and not when the last copy does.
+      if (!taken_ && state_->value) [[maybe_unused]]
+        const T dropped = std::move(*state_->value);
+    }
 
     bool await_ready() const { return state_->value.has_value(); }
     void await_suspend(std::coroutine_handle<> waiter) const { state_->waiter = waiter; }
-    T await_resume() const { return std::move(*state_->value); }
+    T await_resume() {
+      taken_ = true;
+      return std::move(*state_->value);
+    }
 
    private:
     std::shared_ptr<State> state_;
+    bool taken_ = false;
   };
 
   // At most one waiter; the value is moved out.

@@ -18,12 +18,13 @@ Task<Result<Semaphore::Permit>> Semaphore::acquire(std::size_t units, std::stop_
   }
   if (auto permit = try_acquire(units)) co_return std::move(*permit);
 
-  const auto waiter = std::make_shared<Waiter>(units, OneShot<Result<Permit>>(loop_));
+  const auto waiter = std::make_shared<Waiter>(this, units, OneShot<Result<Permit>>(loop_));
   waiters_.push_back(waiter);
-  const std::stop_callback on_stop(stop, [this, waiter] {
-    if (!waiter->granted.set(fail(Errc::cancelled, "cancelled while waiting for room"))) return;
-    std::erase(waiters_, waiter);
-    grant();  // it may have been the large one at the head
+  const Place place(waiter);
+  const std::stop_callback on_stop(stop, [waiter] {
+    if (waiter->owner == nullptr) return;
+    waiter->granted.set(fail(Errc::cancelled, "cancelled while waiting for room"));
+    waiter->owner->leave(waiter);
   });
   auto result = co_await waiter->granted.wait();
   co_return result;
@@ -38,9 +39,16 @@ void Semaphore::grant() {
   while (!waiters_.empty() && waiters_.front()->units <= free_) {
     const auto waiter = waiters_.front();
     waiters_.pop_front();
+    waiter->owner = nullptr;
     free_ -= waiter->units;
     waiter->granted.set(Permit(this, waiter->units));
   }
+}
+
+void Semaphore::leave(const std::shared_ptr<Waiter>& waiter) {
+  waiter->owner = nullptr;
+  waiters_.erase(std::ranges::find(waiters_, waiter));
+  grant();  // it may have been the large one at the head
 }
 
 Result<Gate::Pass> Gate::enter() {

@@ -60,12 +60,28 @@ class Semaphore {
 
  private:
   struct Waiter {
+    Semaphore* owner;  // null once it is no longer queued
     std::size_t units;
     OneShot<Result<Permit>> granted;
   };
 
+  // A place in the queue; leaves it with the frame that waits.
+  class Place {
+   public:
+    explicit Place(std::shared_ptr<Waiter> waiter) : waiter_(std::move(waiter)) {}
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place() {
+      if (waiter_->owner != nullptr) waiter_->owner->leave(waiter_);
+    }
+
+   private:
+    std::shared_ptr<Waiter> waiter_;
+  };
+
   void release(std::size_t units);
   void grant();
+  void leave(const std::shared_ptr<Waiter>& waiter);
 
   EventLoop& loop_;
   std::size_t capacity_;
@@ -94,8 +110,8 @@ class Gate {
 
   explicit Gate(EventLoop& loop) : empty_(loop) {}
 
-  [[nodiscard]] Result<Pass> enter();   // `unavailable` once closing
-  [[nodiscard]] Task<void> close();     // once; returns when everybody has left
+  [[nodiscard]] Result<Pass> enter();  // `unavailable` once closing
+  [[nodiscard]] Task<void> close();    // once; returns when everybody has left
   [[nodiscard]] std::size_t inside() const { return inside_; }
 
  private:

@@ -47,10 +47,13 @@ void SimEventLoop::run_for(Duration span) {
 std::chrono::system_clock::time_point SimEventLoop::wall_now() const {
   // A fixed, plausible day, so that records of a simulation are repeatable.
   constexpr std::chrono::system_clock::time_point kStart{std::chrono::seconds(1'700'000'000)};
-  return kStart + std::chrono::duration_cast<std::chrono::system_clock::duration>(now_.time_since_epoch() + wall_offset_);
+  return kStart +
+         std::chrono::duration_cast<std::chrono::system_clock::duration>(now_.time_since_epoch() + wall_offset_);
 }
 
-void SimEventLoop::post(Callback callback) { ready_.push_back(std::move(callback)); }
+void SimEventLoop::post(Callback callback) {
+  ready_.push_back(std::move(callback));
+}
 
 std::unique_ptr<EventLoop::Handle> SimEventLoop::start_timer(Duration delay, Callback callback) {
   const Timers::Key key{now_ + std::max(delay, Duration(0)), timers_->next++};
@@ -58,7 +61,9 @@ std::unique_ptr<EventLoop::Handle> SimEventLoop::start_timer(Duration delay, Cal
   return std::make_unique<TimerHandle>(timers_, key);
 }
 
-std::unique_ptr<EventLoop::Handle> SimEventLoop::watch(int, Interest, Callback) { std::abort(); }
+std::unique_ptr<EventLoop::Handle> SimEventLoop::watch(int, Interest, Callback) {
+  std::abort();
+}
 
 bool SimEventLoop::step() {
   if (ready_.empty()) return false;

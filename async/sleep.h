@@ -44,4 +44,23 @@ class Deadline {
   std::unique_ptr<EventLoop::Handle> timer_;
 };
 
+// A stop token for "whichever of the two comes first".
+class AnyStop {
+ public:
+  AnyStop(std::stop_token one, std::stop_token other)
+      : one_(one, Forward{&source_}), other_(other, Forward{&source_}) {}
+
+  [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
+
+ private:
+  struct Forward {
+    std::stop_source* source;
+    void operator()() const { source->request_stop(); }
+  };
+
+  std::stop_source source_;
+  std::stop_callback<Forward> one_;
+  std::stop_callback<Forward> other_;
+};
+
 }  // namespace millrace

@@ -6,8 +6,8 @@
 //     co_return row->text;
 //   }
 //
-// Life: nothing runs until the task is awaited (or given to a TaskGroup). It then runs on the awaiter's thread up to its
-// first real suspension. Dropping a task that is suspended destroys its frame and everything in it: awaitables take
+// Life: nothing runs until the task is awaited (or given to a TaskGroup). It then runs on the awaiter's thread up to
+// its first real suspension. Dropping a task that is suspended destroys its frame and everything in it: awaitables take
 // their registrations back in their destructors, so a whole tree of tasks can be dropped at once.
 // Thread: a task stays on the loop it was started on; crossing is done by EventLoop::post inside adapters only.
 //
@@ -29,8 +29,8 @@ class Task;
 namespace task_detail {
 
 struct PromiseBase {
-  std::coroutine_handle<> awaiter;   // resumed at the end, if it had to wait
-  bool awaiter_suspended = false;    // false while the child's first run is still on the awaiter's stack
+  std::coroutine_handle<> awaiter;  // resumed at the end, if it had to wait
+  bool awaiter_suspended = false;   // false while the child's first run is still on the awaiter's stack
 
   struct FinalAwaiter {
     bool await_ready() const noexcept { return false; }

@@ -8,8 +8,8 @@ void TaskGroup::spawn(Task<void> task) {
   sweep();
   ++running_;
   const auto entry = entries_.emplace(entries_.end());
-  entry->task = run(entry, std::move(task));
-  entry->task.start();
+  *entry = run(entry, std::move(task));
+  entry->start();
 }
 
 Task<void> TaskGroup::run(Entries::iterator entry, Task<void> task) {
@@ -18,7 +18,7 @@ Task<void> TaskGroup::run(Entries::iterator entry, Task<void> task) {
     co_await inner;
   }  // its parameters go now, not when the entry is swept
   // The entry owns this very frame, so it is only marked here and erased from outside.
-  entry->done = true;
+  finished_.push_back(entry);
   --running_;
   if (running_ == 0 && empty_) empty_->set(true);
 }
@@ -33,7 +33,8 @@ Task<void> TaskGroup::join() {
 }
 
 void TaskGroup::sweep() {
-  std::erase_if(entries_, [](const Entry& entry) { return entry.done; });
+  for (const auto entry : finished_) entries_.erase(entry);
+  finished_.clear();
 }
 
 }  // namespace millrace

@@ -13,6 +13,7 @@
 #include <list>
 #include <optional>
 #include <stop_token>
+#include <vector>
 
 #include "async/event_loop.h"
 #include "async/one_shot.h"
@@ -40,11 +41,7 @@ class TaskGroup {
   [[nodiscard]] std::size_t size() const { return running_; }
 
  private:
-  struct Entry {
-    Task<void> task;
-    bool done = false;
-  };
-  using Entries = std::list<Entry>;
+  using Entries = std::list<Task<void>>;
 
   struct Forward {
     std::stop_source* source;
@@ -60,6 +57,7 @@ class TaskGroup {
   std::size_t running_ = 0;
   std::optional<OneShot<bool>> empty_;
   Entries entries_;
+  std::vector<Entries::iterator> finished_;  // of entries_, to be erased from outside of them
 };
 
 }  // namespace millrace

@@ -100,7 +100,9 @@ EventLoop::TimePoint UvEventLoop::now() const {
   return Clock::now();
 }
 
-std::chrono::system_clock::time_point UvEventLoop::wall_now() const { return std::chrono::system_clock::now(); }
+std::chrono::system_clock::time_point UvEventLoop::wall_now() const {
+  return std::chrono::system_clock::now();
+}
 
 void UvEventLoop::post(Callback callback) {
   bool first = false;
@@ -133,7 +135,8 @@ std::unique_ptr<EventLoop::Handle> UvEventLoop::start_timer(Duration delay, Call
   // is never early.
   const auto whole = std::chrono::ceil<std::chrono::milliseconds>(std::max(delay, Duration(0)));
   uv_update_time(loop_.get());
-  check(uv_timer_start(&block->uv, Registration::run, static_cast<std::uint64_t>(whole.count()) + (whole.count() > 0), 0));
+  check(uv_timer_start(&block->uv, Registration::run, static_cast<std::uint64_t>(whole.count()) + (whole.count() > 0),
+                       0));
   return registration;
 }
 
@@ -147,6 +150,8 @@ std::unique_ptr<EventLoop::Handle> UvEventLoop::watch(int fd, Interest interest,
   return registration;
 }
 
-bool UvEventLoop::on_loop_thread() const { return thread_.load() == std::this_thread::get_id(); }
+bool UvEventLoop::on_loop_thread() const {
+  return thread_.load() == std::this_thread::get_id();
+}
 
 }  // namespace millrace

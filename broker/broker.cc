@@ -25,6 +25,8 @@ Result<void> check_topic_name(std::string_view topic) {
   return {};
 }
 
-std::string work_topic(std::string_view function) { return "fn." + std::string(function); }
+std::string work_topic(std::string_view function) {
+  return "fn." + std::string(function);
+}
 
 }  // namespace millrace

@@ -76,9 +76,9 @@ struct Counters {
 };
 
 enum class NakReason : std::uint8_t {
-  failed,          // counts a failure
-  lost,            // counts a loss: the attempt's process vanished under a worker that lives
-  overload,        // the rest count nothing
+  failed,    // counts a failure
+  lost,      // counts a loss: the attempt's process vanished under a worker that lives
+  overload,  // the rest count nothing
   shutdown,
   infrastructure,
 };
@@ -92,8 +92,8 @@ class Delivery {
 
   [[nodiscard]] virtual const Event& event() const = 0;
   [[nodiscard]] virtual std::chrono::system_clock::time_point published_at() const = 0;  // of the first publish
-  [[nodiscard]] virtual std::uint32_t redrives() const = 0;  // how often it came back from the dead letters
-  [[nodiscard]] virtual std::stop_token lease_lost() const = 0;  // requested on the loop when ownership is gone
+  [[nodiscard]] virtual std::uint32_t redrives() const = 0;           // how often it came back from the dead letters
+  [[nodiscard]] virtual std::stop_token lease_lost() const = 0;       // requested on the loop when ownership is gone
   [[nodiscard]] virtual std::chrono::milliseconds lease() const = 0;  // its full length; extend every third of it
 
   // Records durably that an attempt starts, before anything runs, and returns the counters without it. A message that
@@ -113,7 +113,7 @@ class Subscription {
  public:
   virtual ~Subscription() = default;
 
-  virtual void grant(std::uint32_t credit) = 0;         // adds to what is outstanding
+  virtual void grant(std::uint32_t credit) = 0;  // adds to what is outstanding
   [[nodiscard]] virtual std::uint32_t credit() const = 0;
   virtual Task<Result<std::unique_ptr<Delivery>>> next(std::stop_token stop) = 0;  // `cancelled` when stopped
 };
@@ -130,10 +130,10 @@ struct Lag {
 
 struct TopicSpec {
   std::string name;
-  std::vector<std::string> groups;                      // made with the topic, so that nothing published is missed
+  std::vector<std::string> groups;  // made with the topic, so that nothing published is missed
   std::chrono::milliseconds lease = std::chrono::seconds(30);
   std::chrono::milliseconds dedupe_window = std::chrono::minutes(10);
-  std::uint64_t bytes_max = 1ULL << 40;                 // of undelivered messages; full is `no_space`
+  std::uint64_t bytes_max = 1ULL << 40;  // of undelivered messages; full is `no_space`
 };
 
 struct SubscribeOptions {
@@ -142,7 +142,7 @@ struct SubscribeOptions {
 };
 
 struct DeadLetter {
-  std::string id;            // of the message, unique in its topic
+  std::string id;  // of the message, unique in its topic
   Event event;
   std::string reason;
   Counters counters;
@@ -161,10 +161,11 @@ class Broker {
   virtual Task<Result<std::vector<std::string>>> topics() = 0;  // sorted
 
   // Per item a receipt or an error, in the order given; one item's failure does not touch the others. A success means
-  // confirmed at `capabilities().confirm`. Errors: not_found (topic), too_large, invalid_argument (id), no_space,
-  // unavailable.
+  // confirmed at `capabilities().confirm`. Errors: not_found (topic), too_large, invalid_argument (id), already_exists
+  // (the id was published with other content), no_space, unavailable.
   virtual Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) = 0;
 
+  // A group that is not there yet is made, and sees what is still retained for others.
   virtual Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) = 0;
   virtual Task<Result<Lag>> lag(std::string topic, std::string group) = 0;
 
@@ -178,8 +179,9 @@ class Broker {
   // Throws away what a group has not settled, dead letters included; other groups and topics are not touched.
   virtual Task<Result<void>> purge(std::string topic, std::string group) = 0;
 
-  // Runs `changed` on the loop whenever messages may have become deliverable somewhere. One listener.
-  virtual void on_backlog(std::move_only_function<void()> changed) = 0;
+  // Runs `changed` on the loop, in a step of its own, when messages of `topic` may have become deliverable. One
+  // listener.
+  virtual void on_backlog(std::move_only_function<void(const std::string& topic)> changed) = 0;
 
   // Gives back what is held and makes everything durable. Nothing may be called afterwards.
   virtual Task<void> close() = 0;

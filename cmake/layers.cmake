@@ -1,5 +1,5 @@
-# Makes one library per row of cmake/layers.txt: millrace_<folder with _ for />, from the folder's own *.cc files, linked
-# to exactly the folders and packages its row allows. `main.cc` files are programs and belong to nobody's library.
+# Makes one library per row of cmake/layers.txt: millrace_<folder with _ for />, from the folder's own *.cc files,
+# linked to exactly the folders and packages its row allows. `main.cc` files are programs and belong to nobody's library.
 file(STRINGS ${CMAKE_SOURCE_DIR}/cmake/layers.txt MILLRACE_LAYER_ROWS REGEX "^[a-z]")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/layers.txt)
 
@@ -55,18 +55,28 @@ function(millrace_programs)
   endforeach()
 endfunction()
 
-# Links `target` to the libraries of the folders whose headers its `sources` include: for programs that are found by a
-# glob and have no row (fuzz targets, benchmarks).
+# Links `target` to the libraries of the folders whose headers its `sources` include, directly or through headers below
+# tests/: for programs that are found by a glob and have no row (suites, fuzz targets, benchmarks).
 function(millrace_link_includes target)
-  foreach(source IN LISTS ARGN)
+  set(unread ${ARGN})
+  set(read "")
+  while(unread)
+    list(POP_FRONT unread source)
+    if(source IN_LIST read)
+      continue()
+    endif()
+    list(APPEND read ${source})
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
     file(STRINGS ${source} includes REGEX "^#include \"[a-z]")
     foreach(include IN LISTS includes)
-      string(REGEX REPLACE "^#include \"(.*)/[^/]*\".*" "\\1" folder "${include}")
+      string(REGEX REPLACE "^#include \"([^\"]*)\".*" "\\1" header "${include}")
+      get_filename_component(folder ${header} DIRECTORY)
       millrace_target_name(${folder} library)
       if(TARGET ${library})
         target_link_libraries(${target} PRIVATE ${library})
+      elseif(header MATCHES "^tests/" AND EXISTS ${CMAKE_SOURCE_DIR}/${header})
+        list(APPEND unread ${CMAKE_SOURCE_DIR}/${header})
       endif()
     endforeach()
-  endforeach()
+  endwhile()
 endfunction()

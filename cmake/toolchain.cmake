@@ -1,7 +1,7 @@
 # Compiler, warnings, sanitizers, and the tools that only speed a build up.
 if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  message(FATAL_ERROR "Millrace is built with clang 19 (GCC 12 miscompiles coroutines, see docs/adr/0001-compiler.md); "
-                      "found ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}. Use a preset: cmake --preset release")
+  message(FATAL_ERROR "Millrace is built with clang 19 (GCC 12 miscompiles coroutines: docs/adr/0001-compiler.md), found "
+                      "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}. Use a preset: cmake --preset release")
 endif()
 
 # The cache is shared by all build directories and checkouts: paths below the checkout are made relative before hashing.

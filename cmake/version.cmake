@@ -1,5 +1,5 @@
 # Writes OUTPUT, the definition of app/version.h, from VERSION, COMPILER and the git commit of SOURCE_DIR; leaves the
-# file alone when nothing changed. Run by the build: cmake -DSOURCE_DIR= -DOUTPUT= -DVERSION= -DCOMPILER= -P version.cmake
+# file alone when nothing changed. Run by the build: app/CMakeLists.txt.
 set(commit "")
 find_program(GIT git)
 if(GIT)

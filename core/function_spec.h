@@ -27,11 +27,14 @@ struct StoragePath {
     const auto slash = path.find('/');
     return slash == std::string::npos ? std::string() : path.substr(slash + 1) + "/";
   }
+  bool operator==(const StoragePath&) const = default;
 };
 
 // New objects below `path` start the function.
 struct InputSpec {
   StoragePath storage;
+
+  bool operator==(const InputSpec&) const = default;
 };
 
 // Results whose name (relative to TMP_OUTPUT_DIR) starts with any `prefix` and ends with any `suffix` (an empty list
@@ -40,6 +43,8 @@ struct OutputSpec {
   StoragePath storage;
   std::vector<std::string> prefix;
   std::vector<std::string> suffix;
+
+  bool operator==(const OutputSpec&) const = default;
 };
 
 enum class ExecutorKind : std::uint8_t { container, process };
@@ -54,6 +59,8 @@ struct LimitsSpec {
   std::uint64_t result_bytes = 6ULL << 20;         // stdout as the result of a synchronous call
   std::uint64_t output_bytes = 10ULL << 30;        // files in TMP_OUTPUT_DIR
   std::uint32_t output_files = 100'000;
+
+  bool operator==(const LimitsSpec&) const = default;
 };
 
 struct FunctionSpec {
@@ -91,6 +98,8 @@ struct FunctionSpec {
   std::vector<std::string> ignore = {".*", "*.part", "*.tmp", "*~"};  // globs on the last part of a key
   std::chrono::milliseconds rescan = std::chrono::minutes(5);
   std::uint32_t recursion_depth_max = 0;       // > 0: outputs may feed own inputs, at most so deep
+
+  bool operator==(const FunctionSpec&) const = default;
 };
 
 [[nodiscard]] std::string_view name_of(ExecutorKind kind);

@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <vector>
@@ -20,11 +21,13 @@ std::uint64_t system_seed() {
 }  // namespace
 
 UlidMaker::UlidMaker() : UlidMaker(system_seed()) {}
-UlidMaker::UlidMaker(std::uint64_t seed) : random_(seed) {}
+UlidMaker::UlidMaker(std::uint64_t seed)
+    : random_(seed), high_(static_cast<std::uint16_t>(random_() >> 49)), low_(random_()) {}
 
 std::string UlidMaker::make(std::chrono::system_clock::time_point now) {
-  const auto now_ms = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count());
+  const auto since_epoch = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
+  // A clock before 1970 counts as 1970: 48 bits know no sign.
+  const auto now_ms = static_cast<std::uint64_t>(std::max(since_epoch.count(), std::int64_t{0}));
   if (now_ms > last_ms_) {
     last_ms_ = now_ms;
     high_ = static_cast<std::uint16_t>(random_() >> 49);  // top bit clear: room to count up within the millisecond

@@ -1,7 +1,7 @@
 // Identities of things, as types that cannot be mixed up, and the two ways we make them.
 //
-// Derived ids are hashes (formats/identity.h: H of DESIGN's words); made ids are ULIDs: 26 characters of Crockford's
-// base 32, sorted by their time of making. Both are plain text everywhere: in the API, in file names, in the log.
+// Derived ids are hashes (formats/identity.h); made ids are ULIDs: 26 characters of Crockford's base 32, sorted by their
+// time of making. Both are plain text everywhere: in the API, in file names, in the log.
 #pragma once
 
 #include <chrono>
@@ -30,26 +30,26 @@ class Id {
   std::string text_;
 };
 
-using EventId = Id<struct EventIdTag>;          // 32 hex digits: H(source, id at the source)
-using RunId = Id<struct RunIdTag>;              // 32 hex digits: H(function uid, event id, generation)
-using FunctionUid = Id<struct FunctionUidTag>;  // a ULID: made at create, kept by updates
+using EventId = Id<struct EventIdTag>;            // 32 hex digits: H(source, id at the source)
+using RunId = Id<struct RunIdTag>;                // 32 hex digits: H(function uid, event id, generation)
+using FunctionUid = Id<struct FunctionUidTag>;    // a ULID: made at create, kept by updates
 using AttemptToken = Id<struct AttemptTokenTag>;  // 32 hex digits, random: names one attempt's directory
-using Order = Id<struct OrderTag>;              // a ULID: the root event's ingest, inherited downstream
+using Order = Id<struct OrderTag>;                // a ULID: the root event's ingest, inherited downstream
 
 // Makes ULIDs that sort strictly in the order of making, also within one millisecond and when the clock steps back.
 // One per loop; not for use from several threads.
 class UlidMaker {
  public:
-  UlidMaker();                                   // seeded by the system
-  explicit UlidMaker(std::uint64_t seed);        // repeatable, for tests and the simulation
+  UlidMaker();                             // seeded by the system
+  explicit UlidMaker(std::uint64_t seed);  // repeatable, for tests and the simulation
 
   [[nodiscard]] std::string make(std::chrono::system_clock::time_point now);
 
  private:
   std::mt19937_64 random_;
   std::uint64_t last_ms_ = 0;
-  std::uint16_t high_ = 0;  // upper 16 of the 80 random bits
-  std::uint64_t low_ = 0;   // lower 64
+  std::uint16_t high_;  // upper 16 of the 80 random bits
+  std::uint64_t low_;   // lower 64
 };
 
 // True for 26 characters of Crockford's base 32 whose time fits 48 bits.

@@ -31,19 +31,19 @@ Result<Number> leading_number(std::string_view text, bool allow_exponent) {
   return number;
 }
 
-constexpr std::array<std::pair<std::string_view, double>, 12> kByteUnits{{
-    {"", 1.0},
-    {"k", 1e3},
-    {"K", 1e3},
-    {"M", 1e6},
-    {"G", 1e9},
-    {"T", 1e12},
-    {"P", 1e15},
-    {"Ki", 1024.0},
-    {"Mi", 1048576.0},
-    {"Gi", 1073741824.0},
-    {"Ti", 1099511627776.0},
-    {"Pi", 1125899906842624.0},
+constexpr std::array<std::pair<std::string_view, std::uint64_t>, 12> kByteUnits{{
+    {"", 1},
+    {"k", 1'000},
+    {"K", 1'000},
+    {"M", 1'000'000},
+    {"G", 1'000'000'000},
+    {"T", 1'000'000'000'000},
+    {"P", 1'000'000'000'000'000},
+    {"Ki", 1ULL << 10},
+    {"Mi", 1ULL << 20},
+    {"Gi", 1ULL << 30},
+    {"Ti", 1ULL << 40},
+    {"Pi", 1ULL << 50},
 }};
 
 constexpr std::array<std::pair<std::string_view, double>, 5> kTimeUnits{{
@@ -59,13 +59,27 @@ constexpr double kDurationMsMax = 3650.0 * 86'400'000.0;
 }  // namespace
 
 Result<std::uint64_t> parse_bytes(std::string_view text) {
-  constexpr std::string_view kExpected = "a size; expected a number with an optional unit, for example 512Mi, 1G or 4096";
+  constexpr std::string_view kExpected =
+      "a size; expected a number with an optional unit, for example 512Mi, 1G or 4096";
+  constexpr std::string_view kTooLarge = "a size below 8Ei";
+  constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
+
+  // Whole numbers exactly: a double knows only 53 bits.
+  std::uint64_t whole = 0;
+  const auto digits = text.substr(0, text.find_first_not_of("0123456789"));
+  const bool fits = std::from_chars(digits.data(), digits.data() + digits.size(), whole).ec == std::errc{};
+  for (const auto& [unit, factor] : kByteUnits) {
+    if (digits.empty() || text.substr(digits.size()) != unit) continue;
+    if (!fits || whole > kMax / factor) return bad(text, kTooLarge);
+    return whole * factor;
+  }
+
   const auto number = leading_number(text, true);
   if (!number) return bad(text, kExpected);
   for (const auto& [unit, factor] : kByteUnits) {
     if (number->rest != unit) continue;
-    const double bytes = std::ceil(number->value * factor);
-    if (bytes >= static_cast<double>(std::numeric_limits<std::int64_t>::max())) return bad(text, "a size below 8Ei");
+    const double bytes = std::ceil(number->value * static_cast<double>(factor));
+    if (bytes >= static_cast<double>(kMax)) return bad(text, kTooLarge);
     return static_cast<std::uint64_t>(bytes);
   }
   return bad(text, kExpected);

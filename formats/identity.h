@@ -1,5 +1,5 @@
-// H, the hash that names things: the first 128 bits of SHA-256 over length-prefixed fields, as 32 lower-case hex digits.
-// Fixed for ever: ids in stored rows, logs and dedupe keys are made with it.
+// H, the hash that names things: the first 128 bits of SHA-256 over length-prefixed fields, as 32 lower-case hex
+// digits. Fixed for ever: ids in stored rows, logs and dedupe keys are made with it.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,11 @@
 //   auto won = co_await state.runs().commit(std::move(record));    // create-only: the first one stands
 //   co_await state.runs().mark(run_id, RunMark::placed);
 //
-// Every write is durable when its task returns (SQLite: many writers share one sync). Nothing here is ever half done.
+// Every write is durable when its task returns (SQLite: many writers share one sync). Nothing here is ever half done. A
+// write whose task is dropped may happen or not.
+//
+// Errors of every call, besides those named: `no_space`, `data_loss` (the file is corrupt, the message names it),
+// `unavailable` (locked or an I/O error), `invalid_argument` for an empty id or a limit out of bounds.
 //
 // Threads: called on the domain loop, resumes there.
 #pragma once
@@ -29,7 +33,7 @@ class FunctionStore {
 
   // Writes a new revision; uid and revision are the caller's.
   virtual Task<Result<void>> put(FunctionSpec function) = 0;
-  virtual Task<Result<void>> remove(std::string name) = 0;  // run records stay; `not_found`
+  virtual Task<Result<void>> remove(std::string name) = 0;    // run records stay; `not_found`
   virtual Task<Result<std::vector<FunctionSpec>>> all() = 0;  // sorted by name
 };
 
@@ -41,12 +45,16 @@ struct CommitResult {
 };
 
 struct RunFilter {
-  std::string function;                 // empty: all
+  std::string function;  // empty: all
   std::optional<RunOutcome> outcome;
-  std::optional<WallTime> since;        // committed at or after
-  RunId before;                         // page on: older than this run; empty: from the newest
-  std::size_t limit = 100;              // 1 to 1,000
+  std::optional<WallTime> since;  // committed at or after
+  RunId before;                   // page on: older than this run; empty: from the newest
+  std::size_t limit = 100;        // 1 to kRunListMax
 };
+
+// Bounds of one answer with several records. One that reaches kListedOutputsMax outputs ends after that record.
+inline constexpr std::size_t kRunListMax = 1'000;
+inline constexpr std::size_t kListedOutputsMax = 200'000;
 
 class RunStore {
  public:
@@ -54,23 +62,29 @@ class RunStore {
 
   // An attempt is about to run. `already_exists` for a token that is known.
   virtual Task<Result<void>> begin_attempt(Attempt attempt) = 0;
-  // How it ended, unless that is known already.
+  // How it ended, unless that is known already. `not_found` for a token that never began.
   virtual Task<Result<void>> end_attempt(Attempt attempt) = 0;
   virtual Task<Result<std::vector<Attempt>>> attempts(RunId run_id) = 0;  // by start
 
-  // Attempts without an end of runs without a row that started before `before`: what a dead worker left.
+  // Attempts without an end that no row names and that started before `before`: what a dead worker left. By start.
   virtual Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) = 0;
-  // Ended attempts whose directory is still there and that no row names: `forget_directory` once it is removed.
+  // Ended attempts whose directory is still there and holds nothing that a row needs: `forget_directory` once it is
+  // removed. Never a succeeded one of a run without a row: its commit may be on the way. Where outputs of a failed
+  // attempt are published, record its end after the commit.
   virtual Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) = 0;
-  virtual Task<Result<void>> forget_directory(AttemptToken token) = 0;
+  virtual Task<Result<void>> forget_directory(AttemptToken token) = 0;  // idempotent
 
+  // Create-only: of all records of one run id the first stands. `too_large` beyond kLogTailBytesMax.
   virtual Task<Result<CommitResult>> commit(RunRecord record) = 0;
   virtual Task<Result<void>> mark(RunId run_id, RunMark mark) = 0;  // idempotent; `not_found`
   virtual Task<Result<std::optional<RunRecord>>> get(RunId run_id) = 0;
-  virtual Task<Result<std::vector<RunRecord>>> list(RunFilter filter) = 0;  // newest first, without log tail and result
+
+  // Lists come without log tail and result.
+  virtual Task<Result<std::vector<RunRecord>>> list(RunFilter filter) = 0;  // newest first; `not_found`: its `before`
   // Rows that miss a mark and were committed before `before`, oldest first; for the sweeper.
   virtual Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, std::size_t limit) = 0;
   // Runs that an event started: the steps downwards of a causal chain. By event id, or by the run that caused them.
+  // Oldest first, at most kRunListMax.
   virtual Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) = 0;
   virtual Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) = 0;
 };
@@ -81,6 +95,8 @@ class SeenStore {
   virtual ~SeenStore() = default;
 
   virtual Task<Result<std::map<std::string, EventId>>> all(std::string trigger) = 0;
+  virtual Task<Result<std::optional<EventId>>> get(std::string trigger,
+                                                   std::string key) = 0;  // one row, if it is there
   virtual Task<Result<void>> put(std::string trigger, std::map<std::string, EventId> rows) = 0;
   virtual Task<Result<void>> remove(std::string trigger, std::vector<std::string> keys) = 0;
   // Replaces all rows of a trigger in one step; the first fill at apply.
@@ -98,7 +114,8 @@ class StateStore {
   virtual RunStore& runs() = 0;
   virtual SeenStore& seen() = 0;
 
-  // Finishes what was asked. Nothing may be called afterwards.
+  // Finishes what was asked. Nothing may be called afterwards. Destroying an open store finishes its writes, too, but
+  // blocks the thread for that long and answers nobody.
   virtual Task<void> close() = 0;
 };
 

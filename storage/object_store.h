@@ -5,7 +5,7 @@
 //   auto info = co_await (*upload)->commit();                 // on the domain loop: durable under its name
 //
 // Names: a bucket is 1 to 63 of [a-z0-9.-] and starts with a letter or digit; a key is 1 to 1024 bytes of any UTF-8 or
-// other bytes but NUL, without empty, "." or ".." parts and not beginning with ".millrace/". Objects appear whole or not
+// other bytes but NUL, without empty, "." or ".." parts and not ".millrace" or beneath it. Objects appear whole or not
 // at all.
 //
 // Threads: everything is called on the domain loop and resumes there, except Upload::write and the descriptor of an
@@ -41,8 +41,8 @@ struct Listing {
 // An object opened for reading: a regular file at offset 0.
 struct OpenedObject {
   Fd fd;
-  ObjectVersion version;   // of what `fd` reads
-  std::string host_path;   // absolute; for executors that share our view of the file system
+  ObjectVersion version;  // of what `fd` reads
+  std::string host_path;  // absolute; for executors that share our view of the file system
 };
 
 // An object on its way in. Dropped before commit() it leaves nothing behind.

@@ -2,7 +2,7 @@
 //
 //   auto attempt = co_await outputs.make_attempt({"people", run_id, token});   // the function's TMP_OUTPUT_DIR
 //   ... the function runs and ends ...
-//   auto files = co_await outputs.seal(where, limits);                         // durable, private, not yet visible
+//   auto files = co_await outputs.seal(where, limits, rank);                   // durable, private, not yet visible
 //   ... one row is committed that names them ...
 //   co_await outputs.place(file, rank);                                        // visible under the user's name
 //
@@ -34,13 +34,20 @@ struct AttemptPlace {
 };
 
 struct AttemptDirectory {
-  Fd fd;                  // the directory, opened O_RDONLY|O_DIRECTORY
-  std::string host_path;  // absolute
+  Fd fd;                         // the directory, opened O_RDONLY|O_DIRECTORY
+  std::string host_path;         // absolute
+  std::uint64_t free_bytes = 0;  // on its file system, for us, when it was made
 };
 
 struct SealLimits {
   std::uint64_t bytes_max = 0;
-  std::uint32_t files_max = 0;
+  std::uint32_t files_max = 0;  // folders count as files: they cost the host as much
+};
+
+// What lies below an attempt's directory. A file counts with its length or with what it occupies, whichever is more.
+struct AttemptUsage {
+  std::uint64_t bytes = 0;
+  std::uint64_t files = 0;
 };
 
 // One file that the function left, made ours.
@@ -69,15 +76,16 @@ struct OutputRank {
 };
 
 enum class Placed : std::uint8_t {
-  appeared,   // the name was free, or was already this very file
-  replaced,   // something that was not ours, or an earlier run's, made room
-  superseded, // a later run's file has the name: it stays
+  appeared,    // the name was free, or was already this very file
+  replaced,    // something that was not ours, or an earlier run's, made room
+  superseded,  // a later run's file has the name: it stays
 };
 
-// Which run an object says it comes from; copies made by users say so too, so this alone proves nothing.
+// Which run an object says it comes from; copies made by users say so too, so this alone proves nothing: an object is
+// ours if the row of `run_id` names exactly it among its outputs. The mark sits on the file that the function made,
+// which may appear under several names, so it holds no index.
 struct OutputMark {
   RunId run_id;
-  std::uint32_t index = 0;  // in RunRecord::outputs
 };
 
 class OutputStore {
@@ -87,16 +95,18 @@ class OutputStore {
   virtual Task<Result<AttemptDirectory>> make_attempt(AttemptPlace place) = 0;
 
   // After the function's last process is gone: takes every regular file below the attempt's directory, strips
-  // setuid, setgid and sticky, makes the private copies, hashes, syncs. `too_large` over a limit, naming it. A second
-  // call after a crash gives the same result.
-  virtual Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits) = 0;
+  // setuid, setgid and sticky, marks it with `rank`, makes the private copies, hashes, syncs. `too_large` over a limit,
+  // naming it. A second call after a crash gives the same result.
+  virtual Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits, OutputRank rank) = 0;
 
-  // Bytes and files below the attempt's directory right now; for limits while the function runs.
-  virtual Task<Result<std::uint64_t>> measure(AttemptPlace place) = 0;
+  // What is below the attempt's directory right now, for limits while the function runs; counting ends as soon as it is
+  // over one of `limits`. `too_large` for folders nested deeper than can be looked into.
+  virtual Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) = 0;
 
-  // Makes `file` (outputs[index] of its run's row) visible under bucket and key. Idempotent. `failed_precondition`
-  // naming path and cause when the name is a directory or leads through a file.
-  virtual Task<Result<Placed>> place(OutputFile file, std::uint32_t index, OutputRank rank) = 0;
+  // Makes `file` visible under its bucket and key; `rank` is the one it was sealed with. Idempotent.
+  // `failed_precondition` naming path and cause when the name is a directory or leads through a file, and when its
+  // bucket is on another file system than the attempt's.
+  virtual Task<Result<Placed>> place(OutputFile file, OutputRank rank) = 0;
 
   // Removes the links that placing needed, after the row says placed; private copies stay.
   virtual Task<Result<void>> finish_placing(AttemptPlace place) = 0;

@@ -4,10 +4,15 @@
 //   log.warn("publish failed", {{"topic", topic}, {"error", error}});
 //
 // An error is logged where it is handled, once. Secrets, tokens and payloads never. Hot-path lines are debug.
+// A line is written whole, by one system call where the descriptor allows it, before the call returns; longer values
+// than kLogValueBytesMax are cut. Control characters and broken UTF-8 never reach a terminal. A line that cannot be
+// written (a full disk, a reader that is gone) is lost: nothing waits for a log.
+//
 // Threads: any.
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -18,18 +23,22 @@
 
 namespace millrace {
 
+inline constexpr std::size_t kLogValueBytesMax = 8 << 10;  // of a message or a field's value
+inline constexpr std::size_t kLogFieldsMax = 64;
+
 enum class LogLevel : std::uint8_t { debug, info, warn, error };
 enum class LogFormat : std::uint8_t { text, json };
 
 class Log {
  public:
-  // A name and a value; numbers stay numbers in JSON.
+  // A name and a value; numbers and booleans stay what they are in JSON.
   class Field {
    public:
     Field(std::string_view name, std::string_view value) : name_(name), text_(value) {}
     Field(std::string_view name, const std::string& value) : name_(name), text_(value) {}
     Field(std::string_view name, const char* value) : name_(name), text_(value) {}
     Field(std::string_view name, const Error& error);  // "not_found: bucket 'a' does not exist"
+    Field(std::string_view name, bool value) : name_(name), text_(value ? "true" : "false"), is_number_(true) {}
     template <std::integral Number>
     Field(std::string_view name, Number value) : name_(name), text_(std::to_string(value)), is_number_(true) {}
 
@@ -44,6 +53,7 @@ class Log {
   };
   using Fields = std::initializer_list<Field>;
 
+  // Text is coloured when `fd` is a terminal and the environment variable NO_COLOR is unset or empty.
   struct Options {
     LogLevel level = LogLevel::info;
     LogFormat format = LogFormat::text;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,20 +39,25 @@ class Gauge {
   std::atomic<std::int64_t> value_{0};
 };
 
-// Seconds in fixed buckets from 100 us to 1,000 s, half a decade each.
+// Seconds in fixed buckets from 100 us to 1,000 s, two a decade (1 and 3), and one for what is longer.
 class Histogram {
  public:
   static constexpr std::size_t kBuckets = 15;
-  [[nodiscard]] static double upper_bound_s(std::size_t bucket);
+  [[nodiscard]] static double upper_bound_s(std::size_t bucket);  // included; infinite for bucket kBuckets
 
   void observe_us(std::uint64_t microseconds);
-  [[nodiscard]] std::uint64_t count(std::size_t bucket) const { return counts_[bucket].load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t count(std::size_t bucket) const {
+    return counts_[bucket].load(std::memory_order_relaxed);
+  }
   [[nodiscard]] std::uint64_t sum_us() const { return sum_us_.load(std::memory_order_relaxed); }
 
  private:
   std::atomic<std::uint64_t> counts_[kBuckets + 1]{};  // NOLINT: std::array<atomic> cannot be value-initialised
   std::atomic<std::uint64_t> sum_us_{0};
 };
+
+// Label sets kept per name; further ones share one in which every value is "other".
+inline constexpr std::size_t kMetricSeriesMax = 10'000;
 
 class Metrics {
  public:
@@ -62,12 +68,14 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  // The same name and labels give the same object. Names and help as Prometheus wants them; label values any text.
+  // The same name and labels give the same object; one name is of one kind (anything else ends the process). Names and
+  // help as Prometheus wants them; label values any text.
   Counter& counter(std::string_view name, std::string_view help, Labels labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, Labels labels = {});
   Histogram& histogram(std::string_view name, std::string_view help, Labels labels = {});
 
-  // A gauge whose value is asked for at each rendering; `read` must be callable from any thread.
+  // A gauge whose value is asked for at each rendering, without a lock of ours; `read` must be callable from any thread
+  // for as long as the registry lives. The same name and labels again replace it.
   void observe(std::string_view name, std::string_view help, Labels labels, std::function<double()> read);
 
   // The Prometheus text format, version 0.0.4.

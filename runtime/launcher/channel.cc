@@ -16,7 +16,9 @@ namespace millrace::launcher {
 namespace {
 
 constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-constexpr std::size_t kControlBytes = CMSG_SPACE(sizeof(int) * kDescriptorsMax);
+// Templates get the descriptors of a control group besides.
+constexpr std::size_t kTransferDescriptorsMax = kDescriptorsMax + 16;
+constexpr std::size_t kControlBytes = CMSG_SPACE(sizeof(int) * kTransferDescriptorsMax);
 
 // Takes ownership of every descriptor that came along, also when the datagram is refused afterwards.
 void take_descriptors(msghdr& message, std::vector<Fd>& into) {
@@ -40,9 +42,10 @@ void Fd::reset(int fd) {
 
 Transfer receive(int socket, Datagram& into) {
   into.descriptors.clear();
-  into.bytes.resize(kDatagramBytesMax);
+  into.bytes.clear();
+  std::array<char, kDatagramBytesMax> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): zeroing it costs more
   alignas(cmsghdr) std::array<char, kControlBytes> control{};
-  iovec part{.iov_base = into.bytes.data(), .iov_len = into.bytes.size()};
+  iovec part{.iov_base = buffer.data(), .iov_len = buffer.size()};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -53,19 +56,18 @@ Transfer receive(int socket, Datagram& into) {
     got = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
   if (got < 0) {
-    into.bytes.clear();
     if (errno == EAGAIN) return Transfer::would_block;
     return errno == ECONNRESET ? Transfer::closed : Transfer::failed;
   }
   take_descriptors(message, into.descriptors);
-  into.bytes.resize(static_cast<std::size_t>(got));
+  into.bytes.assign(buffer.data(), static_cast<std::size_t>(got));
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) return Transfer::refused;
   // A SEQPACKET socket reports its end as an empty datagram; no message of ours is empty.
   return got == 0 ? Transfer::closed : Transfer::done;
 }
 
 Transfer send(int socket, std::string_view bytes, std::span<const int> descriptors) {
-  if (bytes.empty() || bytes.size() > kDatagramBytesMax || descriptors.size() > kDescriptorsMax) {
+  if (bytes.empty() || bytes.size() > kDatagramBytesMax || descriptors.size() > kTransferDescriptorsMax) {
     return Transfer::refused;
   }
   alignas(cmsghdr) std::array<char, kControlBytes> control{};

@@ -1,6 +1,7 @@
 #include "runtime/launcher/launcher_options.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 #include <string_view>
@@ -35,6 +36,14 @@ bool is_plain_path(std::string_view path) {
   return true;
 }
 
+// What a container mounts itself would cover it.
+bool is_own_of_containers(std::string_view path) {
+  return std::ranges::any_of(std::to_array<std::string_view>({"/tmp", "/dev", "/proc", "/run"}),
+                             [path](std::string_view own) {
+                               return path.starts_with(own) && (path.size() == own.size() || path[own.size()] == '/');
+                             });
+}
+
 }  // namespace
 
 Result<LauncherOptions> parse_launcher_options(std::span<const char* const> arguments) {
@@ -55,7 +64,7 @@ Result<LauncherOptions> parse_launcher_options(std::span<const char* const> argu
       good = has_gid = parse_id(value, options.daemon_gid);
     } else if (name == "--show" || name == "--hide") {
       auto& paths = name == "--show" ? options.show : options.hide;
-      good = is_plain_path(value) && paths.size() < kPathsMax;
+      good = is_plain_path(value) && paths.size() < kPathsMax && !(name == "--show" && is_own_of_containers(value));
       paths.emplace_back(value);
     }
     if (!good) return fail(Errc::invalid_argument, "launcher: unknown or malformed argument " + std::string(argument));

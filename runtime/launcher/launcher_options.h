@@ -22,7 +22,8 @@ struct LauncherOptions {
                                  // one per data directory so that several daemons on one host do not meet
   std::uint32_t daemon_uid = 0;  // the user of the daemon and of runs of the kind `process`
   std::uint32_t daemon_gid = 0;
-  std::vector<std::string> show;  // more host directories that `image: host` shows, read-only
+  std::vector<std::string> show;  // more host directories that `image: host` shows, read-only; not below /tmp, /dev,
+                                  // /proc and /run, which are the container's own
   std::vector<std::string> hide;  // paths below /usr, /etc, /opt that it hides
 };
 

@@ -26,9 +26,9 @@
 //
 // What the daemon may rely on:
 //   - Exited comes once for every Started, after every process of the run is gone, whatever it did to hide.
-//   - A run whose template was killed by somebody is reported as Exited{how: lost} (or SpawnFailed{step: template_died}
-//     before it started); the launcher builds the template anew by itself, and if that fails it says PrepareFailed
-//     a second time, after which the template is unknown.
+//   - A run whose template was killed by somebody is reported as Exited{how: lost}, or as SpawnFailed{step:
+//     template_died} before the launcher knew of its start: it may have begun all the same. The launcher builds the
+//     template anew by itself; if that fails it says PrepareFailed a second time, and the template is unknown then.
 //   - When the launcher dies every sandbox dies with it (the daemon sees end of file on its socket). Of the `process`
 //     kind only the direct children die with it; the next launcher sweeps the rest where it has cgroups.
 //   - When the daemon dies or closes the socket, the launcher kills all sandboxes and forgets all templates. The next
@@ -96,14 +96,14 @@ inline constexpr std::size_t kControls = 9;
 
 struct ControlState {
   Support support = Support::missing;
-  std::string reason;  // empty for real
+  std::string reason{};  // empty for real
   bool operator==(const ControlState&) const = default;
 };
 
 struct Hello {
   std::uint16_t version = kProtocolVersion;
   bool privileged = false;  // it runs as root
-  std::array<ControlState, kControls> controls;
+  std::array<ControlState, kControls> controls{};
 
   [[nodiscard]] const ControlState& of(Control control) const { return controls[static_cast<std::size_t>(control)]; }
   bool operator==(const Hello&) const = default;
@@ -141,7 +141,7 @@ enum class Step : std::uint8_t {
   seccomp,
   working_directory,
   exec,              // ENOENT, EACCES, ENOEXEC, E2BIG: the program itself
-  template_died,     // somebody killed the template before the run started
+  template_died,     // somebody killed the template before it told of the start
   user_namespace,    // of a template
   root_file_system,  // of a template
   script,            // of a template
@@ -153,7 +153,7 @@ struct PrepareFailed {
   std::uint32_t template_id = 0;
   Step step = Step::request;
   std::int32_t error = 0;  // errno
-  std::string text;        // what was tried
+  std::string text{};      // what was tried
   bool operator==(const PrepareFailed&) const = default;
 };
 
@@ -191,7 +191,7 @@ struct Exited {
   Ending how = Ending::code;
   std::uint32_t value = 0;
   bool out_of_memory = false;  // the kernel killed a process of the tree for memory, not necessarily the first one
-  Usage usage;
+  Usage usage{};
   bool operator==(const Exited&) const = default;
 };
 
@@ -206,7 +206,7 @@ struct Quiet {
 struct Sampled {
   std::uint64_t run = 0;
   bool known = false;
-  Usage usage;  // so far; rss_peak_bytes and io are 0
+  Usage usage{};  // so far; rss_peak_bytes and io are 0
   bool operator==(const Sampled&) const = default;
 };
 
@@ -222,7 +222,7 @@ enum class Network : std::uint8_t { none, host };
 //   a directory on the file system of inputs and outputs, if `probe_directory`: FileAccess is decided by trying there.
 //   Without it idmapped mounts are assumed.
 struct Prepare {
-  std::uint32_t template_id = 0;  // chosen by the daemon, not in use
+  std::uint32_t template_id = 0;  // chosen by the daemon, never used again on this socket
   Kind kind = Kind::container;
   Network network = Network::none;  // kind `process` has the host's whatever is written here
   bool script = false;
@@ -255,7 +255,7 @@ enum class InputMode : std::uint8_t {
 };
 
 struct Input {
-  std::string name;  // one path component, not "." or ".."
+  std::string name{};  // one path component, not "." or ".."
   InputMode mode = InputMode::mount;
   bool operator==(const Input&) const = default;
 };
@@ -266,12 +266,12 @@ struct Input {
 struct Spawn {
   std::uint64_t run = 0;  // chosen by the daemon, never used again on this socket
   std::uint32_t template_id = 0;
-  Limits limits;
-  std::string hostname;           // empty: "function"
-  std::string working_directory;  // absolute; empty: /tmp
-  std::string program;            // pack_program()'s result, or empty: it comes in a memfd
+  Limits limits{};
+  std::string hostname{};           // empty: "function"
+  std::string working_directory{};  // absolute; empty: /tmp
+  std::string program{};            // pack_program()'s result, or empty: it comes in a memfd
   bool output = false;
-  std::vector<Input> inputs;
+  std::vector<Input> inputs{};
   bool operator==(const Spawn&) const = default;
 };
 

@@ -1,5 +1,5 @@
-// System calls without the C library, for children made with CLONE_VM: they share memory with their suspended parent, so
-// errno, malloc and the C library's own setuid (which signals the parent's threads) are out of bounds there.
+// System calls without the C library, for children made with CLONE_VM: they share memory with their suspended parent,
+// so errno, malloc and the C library's own setuid (which signals the parent's threads) are out of bounds there.
 #pragma once
 
 #include <sys/syscall.h>
@@ -22,7 +22,11 @@ inline long call(long number, std::uint64_t a = 0, std::uint64_t b = 0, std::uin
   return result;
 }
 
-inline std::uint64_t word(const volatile void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
-inline std::uint64_t word(int value) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(value)); }
+inline std::uint64_t word(const volatile void* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer);
+}
+inline std::uint64_t word(int value) {
+  return static_cast<std::uint64_t>(static_cast<std::int64_t>(value));
+}
 
 }  // namespace millrace::launcher::raw

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -48,9 +49,8 @@ bool mount_at(ChildPlan& plan, Step step, const char* type, const char* target, 
 
 bool mount_own_file_systems(ChildPlan& plan) {
   if (!mount_at(plan, Step::mount_proc, "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr)) return false;
-  for (const char* path : plan.proc_masks) {
-    // Covered by our own /dev/null: an image's could be anything.
-    const long covered = call(SYS_mount, word("/dev/null"), word(path), 0, MS_BIND, 0);
+  for (const ProcMask& mask : plan.proc_masks) {
+    const long covered = call(SYS_mount, word(mask.source), word(mask.target), 0, MS_BIND, 0);
     if (!good(plan, Step::mount_proc, covered)) return false;
   }
   return mount_at(plan, Step::mount_scratch, "tmpfs", "/tmp", MS_NOSUID | MS_NODEV, plan.scratch_options) &&
@@ -58,13 +58,32 @@ bool mount_own_file_systems(ChildPlan& plan) {
                   plan.scratch_options);
 }
 
-bool copy_input(ChildPlan& plan, int from, int to) {
+long copy_file(int from, int to) {
   std::int64_t offset = 0;
   for (;;) {
     const long copied = call(SYS_sendfile, word(to), word(from), word(&offset), kCopyBytes);
-    if (copied == 0) return true;
-    if (!good(plan, Step::input, copied)) return false;
+    if (copied <= 0) return copied;
   }
+}
+
+// In a process with memory of its own: what is written to a tmpfs counts for the group of the memory's owner, and the
+// memory we run in is the template's. It also is killed alone if the run's limit does not allow the copy.
+bool copy_inputs(ChildPlan& plan, int directory) {
+  const long copier = call(SYS_clone, SIGCHLD, 0);
+  if (!good(plan, Step::input, copier)) return false;
+  if (copier == 0) {
+    for (const ChildInput& input : plan.inputs) {
+      if (input.mode != InputMode::copy) continue;
+      long answer = call(SYS_openat, word(directory), word(input.name), O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+      if (answer >= 0) answer = copy_file(input.fd, static_cast<int>(answer));
+      if (answer < 0) call(SYS_exit_group, static_cast<std::uint64_t>(-answer));
+    }
+    call(SYS_exit_group, 0);
+  }
+  int status = 0;
+  if (!good(plan, Step::input, call(SYS_wait4, static_cast<std::uint64_t>(copier), word(&status), 0, 0))) return false;
+  if (WIFSIGNALED(status)) return good(plan, Step::input, -ENOMEM);
+  return good(plan, Step::input, -WEXITSTATUS(status));
 }
 
 bool attach_mount(ChildPlan& plan, Step step, int mount, int directory, const char* name) {
@@ -78,24 +97,27 @@ bool attach_inputs(ChildPlan& plan) {
   const long directory = call(SYS_openat, kHere, word("/tmp/in"), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (!good(plan, Step::input, directory)) return false;
   const int in = static_cast<int>(directory);
+  bool copies = false;
   for (const ChildInput& input : plan.inputs) {
     const long point =
-        call(SYS_openat, word(in), word(input.name), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0444);
+        call(SYS_openat, word(in), word(input.name), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (!good(plan, Step::input, point)) return false;
-    const int to = static_cast<int>(point);
-    if (input.mode == InputMode::copy && !copy_input(plan, input.fd, to)) return false;
-    call(SYS_close, word(to));
+    call(SYS_close, static_cast<std::uint64_t>(point));
+    copies = copies || input.mode == InputMode::copy;
     if (input.mode == InputMode::mount && !attach_mount(plan, Step::input, input.fd, in, input.name)) return false;
   }
-  return true;
+  return !copies || copy_inputs(plan, in);
 }
 
+// Both directories exist in any case: functions list the one and write into the other without asking.
 bool attach_files(ChildPlan& plan) {
+  if (!good(plan, Step::output, call(SYS_mkdirat, kHere, word("/tmp/out"), 0755))) return false;
   if (plan.output >= 0) {
-    if (!good(plan, Step::output, call(SYS_mkdirat, kHere, word("/tmp/out"), 0755))) return false;
     if (!attach_mount(plan, Step::output, plan.output, AT_FDCWD, "/tmp/out")) return false;
+  } else if (!good(plan, Step::output, call(SYS_chmod, word("/tmp/out"), 01777))) {
+    return false;
   }
-  return plan.inputs.empty() || attach_inputs(plan);
+  return attach_inputs(plan);
 }
 
 bool enter_container(ChildPlan& plan) {

@@ -21,6 +21,13 @@ struct ChildInput {
   InputMode mode = InputMode::mount;
 };
 
+// A path of /proc that is covered: a file by our own /dev/null, a directory by an empty one. Never by what an image has
+// there, which could be anything.
+struct ProcMask {
+  const char* source = nullptr;
+  const char* target = nullptr;
+};
+
 struct ChildLimit {
   int resource = 0;
   rlimit value{};
@@ -28,8 +35,8 @@ struct ChildLimit {
 
 struct ChildPlan {
   // Both kinds.
-  std::array<int, 3> stdio{-1, -1, -1};     // above 2
-  std::span<const int> group_tasks;         // v1 `tasks` files, opened by root
+  std::array<int, 3> stdio{-1, -1, -1};  // above 2
+  std::span<const int> group_tasks;      // v1 `tasks` files, opened by root
   std::span<const ChildLimit> limits;
   const char* working_directory = nullptr;
   const char* const* argv = nullptr;
@@ -37,20 +44,20 @@ struct ChildPlan {
   std::span<const char* const> candidates;  // paths to try in this order
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  bool change_user = false;                 // false: the launcher is an ordinary user already
+  bool change_user = false;  // false: the launcher is an ordinary user already
   bool die_with_parent = false;
-  bool adopt_orphans = false;               // the only sure way to find a tree again without cgroups
-  std::uint32_t parent_pid = 0;             // checked with die_with_parent
+  bool adopt_orphans = false;    // the only sure way to find a tree again without cgroups
+  std::uint32_t parent_pid = 0;  // checked with die_with_parent
 
   // Containers only.
   bool container = false;
   bool cgroup_namespace = false;
-  int network = -1;                              // namespace to enter; -1: stay
-  const char* scratch_options = nullptr;         // of the tmpfs on /tmp and /dev/shm
-  std::span<const char* const> proc_masks;       // paths to cover with /dev/null
+  int network = -1;                       // namespace to enter; -1: stay
+  const char* scratch_options = nullptr;  // of the tmpfs on /tmp and /dev/shm
+  std::span<const ProcMask> proc_masks;
   const char* hostname = nullptr;
   std::size_t hostname_size = 0;
-  int output = -1;                               // detached mount
+  int output = -1;  // detached mount
   std::span<const ChildInput> inputs;
   const sock_fprog* filter = nullptr;
 

@@ -27,9 +27,9 @@ class ChildStack {
   void* base_;
 };
 
-// Runs `entry(argument)` in the child; when it returns the child exits with 127. The caller is suspended until the child
-// has exec'ed or exited if CLONE_VFORK is among the flags, and must have all signals blocked. The pid, or minus errno.
-// The child sees pid and mount namespaces of `arguments.flags`; stack and stack_size are filled in here.
+// Runs `entry(argument)` in the child; when it returns the child exits with 127. The caller is suspended until the
+// child has exec'ed or exited if CLONE_VFORK is among the flags, and must have all signals blocked. The pid, or minus
+// errno. The child sees pid and mount namespaces of `arguments.flags`; stack and stack_size are filled in here.
 [[nodiscard]] long clone_sharing_memory(clone_args& arguments, const ChildStack& stack, void (*entry)(void*),
                                         void* argument);
 

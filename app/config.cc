@@ -1,0 +1,232 @@
+#include "app/config.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <limits>
+
+#include "core/units.h"
+#include "formats/diagnostics.h"
+#include "formats/yaml.h"
+
+namespace millrace {
+namespace {
+
+using View = std::string_view;
+
+template <std::string Config::* Member>
+Result<void> set_text(Config& config, View value) {
+  config.*Member = std::string(value);
+  return {};
+}
+
+template <bool Config::* Member>
+Result<void> set_flag(Config& config, View value) {
+  if (value != "yes" && value != "no" && value != "true" && value != "false") {
+    return fail(Errc::invalid_argument, "'" + std::string(value) + "' is neither yes nor no");
+  }
+  config.*Member = value == "yes" || value == "true";
+  return {};
+}
+
+template <std::uint32_t Config::* Member, std::uint32_t Min, std::uint32_t Max>
+Result<void> set_number(Config& config, View value) {
+  std::uint32_t number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (error != std::errc{} || end != value.data() + value.size() || number < Min || number > Max) {
+    return fail(Errc::invalid_argument, "'" + std::string(value) + "' is not a number from " + std::to_string(Min) +
+                                            " to " + std::to_string(Max));
+  }
+  config.*Member = number;
+  return {};
+}
+
+template <std::uint64_t Config::* Member, std::uint64_t Min, std::uint64_t Max>
+Result<void> set_size(Config& config, View value) {
+  const auto bytes = parse_bytes(value);
+  if (!bytes) return fail(bytes.error());
+  if (*bytes < Min || *bytes > Max) {
+    return fail(Errc::invalid_argument, "'" + std::string(value) + "' is not between " + format_bytes(Min) + " and " +
+                                            format_bytes(Max));
+  }
+  config.*Member = *bytes;
+  return {};
+}
+
+template <std::uint32_t Config::* Member>
+Result<void> set_cpu(Config& config, View value) {
+  const auto millicores = parse_millicores(value);
+  if (!millicores) return fail(millicores.error());
+  config.*Member = *millicores;
+  return {};
+}
+
+template <std::chrono::milliseconds Config::* Member, std::int64_t MinMs, std::int64_t MaxMs>
+Result<void> set_duration(Config& config, View value) {
+  const auto duration = parse_duration(value);
+  if (!duration) return fail(duration.error());
+  if (duration->count() < MinMs || duration->count() > MaxMs) {
+    return fail(Errc::invalid_argument, "'" + std::string(value) + "' is not between " +
+                                            format_duration(std::chrono::milliseconds(MinMs)) + " and " +
+                                            format_duration(std::chrono::milliseconds(MaxMs)));
+  }
+  config.*Member = *duration;
+  return {};
+}
+
+Result<void> set_log_level(Config& config, View value) {
+  if (value != "debug" && value != "info" && value != "warn" && value != "error") {
+    return fail(Errc::invalid_argument, "'" + std::string(value) + "' is none of debug, info, warn, error");
+  }
+  config.log_level = std::string(value);
+  return {};
+}
+
+Result<void> set_log_format(Config& config, View value) {
+  if (value != "text" && value != "json") {
+    return fail(Errc::invalid_argument, "'" + std::string(value) + "' is neither text nor json");
+  }
+  config.log_format = std::string(value);
+  return {};
+}
+
+constexpr std::uint64_t kNoSizeMax = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kDayMs = 86'400'000;
+
+constexpr std::array kOptions{
+    ConfigOption{"data", "text", "/var/lib/millrace",
+                 "Directory of everything: broker log, state, buckets. Copying it, stopped, copies the system.",
+                 set_text<&Config::data>},
+    ConfigOption{"listen", "text", "127.0.0.1:8090", "HOST:PORT of the HTTP API; port 0 takes a free one.",
+                 set_text<&Config::listen>},
+    ConfigOption{"insecure_listen", "yes/no", "no",
+                 "Listen beyond loopback without TLS: the token crosses the network readable.",
+                 set_flag<&Config::insecure_listen>},
+    ConfigOption{"user", "text", "millrace", "The ordinary user that the daemon becomes when it is started as root.",
+                 set_text<&Config::user>},
+    ConfigOption{"stay_root", "yes/no", "no", "Keep the daemon root when it is started as root.",
+                 set_flag<&Config::stay_root>},
+    ConfigOption{"broker", "text", "",
+                 "URL of the broker: log:DIR (embedded, durable), memory: (lost with the process). Empty: log:<data>/log.",
+                 set_text<&Config::broker>},
+    ConfigOption{"allow_weak_durability", "yes/no", "no",
+                 "Accept a broker that confirms events before they are on stable storage.",
+                 set_flag<&Config::allow_weak_durability>},
+    ConfigOption{"node", "text", "", "This node's name in run records. Empty: the host's name.",
+                 set_text<&Config::node>},
+    ConfigOption{"log_level", "debug|info|warn|error", "info", "The least severe log lines to write.", set_log_level},
+    ConfigOption{"log_format", "text|json", "text", "Readable text or JSON lines, on stderr.", set_log_format},
+    ConfigOption{"io_threads", "number", "0", "Threads for connections and bodies; 0: as many as cores.",
+                 set_number<&Config::io_threads, 0, 256>},
+    ConfigOption{"memory", "size", "0", "Memory for functions, shared by admission; 0: 80 % of the host's.",
+                 set_size<&Config::memory_bytes, 0, kNoSizeMax>},
+    ConfigOption{"cpu", "cpu", "0", "Cores for functions, shared by admission; 0: all.",
+                 set_cpu<&Config::cpu_millicores>},
+    ConfigOption{"log_segment", "size", "64Mi", "Size of one segment of the embedded log.",
+                 set_size<&Config::log_segment_bytes, 1 << 20, 256ULL << 20>},
+    ConfigOption{"event_bytes_max", "size", "1Mi", "The largest event body.",
+                 set_size<&Config::event_bytes_max, 1024, 1 << 20>},
+    ConfigOption{"object_bytes_max", "size", "5Ti", "The largest object that may be put over HTTP.",
+                 set_size<&Config::object_bytes_max, 1, kNoSizeMax>},
+    ConfigOption{"connections_max", "number", "10000", "Open HTTP connections; more are answered 503.",
+                 set_number<&Config::connections_max, 1, 1'000'000>},
+    ConfigOption{"watches_max", "number", "100000", "Directories watched for new files.",
+                 set_number<&Config::watches_max, 1, 10'000'000>},
+    ConfigOption{"queued_runs_max", "number", "100000", "Queued runs that can be listed; more still run.",
+                 set_number<&Config::queued_runs_max, 1, 10'000'000>},
+    ConfigOption{"restarts_max", "number", "5",
+                 "Deaths of daemon or launcher within a minute that are one too many: everything ends then.",
+                 set_number<&Config::restarts_max, 1, 1'000'000>},
+    ConfigOption{"lease", "duration", "30s", "How long a worker owns an event without renewing.",
+                 set_duration<&Config::lease, 500, 3'600'000>},
+    ConfigOption{"hold", "duration", "5s", "How long an event waits for a free slot before it is given back.",
+                 set_duration<&Config::hold, 10, 600'000>},
+    ConfigOption{"drain_timeout", "duration", "30s", "How long a stop waits for running functions.",
+                 set_duration<&Config::drain_timeout, 0, kDayMs>},
+    ConfigOption{"sweep_every", "duration", "10s", "How often unfinished runs of dead workers are looked for.",
+                 set_duration<&Config::sweep_every, 100, kDayMs>},
+};
+
+const ConfigOption* find_option(View name) {
+  const auto* found = std::ranges::find(kOptions, name, &ConfigOption::name);
+  return found == kOptions.end() ? nullptr : found;
+}
+
+std::string unknown(View name) {
+  std::vector<std::string_view> names;
+  for (const auto& option : kOptions) names.push_back(option.name);
+  const auto near = nearest_name(name, names);
+  return "unknown option '" + std::string(name) + "'" + (near ? "; did you mean '" + std::string(*near) + "'?" : "");
+}
+
+}  // namespace
+
+std::span<const ConfigOption> config_options() { return kOptions; }
+
+Result<Config> load_config(const std::vector<ConfigSource>& sources) {
+  Config config;
+  for (const auto& option : kOptions) {
+    if (const auto set = option.set(config, option.fallback); !set) std::abort();  // a default that its own type refuses
+  }
+  std::string problems;
+  for (const auto& source : sources) {
+    for (const auto& [name, value] : source.values) {
+      const auto* option = find_option(name);
+      const auto set = option == nullptr ? Result<void>(fail(Errc::invalid_argument, unknown(name)))
+                                         : option->set(config, value);
+      if (set) continue;
+      if (!problems.empty()) problems += '\n';
+      problems += source.origin + ": " + (option == nullptr ? "" : name + ": ") + set.error().message;
+    }
+  }
+  if (!problems.empty()) return fail(Errc::invalid_argument, std::move(problems));
+  return config;
+}
+
+Result<ConfigSource> config_from_yaml(std::string_view text, std::string origin) {
+  // Every value is read as it is written: its option knows its type.
+  YamlOptions as_written;
+  for (const auto& option : kOptions) as_written.verbatim.push_back(option.name);
+  Diagnostics problems;
+  const auto parsed = parse_yaml(text, as_written, problems);
+  ConfigSource source{.origin = std::move(origin), .values = {}};
+  if (!parsed) return fail(problems.to_error(source.origin));
+  if (parsed->is_null()) return source;
+  if (!parsed->is_object()) return fail(Errc::invalid_argument, source.origin + ": expected a map of options");
+  for (const auto& [name, value, line] : parsed->members()) {
+    if (find_option(name) == nullptr) {
+      problems.add(line, "", unknown(name));
+    } else if (!value.is_string()) {
+      problems.add(line, name, "expected one value");
+    } else {
+      source.values[name] = *value.string();
+    }
+  }
+  if (!problems.empty()) return fail(problems.to_error(source.origin));
+  return source;
+}
+
+ConfigSource config_from_environment(const std::function<std::optional<std::string>(const char*)>& get) {
+  ConfigSource source{.origin = "environment", .values = {}};
+  for (const auto& option : kOptions) {
+    std::string variable = "MILLRACE_" + std::string(option.name);
+    std::ranges::transform(variable, variable.begin(),
+                           [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+    if (auto value = get(variable.c_str())) source.values[std::string(option.name)] = std::move(*value);
+  }
+  return source;
+}
+
+std::string default_config_file() {
+  std::string file =
+      "# Millrace's options with their defaults. Each can also be set as MILLRACE_<NAME> in the environment or as\n"
+      "# --<name> on the command line of `millrace serve`.\n";
+  for (const auto& option : kOptions) {
+    file += "\n# " + std::string(option.text) + " (" + std::string(option.type) + ")\n";
+    file += "# " + std::string(option.name) + ": " + std::string(option.fallback.empty() ? "\"\"" : option.fallback) + "\n";
+  }
+  return file;
+}
+
+}  // namespace millrace

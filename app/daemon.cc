@@ -1,0 +1,256 @@
+#include "app/daemon.h"
+
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "app/data_directory.h"
+#include "app/host_facts.h"
+#include "app/life_line.h"
+#include "app/life_line_messages.h"
+#include "app/listen_address.h"
+#include "app/supervisor.h"
+#include "app/version.h"
+#include "app/wiring.h"
+#include "async/blocking_pool.h"
+#include "async/sleep.h"
+#include "async/task_group.h"
+#include "async/uv_event_loop.h"
+#include "consumers/delivery_handler.h"
+#include "consumers/worker_pool.h"
+#include "engine/admission.h"
+#include "engine/finish.h"
+#include "engine/ingest.h"
+#include "engine/invoker.h"
+#include "engine/registry.h"
+#include "engine/run_table.h"
+#include "engine/stage_in.h"
+#include "engine/sweeper.h"
+#include "engine/synchronous.h"
+#include "gateway/auth.h"
+#include "gateway/gateway.h"
+#include "net/http_server.h"
+#include "producers/fs_watch.h"
+#include "telemetry/metrics.h"
+
+namespace millrace {
+namespace {
+
+constexpr double kMemoryShare = 0.8;  // of the host's, for functions
+constexpr std::chrono::milliseconds kHttpGrace{2'000};
+constexpr std::size_t kBlockingThreads = 8;
+
+LogLevel level_of(const std::string& name) {
+  if (name == "debug") return LogLevel::debug;
+  if (name == "warn") return LogLevel::warn;
+  return name == "error" ? LogLevel::error : LogLevel::info;
+}
+
+NodeBudget budget_of(const Config& config) {
+  const auto share = static_cast<std::uint64_t>(static_cast<double>(host_memory_bytes()) * kMemoryShare);
+  return {.memory_bytes = config.memory_bytes != 0 ? config.memory_bytes : share,
+          .cpu_millicores = config.cpu_millicores != 0 ? config.cpu_millicores : host_cores() * 1000};
+}
+
+FsWatch::Options watch_options(const Config& config) {
+  FsWatch::Options options;
+  options.watches_max = config.watches_max;
+  return options;
+}
+
+// The engine and what hangs on it. Members in the order of need: each may use those above it.
+class Node {
+ public:
+  Node(const Config& config, EventLoop& loop, BlockingPool& pool, Backends& backends, Log& log, Metrics& metrics)
+      : name_(config.node.empty() ? host_name() : config.node),
+        runs_(config.queued_runs_max),
+        admission_(loop, budget_of(config)),
+        registry_(loop, backends.state->functions(), *backends.broker, backends.store->objects(), backends.executors,
+                  ulids_, log),
+        ingest_(loop, registry_, *backends.broker, backends.state->seen(), runs_, ulids_),
+        stage_in_(backends.store->objects(), pool, config.data + "/scratch"),
+        invoker_(loop, backends.executors, stage_in_, backends.store->outputs(), *backends.state, name_, log, metrics),
+        finish_(backends.store->outputs(), *backends.state, ingest_, registry_, log),
+        calls_(loop, registry_, ingest_, admission_, invoker_, finish_, *backends.state, runs_),
+        sweeper_(loop, *backends.state, backends.store->outputs(), finish_, runs_, name_,
+                 {.every = config.sweep_every, .age_min = 2 * config.lease}, log),
+        handler_(loop, admission_, invoker_, finish_, *backends.state, runs_, {.hold = config.hold}, log),
+        workers_(loop, *backends.broker, admission_, handler_, log),
+        watch_(loop, pool,
+               {.registry = registry_,
+                .ingest = ingest_,
+                .objects = backends.store->objects(),
+                .outputs = backends.store->outputs(),
+                .state = *backends.state,
+                .checks = *backends.launcher},
+               backends.watch_source, [&backends](const std::string& bucket) { return backends.store->directory_of(bucket); },
+               watch_options(config), metrics, log),
+        gateway_({.domain = loop,
+                  .registry = registry_,
+                  .ingest = ingest_,
+                  .calls = calls_,
+                  .state = *backends.state,
+                  .runs = runs_,
+                  .broker = *backends.broker,
+                  .objects = backends.store->objects(),
+                  .admission = admission_,
+                  .metrics = metrics,
+                  .log = log,
+                  .controls = [&backends] { return backends.container->controls(); },
+                  .node = name_,
+                  .token = {},
+                  .limits = {.event_bytes_max = config.event_bytes_max, .object_bytes_max = config.object_bytes_max}}) {
+    registry_.observe(workers_);
+    registry_.observe(watch_);
+  }
+
+  const std::string name_;
+  UlidMaker ulids_;
+  RunTable runs_;
+  Admission admission_;
+  Registry registry_;
+  Ingest ingest_;
+  StageIn stage_in_;
+  Invoker invoker_;
+  Finish finish_;
+  SynchronousCalls calls_;
+  Sweeper sweeper_;
+  DeliveryHandler handler_;
+  WorkerPool workers_;
+  FsWatch watch_;
+  Gateway gateway_;
+};
+
+class Daemon {
+ public:
+  explicit Daemon(const Config& config)
+      : config_(config),
+        log_({.level = level_of(config.log_level),
+              .format = config.log_format == "json" ? LogFormat::json : LogFormat::text,
+              .fd = STDERR_FILENO}),
+        pool_(loop_, {.threads = kBlockingThreads}),
+        tasks_(loop_) {}
+
+  int run() {
+    tasks_.spawn(live());
+    loop_.run();
+    return status_;
+  }
+
+ private:
+  // The whole life: open, serve until told to stop, drain, close.
+  Task<void> live() {
+    const auto served = co_await serve();
+    if (!served) {
+      log_.error("the daemon cannot start", {{"error", served.error()}});
+      // What no restart can mend must not be restarted.
+      status_ = retryable(served.error().code) ? 1 : kExitConfiguration;
+    }
+    loop_.stop();
+  }
+
+  Task<Result<void>> serve() {
+    log_.info("starting", {{"version", kBuildVersion.version}, {"commit", kBuildVersion.commit}, {"data", config_.data}});
+    auto backends = open_local_backends(config_, loop_, pool_, log_, metrics_);
+    if (!backends) co_return fail(backends.error());
+    backends_ = std::move(*backends);
+    life_line_.emplace(loop_, log_, Fd(kDaemonLifeLine), *backends_->launcher, [this] { stop_.request_stop(); });
+    const auto opened = co_await open_durable_backends(*backends_, config_, loop_, log_, metrics_);
+    if (!opened) co_return fail(opened.error());
+    auto token = load_or_make_token(config_.data + "/admin-token");
+    if (!token) co_return fail(token.error());
+
+    node_ = std::make_unique<Node>(config_, loop_, pool_, *backends_, log_, metrics_);
+    node_->gateway_.set_token(std::move(*token));
+    const auto ready = co_await bring_up();
+    if (ready) co_await wait_for_stop();
+    co_await shut_down();
+    co_return ready;
+  }
+
+  Task<Result<void>> bring_up() {
+    co_await node_->sweeper_.sweep_own_past();
+    const auto hello = co_await backends_->launcher->wait_hello(stop_.get_token());
+    if (!hello) co_return fail(hello.error().with("the launcher"));
+    const auto loaded = co_await node_->registry_.load();
+    if (!loaded) co_return fail(loaded.error());
+    tasks_.spawn(node_->sweeper_.run(stop_.get_token()));
+
+    const auto address = parse_listen(config_.listen, config_.insecure_listen);
+    if (!address) co_return fail(address.error());
+    HttpServerOptions options;
+    options.address = address->host;
+    options.port = address->port;
+    options.io_threads = config_.io_threads != 0 ? config_.io_threads : host_cores();
+    options.connections_max = config_.connections_max;
+    auto server = HttpServer::start(std::move(options), node_->gateway_, metrics_);
+    if (!server) {
+      // A taken port does not become free by restarting the daemon.
+      Error error = server.error();
+      error.code = Errc::failed_precondition;
+      co_return fail(std::move(error));
+    }
+    server_ = std::move(*server);
+    const std::string where = address->host + ":" + std::to_string(server_->port());
+    const auto written = write_file(config_.data + "/listen", where + "\n");
+    if (!written) co_return fail(written.error());
+    log_.info("ready", {{"listen", where}, {"node", node_->name_}});
+    co_return Result<void>{};
+  }
+
+  Task<void> wait_for_stop() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+    const Fd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd) co_return;  // only without memory or descriptors: leave in order
+    const auto waited = co_await wait_ready(loop_, fd.get(), EventLoop::Interest::readable, stop_.get_token());
+    log_.info("stopping", {{"why", waited ? "signal" : "the supervisor is gone"}});
+  }
+
+  // From the outside inwards: no new requests, no new deliveries, then what is held is given back.
+  Task<void> shut_down() {
+    stop_.request_stop();
+    if (server_) co_await server_->stop(loop_, kHttpGrace);
+    co_await node_->watch_.close();
+    co_await node_->workers_.stop(config_.drain_timeout);
+    co_await backends_->broker->close();
+    co_await backends_->state->close();
+    log_.info("stopped");
+  }
+
+  const Config& config_;
+  Log log_;
+  Metrics metrics_;
+  UvEventLoop loop_;
+  BlockingPool pool_;
+  std::stop_source stop_;
+  int status_ = 0;
+  std::unique_ptr<Backends> backends_;
+  std::optional<LifeLine> life_line_;
+  std::unique_ptr<Node> node_;
+  std::unique_ptr<HttpServer> server_;
+  TaskGroup tasks_;
+};
+
+}  // namespace
+
+int run_daemon(const Config& config) {
+  // Signals come through a descriptor; no thread may be interrupted by one. A peer that closes early is an error code.
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&blocked, signal);
+  sigprocmask(SIG_BLOCK, &blocked, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  Daemon daemon(config);
+  return daemon.run();
+}
+
+}  // namespace millrace

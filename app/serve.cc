@@ -1,0 +1,77 @@
+#include "app/serve.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "app/child_process.h"
+#include "app/data_directory.h"
+#include "app/launcher_image.h"
+#include "app/listen_address.h"
+#include "app/supervisor.h"
+#include "telemetry/log.h"
+
+namespace millrace {
+namespace {
+
+Result<std::optional<UserIds>> daemon_user(const Config& config) {
+  if (::geteuid() != 0 || config.stay_root) return std::optional<UserIds>();
+  const auto user = find_user(config.user);
+  if (!user) {
+    return fail(Error{.code = Errc::failed_precondition,
+                      .message = "user '" + config.user + "' does not exist, and the daemon shall not be root; make it "
+                                 "(scripts/make_user), choose another with --user, or say --stay-root yes"});
+  }
+  return std::optional(*user);
+}
+
+// The daemon parses the same options again, from its own command line: what was in files it cannot read is in there.
+std::vector<std::string> daemon_arguments(const std::map<std::string, std::string>& values) {
+  std::vector<std::string> arguments{"millrace", "daemon"};
+  for (const auto& [name, value] : values) {
+    std::string flag = "--" + name;
+    for (char& c : flag) {
+      if (c == '_') c = '-';
+    }
+    arguments.push_back(std::move(flag));
+    arguments.push_back(value);
+  }
+  return arguments;
+}
+
+Result<int> supervise(const Config& config, const std::map<std::string, std::string>& values, Log& log) {
+  if (const auto address = parse_listen(config.listen, config.insecure_listen); !address) return fail(address.error());
+  const auto user = daemon_user(config);
+  if (!user) return fail(user.error());
+  if (const auto ready = prepare_data_directory(config.data, *user); !ready) return fail(ready.error());
+
+  SupervisorOptions options;
+  options.launcher_image = launcher_image();
+  options.launcher_arguments = {"--prefix=" + instance_name(config.data)};
+  options.executable = Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  if (!options.executable) return fail(error_from_errno(errno, "open our own executable"));
+  options.daemon_arguments = daemon_arguments(values);
+  options.user = *user;
+  options.deaths_max = config.restarts_max;
+  options.daemon_stop_wait = config.drain_timeout + std::chrono::seconds(30);
+  Supervisor supervisor(log, std::move(options));
+  return supervisor.run();
+}
+
+}  // namespace
+
+int serve(const Config& config, const std::map<std::string, std::string>& values) {
+  Log log({.level = config.log_level == "debug" ? LogLevel::debug : LogLevel::info,
+           .format = config.log_format == "json" ? LogFormat::json : LogFormat::text,
+           .fd = STDERR_FILENO});
+  const auto status = supervise(config, values, log);
+  if (status) return *status;
+  log.error("cannot serve", {{"error", status.error()}});
+  return retryable(status.error().code) ? 1 : kExitConfiguration;
+}
+
+}  // namespace millrace

@@ -1,0 +1,311 @@
+#include "broker/embedded_broker.h"
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+#include "broker/embedded_core.h"
+#include "broker/embedded_delivery.h"
+#include "broker/message_digest.h"
+
+namespace millrace {
+namespace {
+
+using embedded::GroupRuntime;
+
+// What an event's attributes take when encoded, never less than that: each with its name and length.
+std::size_t header_bytes(const Event& event) {
+  constexpr std::size_t kPerField = 40;
+  constexpr std::size_t kFields = 24;
+  std::size_t bytes = kPerField * kFields + event.id.str().size() + event.source.size() + event.source_id.size() +
+                      event.type.size() + event.subject.size() + event.content_type.size() + event.order.str().size() +
+                      event.cause.str().size();
+  if (event.object) {
+    bytes += event.object->store.size() + event.object->bucket.size() + event.object->key.size() +
+             event.object->private_path.size();
+  }
+  for (const auto& [name, value] : event.extensions) bytes += kPerField + name.size() + value.size();
+  return bytes;
+}
+
+Result<void> check_message(const Outgoing& message, std::size_t message_bytes_max) {
+  if (message.id.empty() || message.id.size() > embedded::kIdBytesMax) {
+    return fail(Errc::invalid_argument, "the id of a message has " + std::to_string(message.id.size()) +
+                                            " bytes; expected 1 to " + std::to_string(embedded::kIdBytesMax));
+  }
+  if (message.delay < std::chrono::milliseconds(0) || message.delay > embedded::kDelayMax) {
+    return fail(Errc::invalid_argument, "message '" + message.id + "': a delay of " +
+                                            std::to_string(message.delay.count()) +
+                                            " ms is not between 0 and 366 days");
+  }
+  if (message.event.data.size() > message_bytes_max) {
+    return fail(Errc::too_large, "message '" + message.id + "' has " + std::to_string(message.event.data.size()) +
+                                     " bytes of data; at most " + std::to_string(message_bytes_max) +
+                                     ", store a larger body as an object");
+  }
+  if (const std::size_t bytes = header_bytes(message.event); bytes > kEventHeaderBytesMax) {
+    return fail(Errc::too_large, "message '" + message.id + "' has about " + std::to_string(bytes) +
+                                     " bytes of attributes; at most " + std::to_string(kEventHeaderBytesMax));
+  }
+  return {};
+}
+
+Result<void> check_spec(const TopicSpec& spec) {
+  if (auto ok = check_topic_name(spec.name); !ok) return ok;
+  for (const auto& group : spec.groups) {
+    if (auto ok = check_topic_name(group); !ok) return fail(ok.error().with("a group of topic '" + spec.name + "'"));
+  }
+  if (spec.lease <= std::chrono::milliseconds(0) || spec.lease > embedded::kDelayMax) {
+    return fail(Errc::invalid_argument, "topic '" + spec.name + "': a lease of " + std::to_string(spec.lease.count()) +
+                                            " ms is not between 1 ms and 366 days");
+  }
+  if (spec.dedupe_window < std::chrono::milliseconds(0) || spec.dedupe_window > embedded::kDelayMax) {
+    return fail(Errc::invalid_argument, "topic '" + spec.name + "': a dedupe window of " +
+                                            std::to_string(spec.dedupe_window.count()) +
+                                            " ms is not between 0 and 366 days");
+  }
+  return {};
+}
+
+}  // namespace
+
+EmbeddedBroker::EmbeddedBroker(EventLoop& loop, Metrics& metrics, Options options, std::unique_ptr<TopicTable> table,
+                               std::unique_ptr<Journal> journal)
+    : capabilities_(journal->capabilities()),
+      core_(std::make_shared<embedded::Core>(loop, metrics, options, std::move(table), std::move(journal))) {}
+
+EmbeddedBroker::~EmbeddedBroker() {
+  const auto closing = core_->shut();
+}
+
+Capabilities EmbeddedBroker::capabilities() const {
+  return capabilities_;
+}
+
+Task<Result<void>> EmbeddedBroker::ensure(TopicSpec spec) {
+  if (auto ok = core_->usable(); !ok) co_return ok;
+  if (auto ok = check_spec(spec); !ok) co_return ok;
+  TopicState* topic = core_->topics->find(spec.name);
+  if (topic == nullptr && core_->topics->by_name().size() >= core_->options.topics_max) {
+    co_return fail(Errc::resource_exhausted, "there are " + std::to_string(core_->options.topics_max) +
+                                                 " topics already, the most this broker is configured for");
+  }
+  const TopicSettings settings{.lease = spec.lease, .dedupe_window = spec.dedupe_window, .bytes_max = spec.bytes_max};
+  if (topic == nullptr || topic->settings != settings) {
+    const std::uint32_t id = topic == nullptr ? core_->topics->next_id() : topic->id();
+    auto written = core_->journal->write_topic(id, spec.name, settings);
+    if (!written) co_return fail(written.error());
+    if (topic == nullptr) topic = &core_->topics->add(spec.name);
+    topic->settings = settings;
+    topic->recorded_in = *written;
+  }
+  for (auto& group : spec.groups) {
+    if (topic->find_group(group) != nullptr) continue;
+    if (auto made = core_->add_group(*topic, std::move(group)); !made) co_return fail(made.error());
+  }
+  auto confirmed = co_await core_->journal->confirm();
+  co_return confirmed;
+}
+
+Task<Result<std::vector<std::string>>> EmbeddedBroker::topics() {
+  if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
+  std::vector<std::string> names;
+  for (const auto& [name, topic] : core_->topics->by_name()) names.push_back(name);
+  co_return names;
+}
+
+Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, std::vector<Outgoing> batch) {
+  std::vector<Result<Receipt>> results;
+  results.reserve(batch.size());
+  for (auto& message : batch) {
+    auto found = core_->find(topic);
+    if (!found) {
+      results.emplace_back(fail(std::move(found.error())));
+      continue;
+    }
+    if (auto ok = check_message(message, capabilities_.message_bytes_max); !ok) {
+      results.emplace_back(fail(std::move(ok.error())));
+      continue;
+    }
+    const std::size_t size = header_bytes(message.event) + message.event.data.size() + message.id.size();
+    if (!core_->journal->has_room(size)) {
+      auto room = co_await core_->journal->make_room(size);
+      if (room) room = core_->usable();
+      if (!room) {
+        results.emplace_back(fail(std::move(room.error())));
+        continue;
+      }
+    }
+    results.push_back(publish_one(**found, std::move(message)));
+  }
+  const bool any = std::ranges::any_of(results, [](const auto& result) { return result.has_value(); });
+  if (!any || !core_->journal) co_return results;
+  core_->reveal_confirmed();
+  const auto confirmed = co_await core_->journal->confirm();
+  if (confirmed) co_return results;
+  for (auto& result : results) {
+    if (result) result = fail(confirmed.error());
+  }
+  co_return results;
+}
+
+Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing message) {
+  const auto now = core_->loop.now();
+  const std::uint64_t content = digest_content(message.event);
+  const IdDigest id = digest_id(message.id, core_->journal->id_key());
+  if (const auto* known = topic.dedupe.find(id, now)) {
+    if (known->content != content) {
+      return fail(Errc::already_exists,
+                  "topic '" + topic.name() + "': the id '" + message.id + "' was published before with other content");
+    }
+    core_->duplicates.add();
+    return Receipt{.duplicate = true};
+  }
+  const std::uint64_t size = header_bytes(message.event) + message.event.data.size() + message.id.size();
+  if (topic.size_bytes() + size > topic.settings.bytes_max) {
+    return fail(Errc::no_space, "topic '" + topic.name() + "' holds " + std::to_string(topic.size_bytes()) +
+                                    " bytes, and its limit is " + std::to_string(topic.settings.bytes_max));
+  }
+
+  const auto wall = std::chrono::time_point_cast<std::chrono::milliseconds>(core_->loop.wall_now());
+  auto stored = std::make_shared<StoredMessage>();
+  stored->id = std::move(message.id);
+  stored->published_at = wall;
+  stored->event = std::move(message.event);
+  Message added{.stored = std::move(stored),
+                .open = topic.all_groups(),
+                .published_ms = wall.time_since_epoch().count(),
+                .size_bytes = static_cast<std::uint32_t>(size),
+                .place = {}};
+  const std::uint64_t seq = topic.next_seq();
+  if (auto written = core_->journal->write_message(topic, added, content, message.delay); !written) {
+    return fail(std::move(written.error()));
+  }
+  topic.dedupe.add({.id = id,
+                    .content = content,
+                    .seq = seq,
+                    .epoch = added.place.epoch,
+                    .until = now + topic.settings.dedupe_window});
+  const bool delayed = message.delay > std::chrono::milliseconds(0);
+  topic.append(std::move(added), delayed ? std::optional(now + message.delay) : std::nullopt);
+  core_->reveal_later(topic);
+  core_->published.add();
+  return Receipt{};
+}
+
+Task<Result<std::unique_ptr<Subscription>>> EmbeddedBroker::subscribe(SubscribeOptions options) {
+  auto topic = core_->find(options.topic);
+  if (!topic) co_return fail(topic.error());
+  if ((*topic)->find_group(options.group) == nullptr) {
+    if (auto made = core_->add_group(**topic, options.group); !made) co_return fail(made.error());
+    auto confirmed = co_await core_->journal->confirm();
+    if (!confirmed) co_return fail(confirmed.error());
+  }
+  auto group = core_->find(options.topic, options.group);
+  if (!group) co_return fail(group.error());
+  co_return std::make_unique<embedded::EmbeddedSubscription>(core_, **group);
+}
+
+Task<Result<Lag>> EmbeddedBroker::lag(std::string topic, std::string group) {
+  auto found = core_->find(topic, group);
+  if (!found) co_return fail(found.error());
+  co_return (*found)->group.lag(core_->loop.wall_now());
+}
+
+Task<Result<std::vector<DeadLetter>>> EmbeddedBroker::dead_letters(std::string topic, std::string group,
+                                                                   std::string after, std::size_t limit) {
+  auto found = core_->find(topic, group);
+  if (!found) co_return fail(found.error());
+  const GroupRuntime& runtime = **found;
+  const auto& dead = runtime.group.dead();
+  auto next = dead.begin();
+  if (!after.empty()) {
+    next = std::ranges::find_if(dead, [&](const auto& each) { return each.second.id == after; });
+    if (next == dead.end()) {
+      co_return fail(Errc::not_found, "no dead letter has the id '" + after.substr(0, embedded::kIdBytesMax) +
+                                          "' any more; list from the start");
+    }
+    ++next;
+  }
+  // Reading may take a while, and the dead letters change meanwhile: note first what the page holds.
+  std::vector<std::pair<std::uint64_t, DeadEntry>> page;
+  for (; next != dead.end() && page.size() < std::min(limit, embedded::kDeadLetterPageMax); ++next) {
+    page.emplace_back(next->first.second, next->second);
+  }
+  std::vector<DeadLetter> letters;
+  for (auto& [seq, entry] : page) {
+    const Message* message = runtime.topic.find(seq);
+    if (message != nullptr && !message->stored) {
+      if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
+      auto loaded = co_await core_->journal->load(runtime.topic, seq, false);
+      if (!loaded) co_return fail(loaded.error());
+      message = runtime.topic.find(seq);
+    }
+    if (message == nullptr || !message->stored) continue;  // redriven and done, or purged
+    letters.push_back({.id = std::move(entry.id),
+                       .event = message->stored->event,
+                       .reason = std::move(entry.reason),
+                       .counters = entry.counters,
+                       .redrives = entry.redrives,
+                       .died_at = std::chrono::system_clock::time_point(std::chrono::milliseconds(entry.died_ms))});
+  }
+  co_return letters;
+}
+
+Task<Result<std::uint64_t>> EmbeddedBroker::redrive(std::string topic, std::string group,
+                                                    std::vector<std::string> ids) {
+  auto found = core_->find(topic, group);
+  if (!found) co_return fail(found.error());
+  GroupRuntime& runtime = **found;
+  const std::unordered_set<std::string> wanted(ids.begin(), ids.end());
+  std::vector<std::uint64_t> seqs;
+  for (const auto& [key, dead] : runtime.group.dead()) {
+    if (wanted.empty() || wanted.contains(dead.id)) seqs.push_back(key.second);
+  }
+
+  constexpr std::uint64_t kStep = 1000;  // so that others get their turn
+  std::uint64_t done = 0;
+  for (const std::uint64_t seq : seqs) {
+    if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
+    const DeadEntry* dead = runtime.group.find_dead(seq);
+    if (dead == nullptr) continue;
+    Entry after;
+    after.seq = seq;
+    after.redrives = dead->redrives + 1;
+    if (auto written = core_->journal->write_entry(runtime.group, after, {}); !written) co_return fail(written.error());
+    runtime.group.redrive(seq);
+    if (++done % kStep != 0) continue;
+    core_->changed(runtime);
+    auto confirmed = co_await core_->journal->confirm();
+    if (!confirmed) co_return fail(confirmed.error());
+  }
+  if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
+  core_->changed(runtime);
+  auto confirmed = co_await core_->journal->confirm();
+  if (!confirmed) co_return fail(confirmed.error());
+  co_return done;
+}
+
+Task<Result<void>> EmbeddedBroker::purge(std::string topic, std::string group) {
+  auto found = core_->find(topic, group);
+  if (!found) co_return fail(found.error());
+  GroupRuntime& runtime = **found;
+  if (auto written = core_->journal->write_purge(runtime.group); !written) co_return written;
+  const auto holders = runtime.group.purge();
+  core_->changed(runtime);
+  auto confirming = core_->journal->confirm();
+  embedded::Core::lose(holders);
+  auto confirmed = co_await confirming;
+  co_return confirmed;
+}
+
+void EmbeddedBroker::on_backlog(std::move_only_function<void(const std::string& topic)> changed) {
+  core_->backlog_changed = std::move(changed);
+}
+
+Task<void> EmbeddedBroker::close() {
+  const auto journal = core_->shut();
+  if (journal) co_await journal->close();
+}
+
+}  // namespace millrace

@@ -1,0 +1,95 @@
+// The part of an embedded broker that its subscriptions and deliveries share: state, journal, timers, and who waits for
+// what. Private to embedded_broker.cc and embedded_delivery.cc.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "async/event_loop.h"
+#include "broker/embedded_broker.h"
+#include "broker/journal.h"
+#include "broker/topic_state.h"
+#include "broker/wait_list.h"
+#include "telemetry/metrics.h"
+
+namespace millrace::embedded {
+
+inline constexpr std::chrono::milliseconds kDelayMax = std::chrono::hours(24 * 366);
+inline constexpr std::size_t kIdBytesMax = 256;
+inline constexpr std::size_t kDeadLetterPageMax = 1000;
+
+class EmbeddedDelivery;
+
+// A group at work: its state, its timer, and the next() calls that have credit and wait for a message.
+struct GroupRuntime {
+  GroupRuntime(EventLoop& loop, TopicState& group_topic, GroupState& group_state)
+      : topic(group_topic), group(group_state), waits(loop) {}
+
+  TopicState& topic;
+  GroupState& group;
+  WaitList waits;
+  EventLoop::TimePoint armed{};
+  std::unique_ptr<EventLoop::Handle> timer;  // for the next lease or delay to end; null: none
+};
+
+// Shared, so that a subscription or delivery dropped after the broker finds its state, and that it is closed.
+class Core : public std::enable_shared_from_this<Core> {
+ public:
+  Core(EventLoop& loop, Metrics& metrics, EmbeddedBroker::Options options, std::unique_ptr<TopicTable> table,
+       std::unique_ptr<Journal> journal);
+
+  EventLoop& loop;
+  const EmbeddedBroker::Options options;
+  std::unique_ptr<TopicTable> topics;
+  std::unique_ptr<Journal> journal;  // null once closed
+  std::move_only_function<void(const std::string& topic)> backlog_changed;
+
+  Counter& published;
+  Counter& duplicates;
+  Counter& dropped;
+  Counter& leases_lost;
+  Counter& losses;
+
+  // `unavailable` when closed or when the journal has failed.
+  [[nodiscard]] Result<void> usable() const;
+
+  [[nodiscard]] Result<TopicState*> find(std::string_view topic) const;
+  [[nodiscard]] Result<GroupRuntime*> find(std::string_view topic, std::string_view group);
+  [[nodiscard]] Result<GroupRuntime*> add_group(TopicState& topic, std::string group);
+  GroupRuntime& runtime(TopicState& topic, GroupState& group);
+
+  // A message was written: it becomes visible when the journal has confirmed as much as is written now.
+  void reveal_later(TopicState& topic);
+  void reveal_confirmed();
+
+  // Something may have become deliverable in the group, or a lease or delay began: wakes, tells, sets the timer.
+  void changed(GroupRuntime& group);
+  // The leases of these are gone: tells them, once all state is in order.
+  static void lose(const std::vector<void*>& holders);
+
+  // Stops the timers, ends all leases, wakes everybody; the journal is given out for closing.
+  [[nodiscard]] std::unique_ptr<Journal> shut();
+
+ private:
+  struct Unrevealed {
+    std::uint64_t ticket;
+    TopicState* topic;
+    std::uint64_t upto;
+  };
+
+  void arm(GroupRuntime& group);
+  void on_timer(GroupRuntime& group);
+  void tell_backlog(const TopicState& topic);
+
+  std::deque<Unrevealed> unrevealed_;
+  std::vector<const TopicState*> backlog_;  // topics to tell of, in a step that is posted already
+  std::unordered_map<const GroupState*, std::unique_ptr<GroupRuntime>> groups_;
+};
+
+}  // namespace millrace::embedded

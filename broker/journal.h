@@ -1,0 +1,93 @@
+// What stands behind the state of an embedded broker: nothing (memory), or a log on disk that each change is written
+// to.
+//
+// Changes are written in the order in which they are made; confirm() waits until all written so far are as safe as this
+// journal makes them. A message counts when it is confirmed, everything else at once: a change that a crash takes back
+// was not confirmed to anybody. Loop thread only.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "async/task.h"
+#include "broker/broker.h"
+#include "broker/message_digest.h"
+#include "broker/topic_state.h"
+#include "broker/wait_list.h"
+#include "core/error.h"
+
+namespace millrace {
+
+class Journal : public FreedMessages {
+ public:
+  explicit Journal(EventLoop& loop) : waits_(loop) {}
+
+  [[nodiscard]] virtual Capabilities capabilities() const = 0;
+  [[nodiscard]] virtual IdKey id_key() const = 0;
+
+  // True when a message of this size can be written now. make_room() waits for that; `no_space` when it cannot be had.
+  [[nodiscard]] virtual bool has_room(std::size_t size_bytes) const = 0;
+  virtual Task<Result<void>> make_room(std::size_t size_bytes) = 0;
+
+  // Each fails without effect: `unavailable` after a fatal error, `no_space`.
+  // Sets the message's size and place. Content: digest_content of its event.
+  virtual Result<void> write_message(const TopicState& topic, Message& message, std::uint64_t content,
+                                     std::chrono::milliseconds delay) = 0;
+  virtual Result<void> write_entry(const GroupState& group, const Entry& entry, std::chrono::milliseconds delay) = 0;
+  virtual Result<void> write_dead(const GroupState& group, std::uint64_t seq, const DeadEntry& dead) = 0;
+  virtual Result<void> write_settled(const GroupState& group, std::uint64_t seq) = 0;
+  virtual Result<void> write_purge(const GroupState& group) = 0;
+  // Before the topic or group exists, so that nothing ever refers to one that was not recorded. The numbers are the
+  // next free ones, or those of what is there. Returns the segment of the record.
+  virtual Result<std::uint32_t> write_topic(std::uint32_t id, const std::string& name,
+                                            const TopicSettings& settings) = 0;
+  virtual Result<std::uint32_t> write_group(std::uint32_t topic, std::size_t index, const std::string& name) = 0;
+
+  // Sets `stored` of a message that has none. `ahead`: those behind it will be wanted next.
+  virtual Task<Result<void>> load(TopicState& topic, std::uint64_t seq, bool ahead) = 0;
+
+  // Confirms what is written and lets go of everything.
+  virtual Task<void> close() = 0;
+
+  [[nodiscard]] std::uint64_t written() const { return written_; }
+  [[nodiscard]] std::uint64_t confirmed() const { return confirmed_; }
+  [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
+
+  // Success when everything written before the call is confirmed.
+  [[nodiscard]] Task<Result<void>> confirm() {
+    const std::uint64_t ticket = written_;
+    while (confirmed_ < ticket && !failure_) co_await waits_.wait({}, ticket);
+    if (confirmed_ < ticket) co_return fail(*failure_);
+    co_return Result<void>{};
+  }
+
+  // Runs when more is confirmed, before those who wait for it.
+  void on_confirmed(std::move_only_function<void()> callback) { on_confirmed_ = std::move(callback); }
+
+ protected:
+  void add_written() { ++written_; }
+  // Called by a step of the loop that has nothing left to do.
+  void set_confirmed(std::uint64_t count) {
+    confirmed_ = count;
+    if (on_confirmed_) on_confirmed_();
+    waits_.run_until(count);
+  }
+  void set_failure(Error error) {
+    failure_ = std::move(error);
+    waits_.wake_all();
+  }
+
+ private:
+  std::uint64_t written_ = 0;
+  std::uint64_t confirmed_ = 0;
+  std::optional<Error> failure_;
+  std::move_only_function<void()> on_confirmed_;
+  WaitList waits_;
+};
+
+}  // namespace millrace

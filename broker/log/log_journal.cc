@@ -1,0 +1,263 @@
+#include "broker/log/log_journal.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/log/record_bodies.h"
+#include "formats/event_codec.h"
+
+namespace millrace::wal {
+namespace {
+
+// Entries are small, and most messages die soon: without this a long job would pin what is behind it in the queue.
+constexpr std::size_t kCachedMax = 1 << 18;
+
+std::int64_t wall_ms(const EventLoop& loop) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(loop.wall_now().time_since_epoch()).count();
+}
+
+RecordHead head_of(const GroupState& group, RecordType type, std::uint64_t seq) {
+  return {.type = type, .group = static_cast<std::uint16_t>(group.index()), .topic = group.topic_id(), .seq = seq};
+}
+
+}  // namespace
+
+LogJournal::LogJournal(EventLoop& loop, Metrics& metrics, Log& log, JournalOptions options,
+                       std::unique_ptr<BlockingPool> pool, std::shared_ptr<LogFiles> files, const Recovered& recovered,
+                       TopicTable& topics)
+    : Journal(loop),
+      loop_(loop),
+      log_(log),
+      options_(options),
+      id_key_(recovered.id_key),
+      topics_(topics),
+      files_(std::move(files)),
+      pool_(std::move(pool)),
+      segments_(loop, metrics, log, *pool_, files_, options.segment_bytes, recovered),
+      room_waits_(loop),
+      window_waits_(loop),
+      committer_(std::make_unique<Committer>(
+          loop, metrics, recovered.last_batch,
+          [this](Result<std::uint64_t> safe, std::uint64_t safe_bytes) { committed(std::move(safe), safe_bytes); })),
+      self_(std::make_shared<LogJournal*>(this)),
+      tasks_(loop) {
+  for (const auto& topic : topics_.all()) {
+    if (!topic) continue;
+    for (auto seq = topic->next(0); seq; seq = topic->next(*seq + 1)) {
+      const Message& message = *topic->find(*seq);
+      segments_.add_live(message.place.epoch, message.size_bytes);
+    }
+  }
+  segments_.on_change([this] { segments_changed(); });
+}
+
+LogJournal::~LogJournal() {
+  closing_ = true;
+  *self_ = nullptr;
+}
+
+Capabilities LogJournal::capabilities() const {
+  // A record must fit a segment, with its attributes and beside the header.
+  const std::uint64_t largest = options_.segment_bytes / 2 - kEventHeaderBytesMax;
+  return {.confirm = Durability::synced,
+          .native_delay = true,
+          .durable_attempts = true,
+          .ordered_keys = false,
+          .exact_lag = true,
+          .detects_id_reuse = true,
+          .message_bytes_max = std::min<std::uint64_t>(kEventBytesMax, largest)};
+}
+
+bool LogJournal::has_room(std::size_t size_bytes) const {
+  constexpr std::size_t kAround = 4096;  // heads, lengths, padding
+  return appended_bytes_ - safe_bytes_ < options_.queue_bytes_max && segments_.has_room(size_bytes + kAround);
+}
+
+Task<Result<void>> LogJournal::make_room(std::size_t size_bytes) {
+  while (!has_room(size_bytes)) {
+    if (closing_) co_return fail(Errc::unavailable, "the broker is closing");
+    if (failure()) co_return fail(*failure());
+    if (segments_.full()) {
+      co_return fail(segments_.full()->code, "the log takes no messages: " + segments_.full()->message);
+    }
+    segments_changed();
+    co_await room_waits_.wait();
+  }
+  co_return Result<void>{};
+}
+
+Result<RecordPlace> LogJournal::append(const RecordHead& head, std::string_view body) {
+  if (closing_) return fail(Errc::unavailable, "the broker is closing");
+  if (failure()) return fail(*failure());
+  const std::size_t size = padded(kRecordHeadBytes + body.size());
+  if (!segments_.fits_active(size)) {
+    if (!segments_.can_advance()) {
+      return fail(Errc::no_space, "the log has no segment left" +
+                                      (segments_.full() ? ": " + segments_.full()->message : std::string()));
+    }
+    Segment& full = segments_.active();
+    committer_->append(full.file, full.header.seed(), full.used_bytes, {.type = RecordType::seal}, {});
+    full.used_bytes += kSealBytes;
+    appended_bytes_ += kSealBytes;
+    add_written();
+    segments_.advance();
+    if (!segments_.fits_active(size)) return fail(Errc::too_large, "the record does not fit a segment");
+  }
+  Segment& active = segments_.active();
+  const RecordPlace place{.epoch = active.header.epoch, .offset = static_cast<std::uint32_t>(active.used_bytes)};
+  committer_->append(active.file, active.header.seed(), active.used_bytes, head, body);
+  active.used_bytes += size;
+  appended_bytes_ += size;
+  add_written();
+  schedule_flush();
+  return place;
+}
+
+void LogJournal::schedule_flush() {
+  unflushed_ = true;
+  if (in_step_ || flush_posted_) return;
+  flush_posted_ = true;
+  // At the end of this turn of the loop, so that what else comes up in it shares the commit.
+  loop_.post([self = self_] {
+    if (*self == nullptr) return;
+    (*self)->flush_posted_ = false;
+    if (std::exchange((*self)->unflushed_, false)) (*self)->committer_->flush();
+    if ((*self)->segments_.wants_prepare()) (*self)->segments_changed();
+  });
+}
+
+void LogJournal::committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes) {
+  if (!safe) {
+    log_.error("the log is read-only from now on", {{"directory", files_->path_of("")}, {"error", safe.error()}});
+    set_failure({.code = Errc::unavailable,
+                 .message = "the log in " + files_->path_of("") + " takes nothing more after an error (" +
+                            safe.error().message + "); check the disk and start again",
+                 .retry_after = {}});
+    room_waits_.wake_all();
+    return;
+  }
+  const auto self = self_;
+  safe_bytes_ = safe_bytes;
+  in_step_ = true;
+  room_waits_.wake_all();
+  set_confirmed(*safe);
+  if (*self == nullptr) return;  // somebody who was woken has dropped the broker
+  in_step_ = false;
+  if (std::exchange(unflushed_, false)) committer_->flush();
+  segments_changed();
+}
+
+void LogJournal::segments_changed() {
+  if (closing_ || failure()) return;
+  if (segments_.wants_prepare()) tasks_.spawn(segments_.prepare());
+  if (!compacting_ && !compaction_failed_ && segments_.wants_compaction()) tasks_.spawn(compact());
+  if (!room_waits_.empty()) room_waits_.wake_all();
+}
+
+Result<void> LogJournal::write_message(const TopicState& topic, Message& message, std::uint64_t content,
+                                       std::chrono::milliseconds delay) {
+  const std::string event = encode_event(message.stored->event);
+  body_.clear();
+  encode(body_, MessageBody{.open = message.open,
+                            .published_ms = message.published_ms,
+                            .delay_ms = static_cast<std::uint64_t>(delay.count()),
+                            .content = content,
+                            .known_until_ms = message.published_ms + topic.settings.dedupe_window.count(),
+                            .id = message.stored->id,
+                            .event = event});
+  const std::uint64_t seq = topic.next_seq();
+  auto place = append({.type = RecordType::message, .topic = topic.id(), .seq = seq}, body_);
+  if (!place) return fail(std::move(place.error()));
+  message.place = *place;
+  message.size_bytes = static_cast<std::uint32_t>(kRecordHeadBytes + body_.size());
+  segments_.add_live(place->epoch, message.size_bytes);
+  cache(topic.id(), seq, message.size_bytes);
+  return {};
+}
+
+Result<void> LogJournal::write_entry(const GroupState& group, const Entry& entry, std::chrono::milliseconds delay) {
+  body_.clear();
+  encode(body_, EntryBody{.begun = entry.begun,
+                          .counters = entry.counters,
+                          .redrives = entry.redrives,
+                          .written_ms = wall_ms(loop_),
+                          .delay_ms = static_cast<std::uint64_t>(delay.count())});
+  const auto place = append(head_of(group, RecordType::entry, entry.seq), body_);
+  return place ? Result<void>() : fail(place.error());
+}
+
+Result<void> LogJournal::write_dead(const GroupState& group, std::uint64_t seq, const DeadEntry& dead) {
+  body_.clear();
+  encode(body_, dead);
+  const auto place = append(head_of(group, RecordType::dead, seq), body_);
+  return place ? Result<void>() : fail(place.error());
+}
+
+Result<void> LogJournal::write_settled(const GroupState& group, std::uint64_t seq) {
+  const auto place = append(head_of(group, RecordType::settled, seq), {});
+  return place ? Result<void>() : fail(place.error());
+}
+
+Result<void> LogJournal::write_purge(const GroupState& group) {
+  const auto place = append(head_of(group, RecordType::purge, 0), {});
+  return place ? Result<void>() : fail(place.error());
+}
+
+Result<std::uint32_t> LogJournal::write_topic(std::uint32_t id, const std::string& name,
+                                              const TopicSettings& settings) {
+  body_.clear();
+  encode(body_, TopicBody{.lease_ms = static_cast<std::uint64_t>(settings.lease.count()),
+                          .dedupe_window_ms = static_cast<std::uint64_t>(settings.dedupe_window.count()),
+                          .bytes_max = settings.bytes_max,
+                          .name = name});
+  const auto place = append({.type = RecordType::topic, .topic = id}, body_);
+  if (!place) return fail(place.error());
+  return place->epoch;
+}
+
+Result<std::uint32_t> LogJournal::write_group(std::uint32_t topic, std::size_t index, const std::string& name) {
+  return append_group(topic, index, name, true);
+}
+
+Result<std::uint32_t> LogJournal::append_group(std::uint32_t topic, std::size_t index, const std::string& name,
+                                               bool added) {
+  body_.clear();
+  encode(body_, GroupBody{.added = added, .name = name});
+  const auto place =
+      append({.type = RecordType::group, .group = static_cast<std::uint16_t>(index), .topic = topic}, body_);
+  if (!place) return fail(place.error());
+  return place->epoch;
+}
+
+void LogJournal::freed(const Message& message) {
+  segments_.remove_live(message.place.epoch, message.size_bytes);
+  // Whether a segment became free is looked at when the change that freed it is safe.
+}
+
+void LogJournal::cache(std::uint32_t topic, std::uint64_t seq, std::uint32_t size_bytes) {
+  cached_.push_back({.topic = topic, .seq = seq, .size_bytes = size_bytes});
+  cached_bytes_ += size_bytes;
+  // The newest stays whatever its size: somebody is about to use it.
+  while (cached_.size() > 1 && (cached_bytes_ > options_.cache_bytes_max || cached_.size() > kCachedMax)) {
+    const Cached oldest = cached_.front();
+    cached_.pop_front();
+    cached_bytes_ -= oldest.size_bytes;
+    if (Message* message = topics_.find(oldest.topic)->find(oldest.seq)) message->stored.reset();
+  }
+}
+
+Task<void> LogJournal::close() {
+  if (unflushed_) {
+    unflushed_ = false;
+    committer_->flush();
+  }
+  const auto confirmed = co_await confirm();
+  if (!confirmed) log_.error("the log could not be closed in order", {{"error", confirmed.error()}});
+  closing_ = true;
+  room_waits_.wake_all();
+  window_waits_.wake_all();
+  tasks_.request_stop();
+  co_await tasks_.join();
+}
+
+}  // namespace millrace::wal

@@ -1,0 +1,86 @@
+#include "cli/context.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include "cli/exit_codes.h"
+#include "cli/text.h"
+
+namespace millrace::cli {
+namespace {
+
+std::string environment(const char* name) {
+  const char* const value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing here sets variables
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+// A server that was told to take a free port leaves its address in its data directory.
+std::string url_of_data(const std::string& data) {
+  std::ifstream file(data + "/listen");
+  std::string address;
+  std::getline(file, address);
+  return address.empty() ? std::string() : "http://" + address;
+}
+
+std::string first_of(std::string first, std::string second) {
+  return first.empty() ? std::move(second) : std::move(first);
+}
+
+}  // namespace
+
+Client& Context::client() {
+  if (!client_) {
+    const std::string said_data = first_of(globals_.data, environment("MILLRACE_DATA"));
+    const std::string data = first_of(said_data, kDefaultData);
+    ClientOptions options;
+    options.url = first_of(globals_.url, environment("MILLRACE_URL"));
+    if (options.url.empty() && !said_data.empty()) options.url = url_of_data(data);
+    if (options.url.empty()) options.url = kDefaultUrl;
+    options.token = find_token(environment("MILLRACE_TOKEN").c_str(), data);
+    if (options.token.empty()) token_source_ = data + "/admin-token";
+    client_ = std::make_unique<Client>(std::move(options));
+  }
+  return *client_;
+}
+
+bool Context::colours() const {
+  return isatty(STDOUT_FILENO) == 1 && environment("NO_COLOR").empty();
+}
+
+void Context::print(std::string_view text) {
+  (void)std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void Context::print_json(const Json& json) {
+  print(json.dump_indented() + "\n");
+}
+
+void Context::print_table(const Table& table) {
+  if (!table.empty()) print(table.to_text(colours()));
+}
+
+void Context::complain(std::string_view text) {
+  const std::string line = "millrace: " + printable_lines(text) + "\n";
+  (void)std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void Context::finish(const Result<int>& result) {
+  exit_code_ = result ? *result : exit_code(result.error().code);
+  // A result that did not reach its reader is no success: a full disk behind a redirection, say.
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (!result) complain(explained(result.error()));
+  if (written) return;
+  complain("cannot write to the standard output");
+  if (exit_code_ == kOk) exit_code_ = kFailed;
+}
+
+std::string Context::explained(const Error& error) const {
+  if (error.code != Errc::unauthenticated || token_source_.empty()) return error.message;
+  return error.message + " (MILLRACE_TOKEN is not set, and " + token_source_ +
+         " cannot be read: run as the server's user, or say --data)";
+}
+
+}  // namespace millrace::cli

@@ -1,0 +1,27 @@
+// Fetching runs, page by page.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "cli/context.h"
+#include "core/error.h"
+#include "formats/json.h"
+
+namespace millrace::cli {
+
+struct RunsWanted {
+  std::string function;
+  std::string outcome;
+  std::string since;  // "1h"
+  std::size_t limit = 50;
+};
+
+struct RunsFound {
+  Json::Array runs;        // those that go on first, then newest first
+  bool truncated = false;  // the limit was reached; there may be more
+};
+
+[[nodiscard]] Result<RunsFound> fetch_runs(Client& client, const RunsWanted& wanted);
+
+}  // namespace millrace::cli

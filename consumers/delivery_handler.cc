@@ -1,0 +1,217 @@
+#include "consumers/delivery_handler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "async/sleep.h"
+#include "consumers/lease_keeper.h"
+#include "engine/retry_policy.h"
+#include "formats/identity.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t kQuarantineRooms = 1;
+constexpr std::uint32_t kQuarantineFromLosses = 2;
+constexpr std::chrono::milliseconds kOverloadDelay{200};
+constexpr std::chrono::milliseconds kLostDelay{500};
+
+std::uint32_t hops_max(const FunctionSpec& function) {
+  return function.recursion_depth_max > 0 ? function.recursion_depth_max : kHopsMax;
+}
+
+}  // namespace
+
+DeliveryHandler::DeliveryHandler(EventLoop& loop, Admission& admission, Invoker& invoker, Finish& finish,
+                                 StateStore& state, RunTable& runs, DeliveryOptions options, Log& log)
+    : loop_(loop),
+      admission_(admission),
+      invoker_(invoker),
+      finish_(finish),
+      state_(state),
+      runs_(runs),
+      options_(options),
+      log_(log),
+      quarantine_(loop, kQuarantineRooms) {}
+
+Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function, std::unique_ptr<Delivery> delivery,
+                                   std::stop_token shutdown) {
+  const auto slot = co_await admission_.acquire(function, options_.hold, shutdown);
+  if (!slot) {
+    const bool stopping = shutdown.stop_requested();
+    co_await nak(*delivery, stopping ? std::chrono::milliseconds(0) : kOverloadDelay,
+                 stopping ? NakReason::shutdown : NakReason::overload);
+    co_return;
+  }
+  const LeaseKeeper lease(loop_, *delivery);
+
+  auto standing = co_await find_standing(*function, *delivery);
+  if (!standing) {
+    co_await nak(*delivery, infrastructure_delay(backoff_, standing.error()), NakReason::infrastructure);
+    co_return;
+  }
+  if (!standing->active) {  // redelivered although its owner lives, here
+    co_await nak(*delivery, delivery->lease(), NakReason::infrastructure);
+    co_return;
+  }
+  if (standing->record) {  // the function ran already: only what is not marked is left to do
+    co_await settle(*delivery, *standing->active, std::move(*standing->record));
+    co_return;
+  }
+  Work work{.function = function,
+            .event = delivery->event(),
+            .run_id = standing->run_id,
+            .generation = standing->generation,
+            .counters = {},
+            .queued_at = delivery->published_at(),
+            .synchronous = false};
+  if (standing->cancelled) {
+    co_await give_up(std::move(work), *delivery, *standing->active, RunOutcome::cancelled, "cancelled while queued");
+    co_return;
+  }
+  co_await run(std::move(work), *delivery, *standing->active, shutdown);
+}
+
+Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const FunctionSpec& function,
+                                                                       const Delivery& delivery) {
+  const Event& event = delivery.event();
+  for (std::uint32_t generation = event.generation;; ++generation) {
+    Standing standing;
+    standing.generation = generation;
+    standing.run_id = make_run_id(function.uid, event.id, generation);
+    if (runs_.active(standing.run_id)) co_return standing;
+    const auto now = loop_.wall_now();
+    standing.cancelled = runs_.take_cancelled(standing.run_id);
+    standing.active = std::make_unique<RunTable::Active>(
+        runs_, LiveRun{.run_id = standing.run_id,
+                       .event_id = event.id,
+                       .function = function.name,
+                       .key = event.object ? event.object->key : std::string(),
+                       .state = RunState::admitted,
+                       .since = now,
+                       .queued_at = delivery.published_at()});
+    auto record = co_await state_.runs().get(standing.run_id);
+    if (!record) co_return fail(record.error());
+    standing.record = std::move(*record);
+    // A redrive supersedes a failure by the next generation; a success whose outputs could not be placed goes on.
+    const bool superseded = standing.record && standing.record->outcome == RunOutcome::dead_lettered &&
+                            generation - event.generation < delivery.redrives();
+    if (!superseded) co_return standing;
+  }
+}
+
+Task<void> DeliveryHandler::run(Work work, Delivery& delivery, RunTable::Active& active, std::stop_token shutdown) {
+  if (work.event.hops > hops_max(*work.function)) {
+    co_await give_up(std::move(work), delivery, active, RunOutcome::dead_lettered,
+                     "the event came through too many runs (hop limit): is a chain feeding itself?");
+    co_return;
+  }
+  const auto counters = co_await delivery.begin();
+  if (!counters) {
+    co_await nak(delivery, infrastructure_delay(backoff_, counters.error()), NakReason::infrastructure);
+    co_return;
+  }
+  work.counters = *counters;
+  active.counters(counters->failures, counters->losses);
+  if (counters->losses >= work.function->max_losses) {
+    co_await give_up(std::move(work), delivery, active, RunOutcome::dead_lettered,
+                     "its worker went away " + std::to_string(counters->losses) + " times while it ran");
+    co_return;
+  }
+  const AnyStop stop(delivery.lease_lost(), shutdown);
+  Semaphore::Permit room;
+  if (counters->losses >= kQuarantineFromLosses) {
+    auto permit = co_await quarantine_.acquire(1, stop.token());
+    if (!permit) {
+      co_await nak(delivery, std::chrono::milliseconds(0), NakReason::shutdown);
+      co_return;
+    }
+    room = std::move(*permit);
+  }
+
+  auto invoked = co_await invoker_.invoke(work, active, stop.token());
+  if (!invoked) {
+    co_await after_error(std::move(work), delivery, active, std::move(invoked.error()));
+    co_return;
+  }
+  if (invoked->committed) {
+    co_await settle(delivery, active, std::move(*invoked->committed));
+    co_return;
+  }
+  active.waits_for_retry(loop_.wall_now());
+  if (invoked->outcome == AttemptOutcome::lost) {
+    co_await nak(delivery, kLostDelay, NakReason::lost);
+    co_return;
+  }
+  const auto delay = retry_delay(backoff_, *work.function, counters->failures + 1);
+  log_.info("attempt failed", {{"function", work.function->name},
+                               {"run", work.run_id.str()},
+                               {"outcome", name_of(invoked->outcome)},
+                               {"why", invoked->message},
+                               {"retry_in_ms", delay.count()}});
+  co_await nak(delivery, delay, NakReason::failed);
+}
+
+// Nothing is committed: give it back, or give it up when waiting cannot help.
+Task<void> DeliveryHandler::after_error(Work work, Delivery& delivery, RunTable::Active& active, Error error) {
+  if (error.code == Errc::aborted || error.code == Errc::cancelled) {
+    active.waits_for_retry(loop_.wall_now());
+    co_await nak(delivery, std::chrono::milliseconds(0), NakReason::shutdown);
+    co_return;
+  }
+  const bool too_old = loop_.wall_now() - work.queued_at > work.function->infrastructure_retry_for;
+  if (is_permanent(error) || too_old) {
+    const auto outcome = work.function->dead_letter ? RunOutcome::dead_lettered : RunOutcome::failed;
+    co_await give_up(std::move(work), delivery, active, outcome, std::move(error.message));
+    co_return;
+  }
+  log_.warn("run postponed", {{"function", work.function->name}, {"run", work.run_id.str()}, {"error", error}});
+  active.waits_for_retry(loop_.wall_now());
+  co_await nak(delivery, infrastructure_delay(backoff_, error), NakReason::infrastructure);
+}
+
+// The end is committed before the dead letter, so that a worker that comes back from a pause cannot commit a success
+// after it.
+Task<void> DeliveryHandler::give_up(Work work, Delivery& delivery, RunTable::Active& active, RunOutcome outcome,
+                                    std::string reason) {
+  auto record = co_await invoker_.commit_end(std::move(work), outcome, std::move(reason));
+  if (!record) {
+    co_await nak(delivery, infrastructure_delay(backoff_, record.error()), NakReason::infrastructure);
+    co_return;
+  }
+  co_await settle(delivery, active, std::move(*record));
+}
+
+// The committed row says what must appear; a crash anywhere below repeats only what is not marked.
+Task<void> DeliveryHandler::settle(Delivery& delivery, RunTable::Active& active, RunRecord record) {
+  active.state(RunState::placing, loop_.wall_now());
+  const RunId run_id = record.run_id;
+  const RunOutcome outcome = record.outcome;
+  const std::string reason = record.reason;
+  const std::string function = record.function;
+  const auto finished = co_await finish_.place_and_publish(std::move(record));
+  if (!finished && !is_permanent(finished.error())) {
+    log_.warn("run not finished yet", {{"run", run_id.str()}, {"error", finished.error()}});
+    active.waits_for_retry(loop_.wall_now());
+    co_await nak(delivery, infrastructure_delay(backoff_, finished.error()), NakReason::infrastructure);
+    co_return;
+  }
+  Result<void> settled;
+  if (!finished) {
+    settled = co_await delivery.term(finished.error().message);
+  } else if (outcome == RunOutcome::dead_lettered) {
+    settled = co_await delivery.term(reason);
+  } else {
+    settled = co_await delivery.ack();
+  }
+  if (!settled) log_.warn("verdict refused", {{"run", run_id.str()}, {"error", settled.error()}});
+  log_.debug("run done", {{"function", function}, {"run", run_id.str()}, {"outcome", name_of(outcome)}});
+}
+
+Task<void> DeliveryHandler::nak(Delivery& delivery, std::chrono::milliseconds delay, NakReason reason) {
+  const auto settled = co_await delivery.nak(delay, reason);
+  // A lost lease is the usual cause: the message is somebody else's already.
+  if (!settled) log_.debug("nak refused", {{"error", settled.error()}});
+}
+
+}  // namespace millrace

@@ -1,0 +1,70 @@
+// The delivery handler: takes one delivery from the broker to its verdict. Together with the invoker this is the whole
+// life of an event, to be read from top to bottom.
+//
+// Threads: the domain loop. Never blocks, owns every resource it touches: leaving at any point releases them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "async/event_loop.h"
+#include "async/semaphore.h"
+#include "async/task.h"
+#include "broker/broker.h"
+#include "core/backoff.h"
+#include "core/run.h"
+#include "engine/admission.h"
+#include "engine/finish.h"
+#include "engine/invoker.h"
+#include "engine/run_table.h"
+#include "state/state_store.h"
+#include "telemetry/log.h"
+
+namespace millrace {
+
+struct DeliveryOptions {
+  std::chrono::milliseconds hold = std::chrono::seconds(5);  // how long a delivery may wait for a slot
+};
+
+class DeliveryHandler {
+ public:
+  DeliveryHandler(EventLoop& loop, Admission& admission, Invoker& invoker, Finish& finish, StateStore& state,
+                  RunTable& runs, DeliveryOptions options, Log& log);
+
+  // Settles `delivery` exactly once: ack, nak with a delay, or term into the dead letters. On `shutdown` the function is
+  // ended and the event given back.
+  [[nodiscard]] Task<void> handle(std::shared_ptr<const FunctionSpec> function, std::unique_ptr<Delivery> delivery,
+                                  std::stop_token shutdown);
+
+ private:
+  // The run a delivery is about: its generation, and the row that stands already, if any.
+  struct Standing {
+    std::uint32_t generation = 0;
+    RunId run_id;
+    std::unique_ptr<RunTable::Active> active;  // null: another task of this process works on it
+    bool cancelled = false;
+    std::optional<RunRecord> record;
+  };
+
+  Task<Result<Standing>> find_standing(const FunctionSpec& function, const Delivery& delivery);
+  Task<void> run(Work work, Delivery& delivery, RunTable::Active& active, std::stop_token shutdown);
+  Task<void> after_error(Work work, Delivery& delivery, RunTable::Active& active, Error error);
+  Task<void> give_up(Work work, Delivery& delivery, RunTable::Active& active, RunOutcome outcome, std::string reason);
+  Task<void> settle(Delivery& delivery, RunTable::Active& active, RunRecord record);
+  Task<void> nak(Delivery& delivery, std::chrono::milliseconds delay, NakReason reason);
+
+  EventLoop& loop_;
+  Admission& admission_;
+  Invoker& invoker_;
+  Finish& finish_;
+  StateStore& state_;
+  RunTable& runs_;
+  DeliveryOptions options_;
+  Log& log_;
+  Backoff backoff_;
+  Semaphore quarantine_;  // one suspect at a time: an event that may kill its worker must not take others along
+};
+
+}  // namespace millrace

@@ -1,0 +1,27 @@
+#include "consumers/lease_keeper.h"
+
+#include <random>
+
+#include "async/sleep.h"
+
+namespace millrace {
+
+LeaseKeeper::LeaseKeeper(EventLoop& loop, Delivery& delivery) : group_(loop, delivery.lease_lost()) {
+  group_.spawn(renew(loop, delivery, group_.stop_token()));
+}
+
+Task<void> LeaseKeeper::renew(EventLoop& loop, Delivery& delivery, std::stop_token stop) {
+  std::minstd_rand random(std::random_device{}());
+  for (;;) {
+    const auto third = delivery.lease() / 3;
+    const auto jitter = third.count() * static_cast<std::int64_t>(random() % 201) / 1000 - third.count() / 10;
+    const auto slept = co_await sleep_for(loop, third + std::chrono::milliseconds(jitter), stop);
+    if (!slept) co_return;
+    // A renewal that fails for now is tried again in a third: the lease holds two misses. One that is refused for good
+    // shows as lease_lost.
+    const auto extended = co_await delivery.extend();
+    if (!extended && extended.error().code == Errc::aborted) co_return;
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,109 @@
+#include "consumers/worker_pool.h"
+
+#include <utility>
+#include <vector>
+
+#include "async/sleep.h"
+
+namespace millrace {
+
+WorkerPool::WorkerPool(EventLoop& loop, Broker& broker, Admission& admission, DeliveryHandler& handler, Log& log)
+    : loop_(loop),
+      broker_(broker),
+      admission_(admission),
+      handler_(handler),
+      log_(log),
+      receivers_(loop),
+      handlers_(loop) {
+  broker_.on_backlog([this](const std::string& topic) {
+    backlog_.insert(topic);
+    share_soon();
+  });
+  admission_.on_room([this] { share_soon(); });
+}
+
+Task<Result<void>> WorkerPool::function_applied(std::shared_ptr<const FunctionSpec> now) {
+  const std::string topic = work_topic(now->name);
+  if (const auto known = members_.find(topic); known != members_.end()) {
+    known->second->function = std::move(now);  // runs from now on are of the new revision
+    co_return Result<void>{};
+  }
+  auto subscription = co_await broker_.subscribe({.topic = topic, .group = std::string(kWorkersGroup)});
+  if (!subscription) co_return fail(subscription.error());
+  const auto member = std::make_shared<Member>(std::move(now), std::move(*subscription));
+  members_[topic] = member;
+  receivers_.spawn(receive(member));
+  backlog_.insert(topic);  // what was published while nobody was subscribed
+  share_soon();
+  co_return Result<void>{};
+}
+
+Task<void> WorkerPool::function_removed(std::shared_ptr<const FunctionSpec> gone) {
+  const std::string topic = work_topic(gone->name);
+  const auto known = members_.find(topic);
+  if (known == members_.end()) co_return;
+  known->second->stop.request_stop();
+  members_.erase(known);
+  backlog_.erase(topic);
+}
+
+Task<Result<void>> WorkerPool::drain() { co_return Result<void>{}; }
+
+void WorkerPool::share_soon() {
+  if (stopping_ || std::exchange(share_queued_, true)) return;
+  loop_.post([this] {
+    share_queued_ = false;
+    if (!stopping_) receivers_.spawn(share());
+  });
+}
+
+Task<void> WorkerPool::share() {
+  if (sharing_) {
+    share_again_ = true;
+    co_return;
+  }
+  sharing_ = true;
+  std::vector<Demand> demands;
+  // Taken out before asking: a message that arrives meanwhile puts its topic back in.
+  const std::set<std::string> topics = std::exchange(backlog_, {});
+  for (const auto& topic : topics) {
+    const auto lag = co_await broker_.lag(topic, std::string(kWorkersGroup));
+    const auto member = members_.find(topic);
+    if (member == members_.end() || (lag && lag->pending == 0)) continue;
+    backlog_.insert(topic);
+    if (!lag) continue;
+    demands.push_back({.function = member->second->function,
+                       .pending = lag->pending,
+                       .outstanding = member->second->subscription->credit()});
+  }
+  for (const auto& [function, credit] : scheduler_.share(std::move(demands), admission_)) {
+    const auto member = members_.find(work_topic(function));
+    if (member != members_.end()) member->second->subscription->grant(credit);
+  }
+  sharing_ = false;
+  if (std::exchange(share_again_, false)) share_soon();
+}
+
+Task<void> WorkerPool::receive(std::shared_ptr<Member> member) {
+  for (;;) {
+    auto delivery = co_await member->subscription->next(member->stop.get_token());
+    if (!delivery) {
+      if (delivery.error().code != Errc::cancelled) {
+        log_.error("subscription ended", {{"function", member->function->name}, {"error", delivery.error()}});
+      }
+      co_return;
+    }
+    handlers_.spawn(handler_.handle(member->function, std::move(*delivery), shutdown_.get_token()));
+  }
+}
+
+Task<void> WorkerPool::stop(EventLoop::Duration grace) {
+  stopping_ = true;
+  for (const auto& [topic, member] : members_) member->stop.request_stop();
+  const auto timer = loop_.start_timer(grace, [this] { shutdown_.request_stop(); });
+  co_await handlers_.join();
+  co_await receivers_.join();
+  members_.clear();
+}
+
+}  // namespace millrace

@@ -1,0 +1,34 @@
+// The fair scheduler: which functions may ask the broker for how much. Functions with a backlog take turns, one event
+// each, for as long as a run of theirs would find a slot; nobody asks for more than the node can hold, so the rest of a
+// flood stays in the broker.
+//
+// Pure but for the turn it remembers. Threads: the domain loop.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/function_spec.h"
+#include "engine/admission.h"
+
+namespace millrace {
+
+struct Demand {
+  std::shared_ptr<const FunctionSpec> function;
+  std::uint64_t pending = 0;     // deliverable messages
+  std::uint32_t outstanding = 0; // credit granted and not used yet
+};
+
+class FairScheduler {
+ public:
+  // Credit to grant now, by function name. The demands' order does not matter.
+  [[nodiscard]] std::map<std::string, std::uint32_t> share(std::vector<Demand> demands, const Admission& admission);
+
+ private:
+  std::string last_;  // who was served last: the next one by name begins
+};
+
+}  // namespace millrace

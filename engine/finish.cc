@@ -1,0 +1,104 @@
+#include "engine/finish.h"
+
+#include <utility>
+
+#include "formats/identity.h"
+
+namespace millrace {
+
+AttemptPlace attempt_place(const FunctionSpec& function, RunId run_id, AttemptToken token) {
+  const std::string bucket =
+      function.outputs.empty() ? std::string() : std::string(function.outputs.front().storage.bucket());
+  return {.bucket = bucket, .run_id = std::move(run_id), .token = std::move(token)};
+}
+
+AttemptPlace attempt_place(const RunRecord& record) {
+  // Private paths start with the bucket that holds the attempt, or with ".millrace" in the store's own root.
+  std::string bucket;
+  if (!record.outputs.empty()) {
+    const std::string& path = record.outputs.front().private_path;
+    bucket = path.substr(0, path.find('/'));
+    if (bucket == ".millrace") bucket.clear();
+  }
+  return {.bucket = std::move(bucket), .run_id = record.run_id, .token = record.token};
+}
+
+OutputRank output_rank(const Order& order, std::uint32_t generation, const EventId& event_id, const RunId& run_id) {
+  return {.order = order, .generation = generation, .event_id = event_id, .run_id = run_id};
+}
+
+Event output_event(const RunRecord& record, std::uint32_t index) {
+  const OutputFile& output = record.outputs.at(index);
+  Event event;
+  event.source = "/run/" + record.function;
+  event.source_id = output_source_id(record.run_id, index);
+  event.id = EventId(event.source_id);
+  event.type = kObjectCreated;
+  event.subject = output.key;
+  event.time = record.committed_at;
+  event.order = record.order;
+  event.hops = record.hops + 1;
+  event.cause = record.run_id;
+  event.object = ObjectRef{.store = output.store,
+                           .bucket = output.bucket,
+                           .key = output.key,
+                           .version = output.version,
+                           .private_path = output.private_path};
+  return event;
+}
+
+Finish::Finish(OutputStore& outputs, StateStore& state, Ingest& ingest, const Registry& registry, Log& log)
+    : outputs_(outputs), state_(state), ingest_(ingest), registry_(registry), log_(log) {}
+
+Task<Result<void>> Finish::place_and_publish(RunRecord record) {
+  if (!record.placed) {
+    const auto placed = co_await place(record);
+    if (!placed) co_return fail(placed.error());
+  }
+  if (!record.published) {
+    const auto published = co_await publish(record);
+    if (!published) co_return fail(published.error());
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Finish::place(const RunRecord& record) {
+  const OutputRank rank = output_rank(record.order, record.generation, record.event_id, record.run_id);
+  Result<void> all;
+  for (const auto& output : record.outputs) {
+    const auto placed = co_await outputs_.place(output, rank);
+    if (!placed && all) all = fail(placed.error().with("cannot_place"));
+  }
+  if (!all) co_return all;
+  const auto marked = co_await state_.runs().mark(record.run_id, RunMark::placed);
+  if (!marked) co_return fail(marked.error());
+  if (!record.outputs.empty()) {
+    const auto tidied = co_await outputs_.finish_placing(attempt_place(record));
+    // Only links that nobody needs any more are left behind.
+    if (!tidied) log_.warn("attempt not tidied", {{"run", record.run_id.str()}, {"error", tidied.error()}});
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Finish::publish(const RunRecord& record) {
+  for (std::uint32_t index = 0; index < record.outputs.size(); ++index) {
+    const OutputFile& output = record.outputs[index];
+    const auto accepted = co_await ingest_.output_created(output_event(record, index));
+    if (!accepted) co_return fail(accepted.error());
+
+    // What a scan would find under the user's name is known already: without these rows it would be taken for new.
+    const ObjectRef placed{.store = output.store,
+                           .bucket = output.bucket,
+                           .key = output.key,
+                           .version = output.placed,
+                           .private_path = {}};
+    for (const auto& trigger : registry_.match(placed)) {
+      const auto remembered = co_await state_.seen().put(trigger.id, {{placed.key, object_event_id(placed)}});
+      if (!remembered) co_return fail(remembered.error());
+    }
+  }
+  const auto marked = co_await state_.runs().mark(record.run_id, RunMark::published);
+  co_return marked;
+}
+
+}  // namespace millrace

@@ -1,0 +1,263 @@
+#include "engine/invoker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "async/sleep.h"
+#include "engine/finish.h"
+#include "engine/output_names.h"
+#include "engine/retry_policy.h"
+
+namespace millrace {
+namespace {
+
+std::uint64_t microseconds_between(WallTime from, WallTime to) {
+  const auto span = std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(span, 0));
+}
+
+// An input that is gone or replaced is not an error: the new content has its own event.
+bool means_skipped(const Event& event, const Error& error) {
+  const bool users = event.object && event.object->private_path.empty();
+  return users && (error.code == Errc::not_found || error.code == Errc::failed_precondition);
+}
+
+SealLimits seal_limits(const FunctionSpec& function) {
+  return {.bytes_max = function.limits.output_bytes, .files_max = function.limits.output_files};
+}
+
+OutputRank rank_of(const Work& work) {
+  return output_rank(work.event.order, work.generation, work.event.id, work.run_id);
+}
+
+std::unexpected<Error> given_up() { return fail(Errc::aborted, "given up: the run belongs to another worker now"); }
+
+}  // namespace
+
+Invoker::Invoker(EventLoop& loop, const Executors& executors, StageIn& stage_in, OutputStore& outputs,
+                 StateStore& state, std::string node, Log& log, Metrics& metrics)
+    : loop_(loop),
+      executors_(executors),
+      stage_in_(stage_in),
+      outputs_(outputs),
+      state_(state),
+      node_(std::move(node)),
+      log_(log),
+      metrics_(metrics) {}
+
+Task<Result<Invoked>> Invoker::invoke(Work work, RunTable::Active& active, std::stop_token stop) {
+  active.state(RunState::staging_in, loop_.wall_now());
+  auto staged = co_await stage_in_.stage(work.function, work.event, work.run_id);
+  if (!staged && means_skipped(work.event, staged.error())) {
+    auto record = co_await commit_end(std::move(work), RunOutcome::skipped, staged.error().message);
+    if (!record) co_return fail(record.error());
+    co_return Invoked{.committed = std::move(*record), .outcome = AttemptOutcome::cancelled, .message = {}};
+  }
+  if (!staged) co_return fail(staged.error());
+  auto invoked = co_await run(work, std::move(*staged), active, stop);
+  co_return invoked;
+}
+
+Task<Result<Invoked>> Invoker::run(const Work& work, StagedIn staged, RunTable::Active& active, std::stop_token stop) {
+  const auto executor = executors_.find(work.function->executor);
+  if (!executor) co_return fail(executor.error());
+
+  Attempt attempt;
+  attempt.run_id = work.run_id;
+  attempt.token = AttemptToken(random_hex(16));
+  attempt.node = node_;
+  attempt.started_at = loop_.wall_now();
+  const AttemptPlace place = attempt_place(*work.function, work.run_id, attempt.token);
+  attempt.bucket = place.bucket;
+
+  // The attempt is on record before its directory exists: a directory that nobody knows would stay for ever.
+  const auto begun = co_await state_.runs().begin_attempt(attempt);
+  if (!begun) co_return fail(begun.error());
+  auto directory = co_await outputs_.make_attempt(place);
+  if (!directory) co_return fail(directory.error());
+
+  active.state(RunState::running, loop_.wall_now());
+  ExecutionRequest request{.function = work.function,
+                           .run_id = work.run_id,
+                           .inputs = std::move(staged.inputs),
+                           .output_directory = std::move(directory->fd),
+                           .output_path = std::move(directory->host_path),
+                           .environment = std::move(staged.environment),
+                           .input_bytes = std::move(staged.stdin_bytes)};
+  const AnyStop any_stop(stop, active.cancel_requested());
+  auto execution = co_await (*executor)->run(std::move(request), any_stop.token());
+  attempt.ended_at = loop_.wall_now();
+  if (!execution) {
+    // It never ran. The attempt is closed so that nobody takes it for a loss.
+    attempt.outcome = AttemptOutcome::cancelled;
+    attempt.message = execution.error().message;
+    const auto ended = co_await state_.runs().end_attempt(attempt);
+    co_await drop_attempt(attempt);
+    if (!ended) co_return fail(ended.error());
+    co_return fail(execution.error());
+  }
+  execution->usage.queued_us = microseconds_between(work.queued_at, attempt.started_at);
+  attempt.outcome = execution->outcome;
+  attempt.exit_code = execution->exit_code;
+  attempt.signal = execution->signal;
+  attempt.message = execution->message;
+  attempt.usage = execution->usage;
+
+  if (stop.stop_requested()) {
+    // Its outcome is nobody's: the next owner runs it again.
+    attempt.outcome = AttemptOutcome::cancelled;
+    const auto ended = co_await state_.runs().end_attempt(attempt);
+    co_await drop_attempt(attempt);
+    if (!ended) co_return fail(ended.error());
+    co_return given_up();
+  }
+  if (execution->outcome == AttemptOutcome::succeeded) {
+    auto invoked = co_await end_well(work, std::move(attempt), std::move(*execution), active, stop);
+    co_return invoked;
+  }
+  auto invoked = co_await end_badly(work, std::move(attempt), std::move(*execution));
+  co_return invoked;
+}
+
+RunRecord Invoker::record_of(const Work& work, const Attempt& attempt) const {
+  RunRecord record;
+  record.run_id = work.run_id;
+  record.event_id = work.event.id;
+  record.function = work.function->name;
+  record.function_uid = work.function->uid;
+  record.revision = work.function->revision;
+  record.generation = work.generation;
+  record.order = work.event.order;
+  record.cause = work.event.cause;
+  record.hops = work.event.hops;
+  record.input = work.event.object;
+  record.exit_code = attempt.exit_code;
+  record.signal = attempt.signal;
+  record.failures = work.counters.failures;
+  record.losses = work.counters.losses;
+  record.token = attempt.token;
+  record.node = node_;
+  record.queued_at = work.queued_at;
+  record.started_at = attempt.started_at;
+  record.committed_at = loop_.wall_now();
+  record.usage = attempt.usage;
+  return record;
+}
+
+Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execution execution,
+                                        RunTable::Active& active, std::stop_token stop) {
+  if (work.event.object && work.event.object->private_path.empty() && work.function->stage_in) {
+    const auto unchanged = co_await stage_in_.unchanged(*work.event.object);
+    if (!unchanged) {
+      if (!means_skipped(work.event, unchanged.error())) co_return fail(unchanged.error());
+      RunRecord record = record_of(work, attempt);
+      record.outcome = RunOutcome::skipped;
+      record.reason = unchanged.error().message + " while it was processed";
+      record.log_tail = std::move(execution.log_tail);
+      auto invoked = co_await commit(std::move(record), AttemptOutcome::cancelled, "input replaced");
+      co_await drop_attempt(attempt);
+      co_return invoked;
+    }
+  }
+
+  active.state(RunState::staging_out, loop_.wall_now());
+  const AttemptPlace place = attempt_place(*work.function, work.run_id, attempt.token);
+  auto sealed = co_await outputs_.seal(place, seal_limits(*work.function), rank_of(work));
+  if (!sealed && sealed.error().code == Errc::too_large) {
+    execution.outcome = AttemptOutcome::output_too_large;
+    execution.message = sealed.error().message;
+    attempt.outcome = AttemptOutcome::output_too_large;
+    attempt.message = sealed.error().message;
+    auto invoked = co_await end_badly(work, std::move(attempt), std::move(execution));
+    co_return invoked;
+  }
+  if (!sealed) co_return fail(sealed.error());
+  if (stop.stop_requested()) co_return given_up();  // a worker that lost its lease starts no commit
+
+  RunRecord record = record_of(work, attempt);
+  record.outcome = RunOutcome::succeeded;
+  record.outputs = name_outputs(*work.function, work.event, work.run_id, *sealed);
+  for (const auto& output : record.outputs) record.usage.output_bytes += output.version.size_bytes;
+  record.log_tail = std::move(execution.log_tail);
+  record.log_bytes = execution.log_bytes;
+  for (const auto& refused : sealed->refused) record.log_tail += "\nmillrace: output refused: " + refused;
+  if (work.synchronous) record.result = std::move(execution.result);
+  const bool nothing_made = record.outputs.empty();
+  auto invoked = co_await commit(std::move(record), AttemptOutcome::succeeded, {});
+  const bool lost_race = invoked && invoked->committed->token != attempt.token;
+  if (lost_race || nothing_made) co_await drop_attempt(attempt);
+  co_return invoked;
+}
+
+Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Execution execution) {
+  const bool counted = execution.outcome != AttemptOutcome::lost && execution.outcome != AttemptOutcome::cancelled;
+  const std::uint32_t failures = work.counters.failures + (counted ? 1 : 0);
+  const bool final = work.synchronous || is_final(*work.function, execution.outcome, execution.exit_code, failures);
+  const auto ended = co_await state_.runs().end_attempt(attempt);
+  if (!ended) co_return fail(ended.error());
+  if (!final) {
+    co_await drop_attempt(attempt);
+    co_return Invoked{.committed = std::nullopt, .outcome = execution.outcome, .message = std::move(execution.message)};
+  }
+
+  RunRecord record = record_of(work, attempt);
+  record.failures = failures;
+  record.reason = execution.message;
+  record.log_tail = std::move(execution.log_tail);
+  record.log_bytes = execution.log_bytes;
+  if (work.synchronous) record.result = std::move(execution.result);
+  if (execution.outcome == AttemptOutcome::cancelled) {
+    record.outcome = RunOutcome::cancelled;
+  } else {
+    const bool kept = work.function->dead_letter && !work.synchronous;
+    record.outcome = kept ? RunOutcome::dead_lettered : RunOutcome::failed;
+  }
+  bool keep_files = false;
+  if (work.function->publish_on_failure && record.outcome != RunOutcome::cancelled) {
+    const auto sealed = co_await outputs_.seal(attempt_place(*work.function, work.run_id, attempt.token),
+                                               seal_limits(*work.function), rank_of(work));
+    if (sealed) record.outputs = name_outputs(*work.function, work.event, work.run_id, *sealed);
+    keep_files = !record.outputs.empty();
+  }
+  auto invoked = co_await commit(std::move(record), execution.outcome, std::move(execution.message));
+  if (!keep_files || (invoked && invoked->committed->token != attempt.token)) co_await drop_attempt(attempt);
+  co_return invoked;
+}
+
+Task<Result<Invoked>> Invoker::commit(RunRecord record, AttemptOutcome outcome, std::string message) {
+  if (record.log_tail.size() > kLogTailBytesMax) record.log_tail.erase(0, record.log_tail.size() - kLogTailBytesMax);
+  auto committed = co_await state_.runs().commit(std::move(record));
+  if (!committed) co_return fail(committed.error().with("commit"));
+  const RunRecord& standing = committed->standing;
+  if (committed->won) {
+    metrics_.counter("millrace_runs_total", "Runs by function and outcome.",
+                     {{"function", standing.function}, {"outcome", std::string(name_of(standing.outcome))}})
+        .add();
+  }
+  co_return Invoked{.committed = std::move(committed->standing), .outcome = outcome, .message = std::move(message)};
+}
+
+Task<Result<RunRecord>> Invoker::commit_end(Work work, RunOutcome outcome, std::string reason) {
+  Attempt none;
+  none.started_at = loop_.wall_now();
+  RunRecord record = record_of(work, none);
+  record.outcome = outcome;
+  record.reason = std::move(reason);
+  auto invoked = co_await commit(std::move(record), AttemptOutcome::failed, {});
+  if (!invoked) co_return fail(invoked.error());
+  co_return std::move(*invoked->committed);
+}
+
+// A directory that cannot be removed now is found by the sweeper: the attempt's row says it is there.
+Task<void> Invoker::drop_attempt(Attempt attempt) {
+  const auto removed = co_await outputs_.remove_attempt(
+      {.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
+  if (!removed) {
+    log_.warn("attempt directory stays", {{"run", attempt.run_id.str()}, {"error", removed.error()}});
+    co_return;
+  }
+  const auto forgotten = co_await state_.runs().forget_directory(attempt.token);
+  if (!forgotten) log_.warn("attempt not forgotten", {{"run", attempt.run_id.str()}, {"error", forgotten.error()}});
+}
+
+}  // namespace millrace

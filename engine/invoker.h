@@ -1,0 +1,81 @@
+// The invoker: one attempt of one run, from the staged input to the committed row.
+//
+//   auto invoked = co_await invoker.invoke(std::move(work), active, stop);
+//   if (!invoked) ...                  // our own trouble; nothing counted, nothing committed
+//   if (invoked->committed) ...        // the row that stands: ours, or that of an attempt that was faster
+//   else ...                           // the attempt ended badly and is not the last: try again later
+//
+// Threads: the domain loop. Owns every resource it touches: leaving at any point releases them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "async/event_loop.h"
+#include "async/task.h"
+#include "broker/broker.h"
+#include "core/error.h"
+#include "core/event.h"
+#include "core/function_spec.h"
+#include "core/run.h"
+#include "engine/registry.h"
+#include "engine/run_table.h"
+#include "engine/stage_in.h"
+#include "runtime/executor.h"
+#include "state/state_store.h"
+#include "storage/output_store.h"
+#include "telemetry/log.h"
+#include "telemetry/metrics.h"
+
+namespace millrace {
+
+struct Work {
+  std::shared_ptr<const FunctionSpec> function;
+  Event event;
+  RunId run_id;
+  std::uint32_t generation = 0;
+  Counters counters;          // before this attempt
+  WallTime queued_at{};
+  bool synchronous = false;   // somebody waits for the result: one attempt, and stdout is kept
+};
+
+struct Invoked {
+  std::optional<RunRecord> committed;
+  AttemptOutcome outcome = AttemptOutcome::succeeded;
+  std::string message;
+};
+
+class Invoker {
+ public:
+  Invoker(EventLoop& loop, const Executors& executors, StageIn& stage_in, OutputStore& outputs, StateStore& state,
+          std::string node, Log& log, Metrics& metrics);
+
+  // `stop` means: give it up without a trace, somebody else will run it (the lease is lost, the worker shuts down); the
+  // answer is `aborted`. A user's cancel comes through `active` and is committed as the run's outcome.
+  [[nodiscard]] Task<Result<Invoked>> invoke(Work work, RunTable::Active& active, std::stop_token stop);
+
+  // Commits an end that no attempt can improve: a final failure, a skip, a cancel. The standing row.
+  [[nodiscard]] Task<Result<RunRecord>> commit_end(Work work, RunOutcome outcome, std::string reason);
+
+ private:
+  RunRecord record_of(const Work& work, const Attempt& attempt) const;
+  Task<Result<Invoked>> run(const Work& work, StagedIn staged, RunTable::Active& active, std::stop_token stop);
+  Task<Result<Invoked>> end_badly(const Work& work, Attempt attempt, Execution execution);
+  Task<Result<Invoked>> end_well(const Work& work, Attempt attempt, Execution execution, RunTable::Active& active,
+                                 std::stop_token stop);
+  Task<Result<Invoked>> commit(RunRecord record, AttemptOutcome outcome, std::string message);
+  Task<void> drop_attempt(Attempt attempt);
+
+  EventLoop& loop_;
+  const Executors& executors_;
+  StageIn& stage_in_;
+  OutputStore& outputs_;
+  StateStore& state_;
+  std::string node_;
+  Log& log_;
+  Metrics& metrics_;
+};
+
+}  // namespace millrace

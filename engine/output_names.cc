@@ -1,0 +1,59 @@
+#include "engine/output_names.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+namespace millrace {
+namespace {
+
+bool accepts(const OutputSpec& output, std::string_view name) {
+  const auto starts = [&](const std::string& prefix) { return name.starts_with(prefix); };
+  const auto ends = [&](const std::string& suffix) { return name.ends_with(suffix); };
+  return (output.prefix.empty() || std::ranges::any_of(output.prefix, starts)) &&
+         (output.suffix.empty() || std::ranges::any_of(output.suffix, ends));
+}
+
+void replace_all(std::string& text, std::string_view what, std::string_view with) {
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) {
+    text.replace(at, what.size(), with);
+  }
+}
+
+// The input's base name without its last extension; a leading dot is no extension.
+std::string input_stem(const Event& event) {
+  if (!event.object) return "event";
+  const std::string& key = event.object->key;
+  std::string name = key.substr(key.rfind('/') + 1);
+  const auto dot = name.rfind('.');
+  if (dot != std::string::npos && dot > 0) name.erase(dot);
+  return name;
+}
+
+}  // namespace
+
+std::vector<OutputFile> name_outputs(const FunctionSpec& function, const Event& event, const RunId& run_id,
+                                     const Sealed& sealed) {
+  std::vector<OutputFile> outputs;
+  for (const auto& spec : function.outputs) {
+    std::string folder = spec.storage.folder();
+    replace_all(folder, "{run}", run_id.str());
+    replace_all(folder, "{event}", event.id.str());
+    replace_all(folder, "{name}", input_stem(event));
+    for (const auto& file : sealed.files) {
+      if (!accepts(spec, file.name)) continue;
+      outputs.push_back({.name = file.name,
+                         .store = "local",
+                         .bucket = std::string(spec.storage.bucket()),
+                         .key = folder + file.name,
+                         .source_path = file.source_path,
+                         .placed = file.placed,
+                         .private_path = file.private_path,
+                         .version = file.version,
+                         .sha256 = file.sha256});
+    }
+  }
+  return outputs;
+}
+
+}  // namespace millrace

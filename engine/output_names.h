@@ -1,0 +1,19 @@
+// Which of the files a function left appear where. Pure.
+#pragma once
+
+#include <vector>
+
+#include "core/event.h"
+#include "core/function_spec.h"
+#include "core/run.h"
+#include "storage/output_store.h"
+
+namespace millrace {
+
+// Every file is offered to every output; the order (outputs, then files by name) is the order of indexes, the same for
+// every attempt that leaves the same files. `{run}`, `{event}` and `{name}` in an output path stand for the run id, the
+// event id and the base name of the input without its last extension.
+[[nodiscard]] std::vector<OutputFile> name_outputs(const FunctionSpec& function, const Event& event, const RunId& run_id,
+                                                   const Sealed& sealed);
+
+}  // namespace millrace

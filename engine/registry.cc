@@ -1,0 +1,195 @@
+#include "engine/registry.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "formats/identity.h"
+#include "formats/spec_check.h"
+
+namespace millrace {
+namespace {
+
+bool same_content(FunctionSpec left, const FunctionSpec& right) {
+  left.uid = right.uid;
+  left.revision = right.revision;
+  return left == right;
+}
+
+}  // namespace
+
+Result<Executor*> Executors::find(ExecutorKind kind) const {
+  const auto found = by_kind_.find(kind);
+  if (found == by_kind_.end()) {
+    return fail(Errc::failed_precondition,
+                "executor '" + std::string(name_of(kind)) + "' is not available on this node; see `millrace check`");
+  }
+  return found->second;
+}
+
+std::string trigger_id(const FunctionSpec& function, const InputSpec& input) {
+  return identity_hash({function.uid.str(), input.storage.provider, input.storage.path});
+}
+
+std::vector<Trigger> triggers_of(const std::shared_ptr<const FunctionSpec>& function) {
+  std::vector<Trigger> triggers;
+  for (const auto& input : function->inputs) {
+    triggers.push_back({.id = trigger_id(*function, input), .function = function, .path = input.storage});
+  }
+  return triggers;
+}
+
+bool wanted(const FunctionSpec& function, std::string_view key) {
+  const std::string name(key.substr(key.rfind('/') + 1));  // npos + 1 is 0
+  return std::ranges::none_of(function.ignore, [&](const std::string& glob) {
+    return fnmatch(glob.c_str(), name.c_str(), 0) == 0;
+  });
+}
+
+Registry::Registry(EventLoop& loop, FunctionStore& store, Broker& broker, ObjectStore& objects,
+                   const Executors& executors, UlidMaker& ulids, Log& log)
+    : loop_(loop),
+      store_(store),
+      broker_(broker),
+      objects_(objects),
+      executors_(executors),
+      ulids_(ulids),
+      log_(log),
+      changes_(loop, 1) {}
+
+Task<Result<void>> Registry::load() {
+  auto stored = co_await store_.all();
+  if (!stored) co_return fail(stored.error().with("read the functions"));
+  for (auto& spec : *stored) {
+    auto function = std::make_shared<const FunctionSpec>(std::move(spec));
+    functions_[function->name] = function;
+  }
+  rebuild_index();
+  for (const auto& function : all()) {
+    const auto ready = co_await prepare(function);
+    // One function that cannot be served now must not keep the others from starting; its observers try again.
+    if (!ready) log_.error("function not ready", {{"function", function->name}, {"error", ready.error()}});
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<std::vector<std::string>>> Registry::check_against(const FunctionSpec& spec) {
+  std::vector<FunctionSpec> together{spec};
+  for (const auto& [name, function] : functions_) {
+    if (name != spec.name) together.push_back(*function);
+  }
+  const auto acyclic = check_no_loops(together);
+  if (!acyclic) co_return fail(acyclic.error());
+
+  const auto executor = executors_.find(spec.executor);
+  if (!executor) co_return fail(executor.error());
+  auto warnings = co_await (*executor)->check(std::make_shared<const FunctionSpec>(spec));
+  co_return warnings;
+}
+
+Task<Result<std::vector<std::string>>> Registry::check(FunctionSpec spec) {
+  auto warnings = co_await check_against(spec);
+  co_return warnings;
+}
+
+Task<Result<Applied>> Registry::apply(FunctionSpec spec) {
+  const auto turn = co_await changes_.acquire(1);
+  const auto before = find(spec.name);
+  auto warnings = co_await check_against(spec);
+  if (!warnings) co_return fail(warnings.error());
+
+  Applied applied{.function = before, .created = !before, .changed = false, .warnings = std::move(*warnings)};
+  if (!before || !same_content(spec, *before)) {
+    spec.uid = before ? before->uid : FunctionUid(ulids_.make(loop_.wall_now()));
+    spec.revision = before ? before->revision + 1 : 1;
+    const auto stored = co_await store_.put(spec);
+    if (!stored) co_return fail(stored.error().with("store function '" + spec.name + "'"));
+    applied.changed = true;
+    applied.function = std::make_shared<const FunctionSpec>(std::move(spec));
+    functions_[applied.function->name] = applied.function;
+    rebuild_index();
+  }
+  const auto ready = co_await prepare(applied.function);
+  if (!ready) co_return fail(ready.error().with("function '" + applied.function->name + "' is stored but not ready"));
+  if (applied.changed) {
+    log_.info("function applied", {{"function", applied.function->name}, {"revision", applied.function->revision}});
+  }
+  co_return applied;
+}
+
+// Buckets and topic first, then whoever waits for work, then whoever makes it.
+Task<Result<void>> Registry::prepare(std::shared_ptr<const FunctionSpec> function) {
+  std::vector<std::string> buckets;
+  for (const auto& input : function->inputs) buckets.emplace_back(input.storage.bucket());
+  for (const auto& output : function->outputs) buckets.emplace_back(output.storage.bucket());
+  for (const auto& bucket : buckets) {
+    const auto made = co_await objects_.ensure_bucket(bucket);
+    if (!made) co_return fail(made.error());
+  }
+  TopicSpec topic{.name = work_topic(function->name), .groups = {std::string(kWorkersGroup)}};
+  const auto ensured = co_await broker_.ensure(std::move(topic));
+  if (!ensured) co_return fail(ensured.error());
+  for (FunctionObserver* observer : observers_) {
+    const auto told = co_await observer->function_applied(function);
+    if (!told) co_return fail(told.error());
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Registry::remove(std::string name) {
+  const auto turn = co_await changes_.acquire(1);
+  const auto function = find(name);
+  if (!function) co_return fail(Errc::not_found, "function '" + name + "' does not exist");
+  const auto removed = co_await store_.remove(name);
+  if (!removed) co_return fail(removed.error());
+  functions_.erase(name);
+  rebuild_index();
+  for (FunctionObserver* observer : observers_) co_await observer->function_removed(function);
+  log_.info("function removed", {{"function", name}});
+  co_return Result<void>{};
+}
+
+std::shared_ptr<const FunctionSpec> Registry::find(std::string_view name) const {
+  const auto found = functions_.find(name);
+  return found == functions_.end() ? nullptr : found->second;
+}
+
+std::vector<std::shared_ptr<const FunctionSpec>> Registry::all() const {
+  std::vector<std::shared_ptr<const FunctionSpec>> functions;
+  functions.reserve(functions_.size());
+  for (const auto& [name, function] : functions_) functions.push_back(function);
+  return functions;
+}
+
+void Registry::rebuild_index() {
+  index_.clear();
+  for (const auto& [name, function] : functions_) {
+    for (auto& trigger : triggers_of(function)) {
+      index_[std::string(trigger.path.bucket())].push_back(std::move(trigger));
+    }
+  }
+}
+
+std::vector<Trigger> Registry::match(const ObjectRef& object) const {
+  std::vector<Trigger> matches;
+  const auto bucket = index_.find(object.bucket);
+  if (bucket == index_.end()) return matches;
+  for (const auto& trigger : bucket->second) {
+    const bool known = std::ranges::any_of(matches, [&](const Trigger& match) { return match.function == trigger.function; });
+    if (!known && object.key.starts_with(trigger.path.folder()) && wanted(*trigger.function, object.key)) {
+      matches.push_back(trigger);
+    }
+  }
+  return matches;
+}
+
+Task<Result<void>> Registry::drain() {
+  for (FunctionObserver* observer : observers_) {
+    const auto drained = co_await observer->drain();
+    if (!drained) co_return fail(drained.error());
+  }
+  co_return Result<void>{};
+}
+
+}  // namespace millrace

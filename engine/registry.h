@@ -1,0 +1,114 @@
+// The registry: every function there is, and which objects start which of them.
+//
+//   auto applied = co_await registry.apply(std::move(spec));     // checked, durable, watched, subscribed
+//   for (const Match& match : registry.match(object)) ...        // who runs on this object
+//
+// A spec in here never changes: an update is a new revision beside the old one, and whoever holds the old keeps it.
+// Threads: the domain loop.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "async/event_loop.h"
+#include "async/semaphore.h"
+#include "async/task.h"
+#include "broker/broker.h"
+#include "core/error.h"
+#include "core/event.h"
+#include "core/function_spec.h"
+#include "core/ids.h"
+#include "engine/function_observer.h"
+#include "runtime/executor.h"
+#include "state/state_store.h"
+#include "storage/object_store.h"
+#include "telemetry/log.h"
+
+namespace millrace {
+
+// The executors by kind; an absent one was not built or has no rights here.
+class Executors {
+ public:
+  void add(ExecutorKind kind, Executor& executor) { by_kind_[kind] = &executor; }
+  // `failed_precondition` when this daemon has no such executor.
+  [[nodiscard]] Result<Executor*> find(ExecutorKind kind) const;
+
+ private:
+  std::map<ExecutorKind, Executor*> by_kind_;
+};
+
+// One input of one function: what a producer watches and `seen` rows belong to.
+struct Trigger {
+  std::string id;  // stable over updates that keep the path
+  std::shared_ptr<const FunctionSpec> function;
+  StoragePath path;
+};
+
+[[nodiscard]] std::string trigger_id(const FunctionSpec& function, const InputSpec& input);
+[[nodiscard]] std::vector<Trigger> triggers_of(const std::shared_ptr<const FunctionSpec>& function);
+
+// True when the last part of `key` matches none of the function's ignore globs.
+[[nodiscard]] bool wanted(const FunctionSpec& function, std::string_view key);
+
+struct Applied {
+  std::shared_ptr<const FunctionSpec> function;
+  bool created = false;
+  bool changed = false;               // false: the very same spec was there, nothing was done
+  std::vector<std::string> warnings;  // defaults that do not hold on this host
+};
+
+class Registry {
+ public:
+  Registry(EventLoop& loop, FunctionStore& store, Broker& broker, ObjectStore& objects, const Executors& executors,
+           UlidMaker& ulids, Log& log);
+
+  // All observers, before load().
+  void observe(FunctionObserver& observer) { observers_.push_back(&observer); }
+
+  // Reads what is stored and tells the observers; once, at start.
+  [[nodiscard]] Task<Result<void>> load();
+
+  // Creates or updates. Errors name the field or the cycle and change nothing.
+  [[nodiscard]] Task<Result<Applied>> apply(FunctionSpec spec);
+
+  // Checks like apply() and changes nothing; the warnings.
+  [[nodiscard]] Task<Result<std::vector<std::string>>> check(FunctionSpec spec);
+
+  // Removes the function. Its data, its topic and its run records stay.
+  [[nodiscard]] Task<Result<void>> remove(std::string name);
+
+  [[nodiscard]] std::shared_ptr<const FunctionSpec> find(std::string_view name) const;
+  [[nodiscard]] std::vector<std::shared_ptr<const FunctionSpec>> all() const;  // by name
+
+  // Triggers whose path contains the object and whose function wants it, at most one per function.
+  [[nodiscard]] std::vector<Trigger> match(const ObjectRef& object) const;
+
+  // Every observer's drain(), one after the other.
+  [[nodiscard]] Task<Result<void>> drain();
+
+ private:
+  using Functions = std::map<std::string, std::shared_ptr<const FunctionSpec>, std::less<>>;
+
+  Task<Result<std::vector<std::string>>> check_against(const FunctionSpec& spec);
+  Task<Result<void>> prepare(std::shared_ptr<const FunctionSpec> function);
+  void rebuild_index();
+
+  EventLoop& loop_;
+  FunctionStore& store_;
+  Broker& broker_;
+  ObjectStore& objects_;
+  const Executors& executors_;
+  UlidMaker& ulids_;
+  Log& log_;
+  std::vector<FunctionObserver*> observers_;
+  Functions functions_;
+  // bucket -> its triggers; a bucket has few, so matching walks them.
+  std::map<std::string, std::vector<Trigger>, std::less<>> index_;
+  Semaphore changes_;  // one apply or remove at a time
+};
+
+}  // namespace millrace

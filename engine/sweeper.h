@@ -1,0 +1,54 @@
+// The sweeper: goes on where a crash stopped. Committed rows that miss a mark are placed and published; attempts that
+// nobody runs any more lose their directories. It reads rows, never buckets, and settles no delivery.
+//
+// Threads: the domain loop.
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+#include "async/event_loop.h"
+#include "async/task.h"
+#include "engine/finish.h"
+#include "engine/run_table.h"
+#include "state/state_store.h"
+#include "storage/output_store.h"
+#include "telemetry/log.h"
+
+namespace millrace {
+
+struct SweeperOptions {
+  std::chrono::milliseconds every = std::chrono::seconds(10);
+  // A row or an attempt younger than this may still be in somebody's hands: longer than the longest lease.
+  std::chrono::milliseconds age_min = std::chrono::minutes(2);
+  std::size_t batch = 100;
+};
+
+class Sweeper {
+ public:
+  Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finish& finish, const RunTable& runs,
+          std::string node, SweeperOptions options, Log& log);
+
+  // At start, when nothing of this node can be alive: everything of it, whatever its age.
+  [[nodiscard]] Task<void> sweep_own_past();
+
+  // Until stopped.
+  [[nodiscard]] Task<void> run(std::stop_token stop);
+
+ private:
+  Task<void> finish_rows(WallTime before);
+  Task<void> drop_open_attempts(WallTime before, bool own_only);
+  Task<void> drop_stale_directories();
+  Task<void> drop(Attempt attempt);
+
+  EventLoop& loop_;
+  StateStore& state_;
+  OutputStore& outputs_;
+  Finish& finish_;
+  const RunTable& runs_;
+  std::string node_;
+  SweeperOptions options_;
+  Log& log_;
+};
+
+}  // namespace millrace

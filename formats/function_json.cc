@@ -1,0 +1,399 @@
+#include "formats/function_json.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <utility>
+
+#include "core/units.h"
+#include "formats/object_reader.h"
+#include "formats/storage_path.h"
+
+namespace millrace {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr hours kDay(24);
+constexpr std::size_t kImageBytesMax = 1024;
+
+// Fields of OSCAR's services that functions.millrace does not have.
+constexpr std::array<std::string_view, 35> kOscarOnly{"cluster_id",
+                                                      "total_memory",
+                                                      "total_cpu",
+                                                      "ephemeral_storage_request",
+                                                      "enable_gpu",
+                                                      "enable_sgx",
+                                                      "image_prefetch",
+                                                      "synchronous",
+                                                      "federation",
+                                                      "log_level",
+                                                      "alpine",
+                                                      "token",
+                                                      "image_pull_secrets",
+                                                      "expose",
+                                                      "annotations",
+                                                      "vo",
+                                                      "labels",
+                                                      "storage_providers",
+                                                      "clusters",
+                                                      "owner",
+                                                      "namespace",
+                                                      "interlink_node_name",
+                                                      "visibility",
+                                                      "allowed_users",
+                                                      "isolation_level",
+                                                      "bucket_list",
+                                                      "mount",
+                                                      "volume",
+                                                      "volume_status",
+                                                      "deployment",
+                                                      "kserve",
+                                                      "replicas",
+                                                      "delegation",
+                                                      "rescheduler_threshold",
+                                                      "secrets"};
+
+// Fields of ours that this version does not know how to honour.
+constexpr std::array<std::string_view, 3> kNotYet{"topics", "protocol", "order"};
+
+bool is_name_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+void read_environment(ObjectReader& in, FunctionSpec& spec) {
+  const Json* json = in.find("environment");
+  if (json == nullptr) return;
+  // OSCAR's form {variables: {...}} beside the plain map: nobody has a map as the value of a variable.
+  const Json* inner = json->find("variables");
+  if (inner == nullptr) inner = json->find("Variables");
+  const bool is_nested = inner != nullptr && (inner->is_object() || inner->is_null()) && json->members().size() == 1;
+  if (is_nested) {
+    ObjectReader nested(*json, in.path_of("environment"), in.problems());
+    spec.environment = nested.text_map(json->members().front().key);
+  } else {
+    spec.environment = in.text_map("environment");
+  }
+
+  if (spec.environment.size() > kEnvironmentMax) {
+    in.problem("environment", "has more than " + std::to_string(kEnvironmentMax) + " variables");
+  }
+  std::size_t bytes = 0;
+  for (const auto& [name, value] : spec.environment) {
+    bytes += name.size() + value.size() + 2;
+    if (name.empty() || name.find_first_of(std::string_view("=\0", 2)) != std::string::npos) {
+      in.problem("environment", "'" + name.substr(0, 64) + "' cannot be the name of a variable");
+    }
+    if (value.find('\0') != std::string::npos) {
+      in.problem("environment", "the value of '" + name.substr(0, 64) + "' contains a NUL byte");
+    }
+  }
+  if (bytes > kEnvironmentBytesMax) {
+    in.problem("environment", "has more than " + std::to_string(kEnvironmentBytesMax) + " bytes");
+  }
+}
+
+void read_limits(ObjectReader& in, FunctionSpec& spec) {
+  const Json* json = in.find("limits");
+  if (json == nullptr) return;
+  ObjectReader limits(*json, in.path_of("limits"), in.problems());
+  LimitsSpec& out = spec.limits;
+  out.cpu_millicores = limits.millicores("cpu", out.cpu_millicores, {.min = 10, .max = 1'024'000});
+  out.pids = limits.integer("pids", out.pids, {.min = 1, .max = 4'194'304});
+  out.open_files = limits.integer("open_files", out.open_files, {.min = 16, .max = 1'048'576});
+  out.scratch_bytes = limits.bytes("scratch", out.scratch_bytes, {.min = 64 << 10, .max = 1ULL << 40});
+  out.log_bytes = limits.bytes("log", out.log_bytes, {.min = 0, .max = 1ULL << 30});
+  out.result_bytes = limits.bytes("result", out.result_bytes, {.min = 0, .max = 64ULL << 20});
+  out.output_bytes = limits.bytes("output", out.output_bytes, {.min = 0, .max = 1ULL << 50});
+  out.output_files = limits.integer("output_files", out.output_files, {.min = 0, .max = 10'000'000});
+  limits.refuse_unknown();
+}
+
+std::vector<std::string> read_patterns(ObjectReader& in, std::string_view key, std::vector<std::string> fallback) {
+  auto patterns = in.texts(key, std::move(fallback));
+  if (patterns.size() > kNamePatternsMax) {
+    in.problem(key, "has more than " + std::to_string(kNamePatternsMax) + " entries");
+  }
+  for (const auto& pattern : patterns) {
+    if (!pattern.empty() && pattern.size() <= kNamePatternBytesMax) continue;
+    in.problem(key, "an entry has " + std::to_string(pattern.size()) + " bytes; expected 1 to " +
+                        std::to_string(kNamePatternBytesMax));
+  }
+  return patterns;
+}
+
+// One item of `input` or `output`: an object, or its path alone.
+OutputSpec read_storage(const Json& json, const std::string& path, bool is_input, Diagnostics& problems) {
+  OutputSpec spec;
+  const auto check = [&spec, &json, &problems](const std::string& where, std::string_view text) {
+    if (auto parsed = parse_storage_path(text)) {
+      spec.storage.path = std::move(*parsed);
+    } else {
+      problems.add(json.line(), where, parsed.error().message);
+    }
+  };
+  if (json.is_string()) {
+    check(path, *json.string());
+    return spec;
+  }
+  ObjectReader in(json, path, problems);
+  if (!json.is_object()) return spec;
+  const std::string provider = in.text("storage_provider", "local");
+  if (provider != "local" && provider != "local.default") {
+    in.problem("storage_provider", "'" + provider.substr(0, 64) + "' is not supported in this version; expected local");
+  }
+  const std::string text = in.text("path");
+  if (in.find("path") != nullptr) check(in.path_of("path"), text);
+  if (!is_input) {
+    spec.prefix = read_patterns(in, "prefix", {});
+    spec.suffix = read_patterns(in, "suffix", {});
+  }
+  for (const std::string_view key : {"prefix", "suffix"}) {
+    if (is_input && in.find(key) != nullptr) {
+      in.problem(key, "an input has no filters: every new object below its path starts the function");
+    }
+  }
+  in.refuse_unknown();
+  return spec;
+}
+
+std::vector<OutputSpec> read_storages(ObjectReader& in, std::string_view key, bool is_input) {
+  std::vector<OutputSpec> all;
+  const Json* json = in.find(key);
+  if (json == nullptr) return all;
+  if (json->is_string()) {
+    all.push_back(read_storage(*json, in.path_of(key), is_input, in.problems()));
+    return all;
+  }
+  const auto& items = in.array(key);
+  if (items.size() > kStoragePathsMax) in.problem(key, "has more than " + std::to_string(kStoragePathsMax) + " items");
+  for (std::size_t i = 0; i < std::min(items.size(), kStoragePathsMax); ++i) {
+    all.push_back(read_storage(items[i], in.path_of(key, i), is_input, in.problems()));
+    const auto& path = all.back().storage.path;
+    const bool is_twice = std::any_of(all.begin(), all.end() - 1,
+                                      [&path](const OutputSpec& other) { return other.storage.path == path; });
+    if (is_twice && is_input && !path.empty()) in.problem(key, "'" + path + "' is there twice");
+  }
+  return all;
+}
+
+void read_retry(ObjectReader& in, FunctionSpec& spec) {
+  spec.retries = in.integer("retries", spec.retries, {.min = 0, .max = 100});
+  if (const Json* json = in.find("retry")) {
+    ObjectReader retry(*json, in.path_of("retry"), in.problems());
+    spec.retry_base = retry.duration("base", spec.retry_base, {.min = milliseconds(1), .max = kDay});
+    spec.retry_cap =
+        retry.duration("cap", std::max(spec.retry_cap, spec.retry_base), {.min = milliseconds(1), .max = 7 * kDay});
+    if (spec.retry_cap < spec.retry_base) {
+      retry.problem("cap",
+                    "'" + format_duration(spec.retry_cap) + "' is below the base, " + format_duration(spec.retry_base));
+    }
+    retry.refuse_unknown();
+  }
+  spec.max_losses = in.integer("max_losses", spec.max_losses, {.min = 1, .max = 1000});
+  spec.infrastructure_retry_for = in.duration("infrastructure_retry_for", spec.infrastructure_retry_for,
+                                              {.min = milliseconds(0), .max = 30 * kDay});
+  spec.dead_letter = in.boolean("dead_letter", spec.dead_letter);
+  spec.publish_on_failure = in.boolean("publish_on_failure", spec.publish_on_failure);
+}
+
+void read_triggering(ObjectReader& in, FunctionSpec& spec) {
+  for (auto& input : read_storages(in, "input", true)) spec.inputs.push_back({.storage = std::move(input.storage)});
+  spec.outputs = read_storages(in, "output", false);
+  spec.stage_in = !in.boolean("file_stage_in", !spec.stage_in);  // OSCAR's name says the opposite of what it does
+  spec.settle = in.duration("settle", spec.settle, {.min = milliseconds(0), .max = hours(1)});
+  spec.ignore = read_patterns(in, "ignore", std::move(spec.ignore));
+  spec.rescan = in.duration("rescan", spec.rescan, {.min = milliseconds(100), .max = kDay});
+  if (const Json* json = in.find("recursion")) {
+    ObjectReader recursion(*json, in.path_of("recursion"), in.problems());
+    spec.recursion_depth_max = recursion.integer("max_depth", 0U, {.min = 1, .max = 1000});
+    if (json->is_object() && recursion.find("max_depth") == nullptr) recursion.problem("max_depth", "is missing");
+    recursion.refuse_unknown();
+  }
+}
+
+void read_fields(ObjectReader& in, FunctionSpec& spec) {
+  spec.name = in.text("name");
+  if (in.find("name") != nullptr && !is_function_name(spec.name)) {
+    in.problem("name", "'" + spec.name.substr(0, 64) +
+                           "' is not a function's name; expected 1 to 39 of a-z, 0-9 and -, "
+                           "beginning and ending with a letter or digit");
+  }
+  spec.image = in.text("image", spec.image);
+  const bool has_space = std::ranges::any_of(spec.image, [](char c) { return static_cast<unsigned char>(c) <= ' '; });
+  if (spec.image.empty() || spec.image.size() > kImageBytesMax || has_space) {
+    in.problem("image",
+               "is not the name of an image; expected host, or a reference such as docker.io/library/alpine:3");
+  }
+  read_environment(in, spec);
+  spec.executor = in.choice("executor", spec.executor, executor_from_name, "container, process");
+  spec.network = in.choice("network", spec.network, network_from_name, "none, host");
+  spec.memory_bytes = in.bytes("memory", spec.memory_bytes, {.min = 1 << 20, .max = 1ULL << 44});
+  spec.cpu_millicores = in.millicores("cpu", spec.cpu_millicores, {.min = 1, .max = 1'024'000});
+  read_limits(in, spec);
+  // What an author wrote must hold; of defaults it is enough to say that they do not.
+  spec.limits_explicit = in.boolean("limits_explicit", in.find("memory") != nullptr || in.find("limits") != nullptr);
+  read_triggering(in, spec);
+  spec.timeout = in.duration("timeout", spec.timeout, {.min = milliseconds(10), .max = 30 * kDay});
+  spec.grace = in.duration("grace", spec.grace, {.min = milliseconds(0), .max = minutes(10)});
+  spec.concurrency = in.integer("concurrency", spec.concurrency, {.min = 0, .max = 10'000});
+  read_retry(in, spec);
+}
+
+// Scripts written on Windows run as well: "#!/bin/sh\r" names no program.
+std::string with_unix_lines(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\r' || i + 1 == text.size() || text[i + 1] != '\n') out += text[i];
+  }
+  return out;
+}
+
+void read_script_field(ObjectReader& in, const ReadScript& read_script, FunctionSpec& spec) {
+  const Json* json = in.find("script");
+  if (json == nullptr) {
+    in.problem("script", "is missing; expected the script itself or the path of a file");
+    return;
+  }
+  if (!json->is_string() && json->find("base64") == nullptr) {
+    in.problem("script", "must be a text, is " + ObjectReader::shown(*json));
+    return;
+  }
+  spec.script = in.raw("script");
+  const bool is_path = read_script && spec.script.find('\n') == std::string::npos && !spec.script.starts_with("#!");
+  if (is_path && !spec.script.empty()) {
+    auto content = read_script(spec.script);
+    if (!content) {
+      in.problem("script", content.error().with("cannot read the file '" + spec.script.substr(0, 256) + "'").message);
+      return;
+    }
+    if (content->empty()) in.problem("script", "the file '" + spec.script.substr(0, 256) + "' is empty");
+    spec.script = std::move(*content);
+  } else if (spec.script.empty() && json->is_string()) {
+    in.problem("script", "is empty");
+  }
+  if (spec.script.size() > kScriptBytesMax) {
+    in.problem("script", "has " + std::to_string(spec.script.size()) + " bytes; at most " +
+                             std::to_string(kScriptBytesMax) + " are accepted");
+  }
+  if (spec.script.find('\0') != std::string::npos) in.problem("script", "contains a NUL byte; expected a text");
+  spec.script = with_unix_lines(spec.script);
+}
+
+void refuse_foreign(ObjectReader& in) {
+  for (const auto key : kOscarOnly) {
+    if (in.find(key) != nullptr) in.problem(key, "has no meaning in functions.millrace");
+  }
+  for (const auto key : kNotYet) {
+    if (in.find(key) != nullptr) in.problem(key, "is not supported yet in this version");
+  }
+}
+
+Json storage_json(const StoragePath& storage) {
+  return Json::object({{"storage_provider", storage.provider}, {"path", storage.path}});
+}
+
+Json texts_json(const std::vector<std::string>& texts) {
+  return Json::Array(texts.begin(), texts.end());
+}
+
+Json limits_json(const LimitsSpec& limits) {
+  Json json = Json::object();
+  if (limits.cpu_millicores != 0) json.set("cpu", format_millicores(limits.cpu_millicores));
+  json.set("pids", limits.pids);
+  json.set("open_files", limits.open_files);
+  json.set("scratch", format_bytes(limits.scratch_bytes));
+  json.set("log", format_bytes(limits.log_bytes));
+  json.set("result", format_bytes(limits.result_bytes));
+  json.set("output", format_bytes(limits.output_bytes));
+  json.set("output_files", limits.output_files);
+  return json;
+}
+
+}  // namespace
+
+bool is_function_name(std::string_view text) {
+  if (text.empty() || text.size() > kFunctionNameMax) return false;
+  if (!is_name_character(text.front()) || !is_name_character(text.back())) return false;
+  return std::ranges::all_of(text, [](char c) { return is_name_character(c) || c == '-'; });
+}
+
+Json to_json(const FunctionSpec& function) {
+  Json environment = Json::object();
+  for (const auto& [name, value] : function.environment) environment.set(name, value);
+  Json input = Json::array();
+  for (const auto& item : function.inputs) input.append(storage_json(item.storage));
+  Json output = Json::array();
+  for (const auto& item : function.outputs) {
+    Json json = storage_json(item.storage);
+    if (!item.prefix.empty()) json.set("prefix", texts_json(item.prefix));
+    if (!item.suffix.empty()) json.set("suffix", texts_json(item.suffix));
+    output.append(std::move(json));
+  }
+
+  Json json = Json::object({
+      {"name", function.name},
+      {"uid", function.uid.str()},
+      {"revision", function.revision},
+      {"image", function.image},
+      {"script", raw_json(function.script)},
+      {"environment", std::move(environment)},
+      {"executor", name_of(function.executor)},
+      {"network", name_of(function.network)},
+      {"memory", format_bytes(function.memory_bytes)},
+      {"cpu", format_millicores(function.cpu_millicores)},
+      {"limits", limits_json(function.limits)},
+      {"limits_explicit", function.limits_explicit},
+      {"input", std::move(input)},
+      {"output", std::move(output)},
+      {"file_stage_in", !function.stage_in},
+      {"timeout", format_duration(function.timeout)},
+      {"grace", format_duration(function.grace)},
+      {"concurrency", function.concurrency},
+      {"retries", function.retries},
+      {"retry",
+       Json::object({{"base", format_duration(function.retry_base)}, {"cap", format_duration(function.retry_cap)}})},
+      {"max_losses", function.max_losses},
+      {"infrastructure_retry_for", format_duration(function.infrastructure_retry_for)},
+      {"dead_letter", function.dead_letter},
+      {"publish_on_failure", function.publish_on_failure},
+      {"settle", format_duration(function.settle)},
+      {"ignore", texts_json(function.ignore)},
+      {"rescan", format_duration(function.rescan)},
+  });
+  if (function.recursion_depth_max != 0) {
+    json.set("recursion", Json::object({{"max_depth", function.recursion_depth_max}}));
+  }
+  return json;
+}
+
+Result<FunctionSpec> function_from_json(const Json& json) {
+  Diagnostics problems;
+  ObjectReader in(json, "", problems);
+  FunctionSpec spec;
+  read_fields(in, spec);
+  read_script_field(in, nullptr, spec);
+  spec.uid = FunctionUid(in.text("uid"));
+  spec.revision = in.integer("revision", std::uint64_t{0});
+  if (!problems.empty()) return fail(problems.to_error("function '" + spec.name.substr(0, kFunctionNameMax) + "'"));
+  return spec;
+}
+
+FunctionSpec read_function(const Json& json, std::string path, const ReadScript& read_script, Diagnostics& problems) {
+  FunctionSpec spec;
+  ObjectReader in(json, std::move(path), problems);
+  if (!json.is_object()) return spec;
+  read_fields(in, spec);
+  read_script_field(in, read_script, spec);
+  refuse_foreign(in);
+  (void)in.find("uid");
+  (void)in.find("revision");
+  in.refuse_unknown();
+  return spec;
+}
+
+}  // namespace millrace

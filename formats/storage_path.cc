@@ -1,0 +1,57 @@
+#include "formats/storage_path.h"
+
+#include <algorithm>
+#include <cstddef>
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t kPathBytesMax = 1024;
+constexpr std::size_t kBucketMax = 63;
+constexpr std::size_t kPartMax = 255;  // of a file name, on every file system we know
+
+bool is_bucket(std::string_view text) {
+  if (text.empty() || text.size() > kBucketMax || text[0] == '.' || text[0] == '-') return false;
+  return text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") == std::string_view::npos;
+}
+
+// What is wrong with one folder's name; empty: nothing.
+std::string_view problem_of(std::string_view part) {
+  if (part.empty()) return "has an empty part";
+  if (part == "." || part == "..") return "has a part that is '.' or '..'";
+  if (part.size() > kPartMax) return "has a part of more than 255 bytes";
+  if (part.find_first_of("{}") != std::string_view::npos) return "has a brace, which is kept for placeholders";
+  if (std::ranges::any_of(part, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; })) {
+    return "has a control character";
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> parse_storage_path(std::string_view text) {
+  const auto bad = [text](std::string_view problem) {
+    return fail(Errc::invalid_argument, "'" + std::string(text.substr(0, 128)) + "' " + std::string(problem) +
+                                            "; expected bucket or bucket/folder");
+  };
+  if (text.empty()) return bad("is empty");
+  if (text.size() > kPathBytesMax) return bad("has more than 1024 bytes");
+  if (text.starts_with('/')) return bad("begins with '/'");
+  if (text.ends_with('/')) text.remove_suffix(1);
+
+  std::string_view rest = text;
+  const std::string_view bucket = rest.substr(0, rest.find('/'));
+  if (!is_bucket(bucket)) {
+    return bad("does not begin with a bucket: 1 to 63 of a-z, 0-9, '.' and '-', the first a letter or digit");
+  }
+  for (bool is_first = true; bucket.size() < text.size() && rest.find('/') != std::string_view::npos;
+       is_first = false) {
+    rest.remove_prefix(rest.find('/') + 1);
+    const std::string_view part = rest.substr(0, rest.find('/'));
+    if (const auto problem = problem_of(part); !problem.empty()) return bad(problem);
+    if (is_first && part == ".millrace") return bad("lies in .millrace, which is ours");
+  }
+  return std::string(text);
+}
+
+}  // namespace millrace

@@ -1,0 +1,16 @@
+// Storage paths as authors write them: "bucket" or "bucket/folder".
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace millrace {
+
+// The path without a trailing '/'. `invalid_argument` for anything that is not a bucket (1 to 63 of a-z, 0-9, '.' and
+// '-', beginning with a letter or digit) with folders behind it: absolute, empty, "." and ".." parts, ".millrace",
+// braces (kept for placeholders), control characters, more than 1,024 bytes.
+[[nodiscard]] Result<std::string> parse_storage_path(std::string_view text);
+
+}  // namespace millrace

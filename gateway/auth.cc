@@ -1,0 +1,105 @@
+#include "gateway/auth.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <optional>
+
+#include "core/fd.h"
+#include "core/ids.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t kTokenBytesMax = 512;
+
+// Compares all of both, so that the time says nothing about where they differ.
+bool same_secret(std::string_view left, std::string_view right) {
+  unsigned difference = left.size() == right.size() ? 0U : 1U;
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    difference |= static_cast<unsigned>(static_cast<unsigned char>(left[i]) ^
+                                        static_cast<unsigned char>(right.empty() ? '\0' : right[i % right.size()]));
+  }
+  return difference == 0;
+}
+
+std::optional<std::string> decode_base64(std::string_view text) {
+  while (text.ends_with('=')) text.remove_suffix(1);
+  std::string bytes;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    std::uint32_t value = 0;
+    if (c >= 'A' && c <= 'Z') {
+      value = static_cast<std::uint32_t>(c - 'A');
+    } else if (c >= 'a' && c <= 'z') {
+      value = static_cast<std::uint32_t>(c - 'a') + 26;
+    } else if (c >= '0' && c <= '9') {
+      value = static_cast<std::uint32_t>(c - '0') + 52;
+    } else if (c == '+' || c == '/') {
+      value = c == '+' ? 62 : 63;
+    } else {
+      return std::nullopt;
+    }
+    bits = (bits << 6) | value;
+    count += 6;
+    if (count >= 8) {
+      count -= 8;
+      bytes += static_cast<char>((bits >> count) & 0xFF);
+    }
+  }
+  return bytes;
+}
+
+bool has_scheme(std::string_view header, std::string_view scheme) {
+  if (header.size() <= scheme.size() || header[scheme.size()] != ' ') return false;
+  for (std::size_t i = 0; i < scheme.size(); ++i) {
+    if ((header[i] | 0x20) != scheme[i]) return false;  // schemes are case-insensitive
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<void> check_authorization(std::string_view header, std::string_view token) {
+  if (has_scheme(header, "bearer") && same_secret(header.substr(7), token)) return {};
+  if (has_scheme(header, "basic")) {
+    const auto decoded = decode_base64(header.substr(6));
+    if (decoded && same_secret(*decoded, "oscar:" + std::string(token))) return {};
+  }
+  return fail(Errc::unauthenticated, header.empty()
+                                         ? "a token is required: Authorization: Bearer <content of admin-token>"
+                                         : "the token is wrong; it stands in the file admin-token of the data directory");
+}
+
+Result<std::string> load_or_make_token(const std::string& path) {
+  const Fd existing(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (existing) {
+    std::array<char, kTokenBytesMax> text{};
+    const ssize_t n = ::read(existing.get(), text.data(), text.size());
+    if (n < 0) return fail(error_from_errno(errno, "read " + path));
+    std::string token(text.data(), static_cast<std::size_t>(n));
+    while (!token.empty() && (token.back() == '\n' || token.back() == ' ')) token.pop_back();
+    if (token.size() < 16) return fail(Errc::failed_precondition, path + " holds no token of at least 16 characters");
+    return token;
+  }
+  if (errno != ENOENT) return fail(error_from_errno(errno, "open " + path));
+
+  // Written aside and linked in place: a crash leaves no half token.
+  const std::string token = random_hex(32);
+  const std::string line = token + "\n";
+  const std::string aside = path + ".new";
+  ::unlink(aside.c_str());
+  const Fd fresh(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fresh) return fail(error_from_errno(errno, "create " + aside));
+  if (::write(fresh.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) || ::fsync(fresh.get()) != 0 ||
+      ::rename(aside.c_str(), path.c_str()) != 0) {
+    return fail(error_from_errno(errno, "write " + path));
+  }
+  return token;
+}
+
+}  // namespace millrace

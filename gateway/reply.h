@@ -1,0 +1,26 @@
+// How routes answer: JSON for what there is, one shape for what went wrong.
+//
+//   {"error": {"code": "not_found", "message": "bucket 'a' does not exist"}}
+#pragma once
+
+#include <string>
+
+#include "async/task.h"
+#include "core/error.h"
+#include "formats/json.h"
+#include "gateway/router.h"
+
+namespace millrace {
+
+[[nodiscard]] Task<void> reply_json(Exchange& exchange, int status, Json body);
+[[nodiscard]] Task<void> reply_error(Exchange& exchange, Error error);
+[[nodiscard]] Task<void> reply_empty(Exchange& exchange, int status);
+
+// The request's query parameter `name` as a number; the fallback when it is absent.
+[[nodiscard]] Result<std::uint64_t> query_number(const HttpRequest& request, std::string_view name,
+                                                 std::uint64_t fallback, std::uint64_t max);
+
+// "yes", "true", "1" or an empty value; false when absent.
+[[nodiscard]] bool query_flag(const HttpRequest& request, std::string_view name);
+
+}  // namespace millrace

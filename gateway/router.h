@@ -1,0 +1,52 @@
+// The one route table: method and path pattern to a function. A pattern part in braces takes one path part, `{key*}` at
+// the end takes all that is left; parts are percent-decoded after matching, so an encoded '/' stays inside its part.
+//
+// Threads: built once, then read by every io thread.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "async/task.h"
+#include "core/error.h"
+#include "gateway/services.h"
+#include "net/http_exchange.h"
+
+namespace millrace {
+
+using PathParams = std::map<std::string, std::string, std::less<>>;
+
+// One request on its way through a route.
+struct Exchange {
+  Services& services;
+  HttpRequest& request;
+  HttpResponder& responder;
+  PathParams params;
+};
+
+using RouteFunction = Task<void> (*)(Exchange& exchange);
+
+struct Route {
+  std::string_view method;
+  std::string_view pattern;
+  RouteFunction function;
+  bool open = false;  // no token needed
+};
+
+// Every route of the daemon, in one place; docs and tests read it too.
+[[nodiscard]] std::span<const Route> route_table();
+
+struct RouteMatch {
+  const Route* route = nullptr;   // null: no such path
+  PathParams params;
+  bool other_method = false;      // the path exists, with another method
+};
+
+// `path` is still encoded. HEAD is served by GET's route. `invalid_argument` for a wrong percent escape or an encoded
+// NUL.
+[[nodiscard]] Result<RouteMatch> match_route(std::span<const Route> table, std::string_view method, std::string_view path);
+
+}  // namespace millrace

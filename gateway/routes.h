@@ -1,0 +1,47 @@
+// The routes, by resource; each in a file of its own.
+#pragma once
+
+#include "async/task.h"
+#include "gateway/router.h"
+
+namespace millrace::routes {
+
+// routes_functions.cc
+Task<void> list_functions(Exchange& exchange);
+Task<void> get_function(Exchange& exchange);
+Task<void> apply_functions(Exchange& exchange);
+Task<void> remove_function(Exchange& exchange);
+
+// routes_invoke.cc
+Task<void> invoke_function(Exchange& exchange);
+
+// routes_objects.cc
+Task<void> list_buckets(Exchange& exchange);
+Task<void> make_bucket(Exchange& exchange);
+Task<void> list_objects(Exchange& exchange);
+Task<void> get_object(Exchange& exchange);
+Task<void> put_object(Exchange& exchange);
+Task<void> remove_object(Exchange& exchange);
+
+// routes_runs.cc
+Task<void> list_runs(Exchange& exchange);
+Task<void> get_run(Exchange& exchange);
+Task<void> get_run_log(Exchange& exchange);
+Task<void> cancel_run(Exchange& exchange);
+
+// routes_why.cc
+Task<void> why(Exchange& exchange);
+
+// routes_topics.cc
+Task<void> list_topics(Exchange& exchange);
+Task<void> publish_event(Exchange& exchange);
+Task<void> list_dead_letters(Exchange& exchange);
+Task<void> redrive_dead_letters(Exchange& exchange);
+
+// routes_system.cc
+Task<void> health(Exchange& exchange);
+Task<void> metrics(Exchange& exchange);
+Task<void> node(Exchange& exchange);
+Task<void> wait_idle(Exchange& exchange);
+
+}  // namespace millrace::routes

@@ -1,0 +1,111 @@
+#include <string>
+#include <utility>
+
+#include "async/sleep.h"
+#include "core/units.h"
+#include "gateway/reply.h"
+#include "gateway/routes.h"
+
+namespace millrace::routes {
+namespace {
+
+constexpr std::chrono::milliseconds kIdlePoll{20};
+
+struct Busy {
+  std::uint64_t queued = 0;
+  std::uint64_t delayed = 0;
+  std::uint64_t running = 0;
+
+  [[nodiscard]] bool idle() const { return queued == 0 && delayed == 0 && running == 0; }
+};
+
+Task<Result<Busy>> how_busy(Services& services) {
+  Busy busy;
+  busy.running = services.runs.active_count();
+  for (const auto& function : services.registry.all()) {
+    const auto lag = co_await services.broker.lag(work_topic(function->name), std::string(kWorkersGroup));
+    if (!lag) co_return fail(lag.error());
+    busy.queued += lag->pending + lag->in_flight;
+    busy.delayed += lag->delayed;
+  }
+  co_return busy;
+}
+
+// What happened outside before the call is in the queues after the drain; from then on, only looking helps.
+Task<Result<Busy>> until_idle(Services& services, std::chrono::milliseconds timeout, std::stop_token left) {
+  Deadline deadline(services.domain, timeout, left);
+  const auto drained = co_await services.registry.drain();
+  if (!drained) co_return fail(drained.error());
+  for (;;) {
+    auto busy = co_await how_busy(services);
+    if (!busy || busy->idle()) co_return busy;
+    const auto slept = co_await sleep_for(services.domain, kIdlePoll, deadline.token());
+    if (!slept) co_return busy;
+  }
+}
+
+}  // namespace
+
+Task<void> health(Exchange& exchange) {
+  co_await reply_json(exchange, 200, Json::object({{"status", "ok"}}));
+}
+
+Task<void> metrics(Exchange& exchange) {
+  HttpHeaders headers{{"Content-Type", "text/plain; version=0.0.4"}};
+  const auto sent = co_await exchange.responder.send(200, std::move(headers), exchange.services.metrics.render());
+  if (!sent) exchange.services.log.debug("answer not sent", {{"error", sent.error()}});
+}
+
+Task<void> node(Exchange& exchange) {
+  Services& services = exchange.services;
+  struct Facts {
+    std::vector<Control> controls;
+    NodeBudget budget;
+    NodeBudget free;
+    std::size_t running = 0;
+  };
+  const auto facts = co_await ask_domain(services, exchange.request, [&services] {
+    return Facts{.controls = services.controls(),
+                 .budget = services.admission.budget(),
+                 .free = services.admission.free(),
+                 .running = services.runs.active_count()};
+  });
+  Json controls = Json::array();
+  for (const auto& control : facts.controls) {
+    controls.append(
+        Json::object({{"name", control.name}, {"state", name_of(control.state)}, {"detail", control.detail}}));
+  }
+  co_await reply_json(exchange, 200,
+                      Json::object({{"node", services.node},
+                                    {"running", facts.running},
+                                    {"memory", format_bytes(facts.budget.memory_bytes)},
+                                    {"memory_free", format_bytes(facts.free.memory_bytes)},
+                                    {"cpu", format_millicores(facts.budget.cpu_millicores)},
+                                    {"cpu_free", format_millicores(facts.free.cpu_millicores)},
+                                    {"controls", std::move(controls)}}));
+}
+
+// 200 when nothing is queued, delayed or running; 504 with the counts when the time is over first.
+Task<void> wait_idle(Exchange& exchange) {
+  Services& services = exchange.services;
+  const auto timeout = parse_duration(std::string(exchange.request.query("timeout").value_or("60s")));
+  if (!timeout || *timeout > services.limits.wait_max) {
+    co_await reply_error(exchange, timeout ? Error{.code = Errc::invalid_argument, .message = "timeout is at most 24h"}
+                                           : timeout.error());
+    co_return;
+  }
+  const auto busy = co_await on_domain_while_wanted(
+      services, exchange.request,
+      [&services, timeout](std::stop_token left) { return until_idle(services, *timeout, std::move(left)); });
+  if (!busy) {
+    co_await reply_error(exchange, busy.error());
+    co_return;
+  }
+  co_await reply_json(exchange, busy->idle() ? 200 : 504,
+                      Json::object({{"idle", busy->idle()},
+                                    {"queued", busy->queued},
+                                    {"delayed", busy->delayed},
+                                    {"running", busy->running}}));
+}
+
+}  // namespace millrace::routes

@@ -1,0 +1,115 @@
+#include "producers/examiner.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace millrace {
+namespace {
+
+std::chrono::milliseconds settle_time(const std::vector<Trigger>& triggers, WriteState state) {
+  auto longest = state == WriteState::unknown ? kBlindSettle : std::chrono::milliseconds(0);
+  for (const auto& trigger : triggers) longest = std::max(longest, trigger.function->settle);
+  return longest;
+}
+
+// Nothing when `version` has been there for `time`; else the verdict that waits for it.
+std::optional<Verdict> still_settling(const std::optional<Settling>& before, const ObjectVersion& version,
+                                      EventLoop::Duration time, EventLoop::TimePoint now) {
+  if (time <= EventLoop::Duration(0)) return std::nullopt;
+  if (!before || before->version != version) {
+    return Verdict{.kind = Verdict::Kind::settling,
+                   .wait = time,
+                   .settling = Settling{.version = version, .since = now},
+                   .changed = before.has_value(),
+                   .error = {}};
+  }
+  const EventLoop::Duration left = before->since + time - now;
+  if (left <= EventLoop::Duration(0)) return std::nullopt;
+  return Verdict{.kind = Verdict::Kind::settling, .wait = left, .settling = before, .changed = false, .error = {}};
+}
+
+}  // namespace
+
+Examiner::Examiner(EventLoop& loop, const Registry& registry, ObjectStore& objects, WriteCheck& checks, OwnOutputs& own,
+                   SeenStore& seen, Ingest& ingest, Log& log)
+    : loop_(loop),
+      registry_(registry),
+      objects_(objects),
+      checks_(checks),
+      own_(own),
+      seen_(seen),
+      ingest_(ingest),
+      log_(log) {}
+
+Task<Verdict> Examiner::examine(ObjectName name, std::optional<Settling> settling) {
+  ObjectRef object{.bucket = name.bucket, .key = name.key, .version = {}, .private_path = {}};
+  const auto triggers = registry_.match(object);
+  if (triggers.empty()) co_return Verdict{};
+
+  const auto found = co_await probe(objects_, checks_, object);
+  if (!found) co_return trouble(name, found.error());
+  object.version = found->version;
+  const auto news = co_await is_news(triggers, object);
+  if (!news) co_return trouble(name, news.error());
+  if (!*news) co_return Verdict{};
+
+  if (found->state == WriteState::open_for_writing) {
+    co_return Verdict{.kind = Verdict::Kind::writer, .settling = {}, .error = {}};
+  }
+  auto unsettled = still_settling(settling, object.version, settle_time(triggers, found->state), loop_.now());
+  if (unsettled) co_return std::move(*unsettled);
+
+  const auto accepted = co_await ingest_.object_created(object);
+  if (!accepted) co_return failure(name, accepted.error());
+  if (log_.enabled(LogLevel::debug)) {
+    log_.debug("object taken", {{"bucket", name.bucket},
+                                {"key", name.key},
+                                {"event", accepted->event_id.str()},
+                                {"runs", accepted->runs.size()}});
+  }
+  co_return Verdict{};
+}
+
+// Asked before anybody waits for a writer or for time: most notifications are about what is known already.
+Task<Result<bool>> Examiner::is_news(std::vector<Trigger> triggers, ObjectRef object) {
+  const auto seen = co_await seen_by_all(triggers, object);
+  if (!seen) co_return fail(seen.error());
+  if (*seen) co_return false;
+
+  const auto ownership = co_await own_.of(object);
+  if (!ownership) co_return fail(ownership.error());
+  if (*ownership == Ownership::published) {
+    for (const auto& trigger : triggers) {
+      const auto stored = co_await seen_.put(trigger.id, {{object.key, object_event_id(object)}});
+      if (!stored) co_return fail(stored.error());
+    }
+  }
+  co_return *ownership == Ownership::foreign;
+}
+
+Task<Result<bool>> Examiner::seen_by_all(const std::vector<Trigger>& triggers, const ObjectRef& object) {
+  const EventId id = object_event_id(object);
+  for (const auto& trigger : triggers) {
+    const auto row = co_await seen_.get(trigger.id, object.key);
+    if (!row) co_return fail(row.error());
+    if (!*row || **row != id) co_return false;
+  }
+  co_return true;
+}
+
+Verdict Examiner::trouble(const ObjectName& name, const Error& error) {
+  const bool no_object = error.code == Errc::not_found || error.code == Errc::failed_precondition;
+  if (no_object) return {};  // gone, a folder by now, or a link
+  return failure(name, error);
+}
+
+Verdict Examiner::failure(const ObjectName& name, const Error& error) {
+  if (retryable(error.code)) {
+    return {.kind = Verdict::Kind::failed, .settling = {}, .error = error};
+  }
+  // The next scan comes to it again.
+  log_.error("object not taken", {{"bucket", name.bucket}, {"key", name.key}, {"error", error}});
+  return {};
+}
+
+}  // namespace millrace

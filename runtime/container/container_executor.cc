@@ -1,0 +1,100 @@
+#include "runtime/container/container_executor.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+
+#include "runtime/launched/function_environment.h"
+#include "runtime/launched/host_check.h"
+#include "runtime/launched/output_meter.h"
+#include "runtime/launched/run_process.h"
+#include "runtime/launched/script.h"
+
+namespace millrace {
+namespace {
+
+// A mount of the file itself shows the function what the daemon's user and primary group may read. What the daemon
+// reads by other means (a supplementary group, a list of permissions, being root), and what has no name in a file
+// system, is copied.
+launcher::InputMode mode_of(const struct stat& status) {
+  const bool readable = (status.st_uid == ::geteuid() && (status.st_mode & 0400) != 0) ||
+                        (status.st_gid == ::getegid() && (status.st_mode & 0040) != 0) || (status.st_mode & 0004) != 0;
+  return readable && status.st_nlink > 0 ? launcher::InputMode::mount : launcher::InputMode::copy;
+}
+
+Result<launcher::Input> input_of(const InputFile& file) {
+  struct stat status{};
+  if (::fstat(file.fd.get(), &status) != 0) {
+    return fail(error_from_errno(errno, "look at the input '" + file.name + "'"));
+  }
+  return launcher::Input{.name = file.name, .mode = mode_of(status)};
+}
+
+}  // namespace
+
+ContainerExecutor::ContainerExecutor(EventLoop& loop, launched::LauncherClient& client, BlockingPool& pool,
+                                     Options options)
+    : loop_(loop), client_(client), pool_(pool), options_(options) {
+  if (options_.machine_memory_bytes == 0) options_.machine_memory_bytes = launched::machine_memory_bytes();
+}
+
+std::vector<Control> ContainerExecutor::controls() const {
+  if (client_.hello() == nullptr) return {};
+  return launched::controls_of(*client_.hello(), ExecutorKind::container);
+}
+
+Task<Result<std::vector<std::string>>> ContainerExecutor::check(std::shared_ptr<const FunctionSpec> function) {
+  auto hello = co_await client_.wait_hello();
+  if (!hello) co_return fail(hello.error());
+  co_return launched::check_function(*function,
+                                     {.hello = std::move(*hello), .memory_bytes = options_.machine_memory_bytes});
+}
+
+Task<Result<Execution>> ContainerExecutor::run(ExecutionRequest request, std::stop_token stop) {
+  const auto function = request.function;
+  auto use = co_await client_.use_template({.function = function,
+                                            .kind = launcher::Kind::container,
+                                            .script = true,
+                                            .probe_directory = request.output_directory.get()},
+                                           stop);
+  if (!use) co_return fail(use.error());
+
+  launched::FunctionPaths paths{.script = std::string(launcher::kScriptPath),
+                                .home = "/tmp",
+                                .input_directory = std::string(launcher::kInputDirectory),
+                                .output_directory = std::string(launcher::kOutputDirectory),
+                                .inputs = {}};
+  launched::RunPlan plan;
+  plan.function = function;
+  plan.spawn.hostname = function->name;
+  plan.argv = launched::argv_of(function->script, paths.script);
+  plan.input_bytes = std::move(request.input_bytes);
+  if (request.output_directory) {
+    const auto outputs = std::make_shared<const Fd>(::fcntl(request.output_directory.get(), F_DUPFD_CLOEXEC, 0));
+    if (!*outputs) co_return fail(error_from_errno(errno, "measure the outputs"));
+    plan.measure = [this, outputs, function] {
+      return pool_.run([outputs, function] { return launched::measure_outputs(outputs->get(), function->limits); });
+    };
+    plan.spawn.output = true;
+    plan.files.push_back(std::move(request.output_directory));
+  }
+  for (InputFile& file : request.inputs) {
+    auto input = input_of(file);
+    if (!input) co_return fail(input.error());
+    paths.inputs.push_back(file.name);
+    plan.spawn.inputs.push_back(std::move(*input));
+    plan.files.push_back(std::move(file.fd));
+  }
+  plan.environment = launched::function_environment(request.environment, paths);
+  auto execution = co_await launched::run_process(loop_, client_, *use, std::move(plan), stop);
+  co_return std::move(execution);
+}
+
+void ContainerExecutor::forget(const FunctionUid& function, std::uint64_t revision) {
+  client_.forget(function, revision);
+}
+
+}  // namespace millrace

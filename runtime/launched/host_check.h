@@ -1,0 +1,31 @@
+// Whether a host can keep what a function's spec promises, by what its launcher said about it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/function_spec.h"
+#include "runtime/executor.h"
+#include "runtime/launcher/protocol.h"
+
+namespace millrace::launched {
+
+struct Host {
+  launcher::Hello hello;
+  std::uint64_t memory_bytes = 0;  // of the machine
+};
+
+// What every executor behind the launcher offers, under the names that `check` shows.
+[[nodiscard]] std::vector<Control> controls_of(const launcher::Hello& hello, ExecutorKind kind);
+
+// Warnings about defaults that do not hold on this host. Errors: invalid_argument for a field that can never be
+// honoured, failed_precondition for an author's limit or an isolation that this host cannot give; both name the field,
+// its value and the remedy.
+[[nodiscard]] Result<std::vector<std::string>> check_function(const FunctionSpec& function, const Host& host);
+
+// Physical memory of this machine.
+[[nodiscard]] std::uint64_t machine_memory_bytes();
+
+}  // namespace millrace::launched

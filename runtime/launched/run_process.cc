@@ -1,0 +1,216 @@
+#include "runtime/launched/run_process.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "async/one_shot.h"
+#include "async/sleep.h"
+#include "async/task_group.h"
+#include "runtime/launched/log_capture.h"
+#include "runtime/launched/pipe_stream.h"
+#include "runtime/launched/spawn_error.h"
+
+namespace millrace::launched {
+namespace {
+
+std::uint64_t microseconds(EventLoop::Duration span) {
+  const auto count = std::chrono::duration_cast<std::chrono::microseconds>(span).count();
+  return count > 0 ? static_cast<std::uint64_t>(count) : 0;
+}
+
+launcher::Limits limits_of(const FunctionSpec& function) {
+  return {.memory_bytes = function.memory_bytes,
+          .cpu_weight_millicores = function.cpu_millicores,
+          .cpu_quota_millicores = function.limits.cpu_millicores,
+          .pids = function.limits.pids,
+          .open_files = function.limits.open_files,
+          // One byte more than allowed: the file that reaches it is over the limit, and so the outcome tells.
+          .file_bytes = function.limits.output_bytes + 1,
+          .scratch_bytes = function.limits.scratch_bytes,
+          .scratch_inodes = 0};
+}
+
+Usage usage_of(const LaunchedRun::Timed& end, const OutputSize& output) {
+  Usage usage;
+  usage.wall_us = microseconds(end.ended_at - end.started_at);
+  usage.output_bytes = output.bytes;
+  if (!end.exited) return usage;
+  const launcher::Usage& measured = end.exited->usage;
+  usage.start_us = measured.start_us;
+  usage.cpu_us = measured.cpu_us;
+  usage.memory_peak_bytes = measured.memory_peak_bytes;
+  usage.rss_peak_bytes = measured.rss_peak_bytes;
+  usage.read_bytes = measured.io_read_bytes;
+  usage.written_bytes = measured.io_write_bytes;
+  usage.throttled_us = measured.throttled_us;
+  return usage;
+}
+
+class RunProcess {
+ public:
+  RunProcess(EventLoop& loop, LauncherClient& client, RunPlan plan)
+      : loop_(loop),
+        client_(client),
+        plan_(std::move(plan)),
+        log_(plan_.function->limits.log_bytes),
+        drained_(loop),
+        measuring_(loop) {}
+
+  Task<Result<Execution>> run(const TemplateUse& use, std::stop_token stop);
+
+ private:
+  Result<StartRequest> open_pipes();
+  Task<void> watch_outputs(std::stop_token over);
+  Task<void> drain();
+  void take_output(std::string_view bytes);
+  void stream_ended();
+  void end(EndedBy why);
+  void kill();
+
+  EventLoop& loop_;
+  LauncherClient& client_;
+  RunPlan plan_;
+  LogCapture log_;
+  std::string result_;
+  bool result_truncated_ = false;
+  OutputSize output_;
+  EndedBy ended_by_ = EndedBy::nobody;
+  bool ended_ = false;
+  OneShot<bool> drained_;  // both streams are at their end, or we stop waiting for it
+  std::unique_ptr<LaunchedRun> run_;
+  // Registrations and tasks that call back into all of the above: they go first.
+  std::unique_ptr<EventLoop::Handle> timeout_;
+  std::unique_ptr<EventLoop::Handle> grace_;
+  std::unique_ptr<EventLoop::Handle> kill_wait_;
+  std::optional<PipeWriter> stdin_;
+  std::optional<PipeReader> stdout_;
+  std::optional<PipeReader> stderr_;
+  TaskGroup measuring_;
+};
+
+Result<StartRequest> RunProcess::open_pipes() {
+  auto input = make_pipe_to_write();
+  auto output = make_pipe_to_read();
+  auto errors = make_pipe_to_read();
+  for (const auto* pipe : {&input, &output, &errors}) {
+    if (!*pipe) return fail(pipe->error());
+  }
+  stdin_.emplace(loop_, std::move(input->ours), std::move(plan_.input_bytes));
+  stdout_.emplace(
+      loop_, std::move(output->ours), [this](std::string_view bytes) { take_output(bytes); },
+      [this] { stream_ended(); });
+  stderr_.emplace(
+      loop_, std::move(errors->ours), [this](std::string_view bytes) { log_.append(LogStream::err, bytes); },
+      [this] { stream_ended(); });
+
+  StartRequest request{.spawn = std::move(plan_.spawn),
+                       .argv = std::move(plan_.argv),
+                       .environment = std::move(plan_.environment),
+                       .descriptors = {}};
+  request.spawn.limits = limits_of(*plan_.function);
+  for (Pipe* pipe : {&*input, &*output, &*errors}) request.descriptors.push_back(std::move(pipe->theirs));
+  std::ranges::move(plan_.files, std::back_inserter(request.descriptors));
+  return request;
+}
+
+Task<Result<Execution>> RunProcess::run(const TemplateUse& use, std::stop_token stop) {
+  auto request = open_pipes();
+  if (!request) co_return fail(request.error());
+  SpawnContext context{.function = *plan_.function, .inputs = {}};
+  for (const auto& input : request->spawn.inputs) context.inputs.push_back(input.name);
+
+  auto start = co_await client_.start(use, std::move(*request));
+  if (!start) co_return fail(start.error());
+  if (start->refused) co_return fail(error_of(*start->refused, context));
+
+  LaunchedRun::Timed last;
+  if (start->run) {
+    run_ = std::move(start->run);
+    timeout_ = loop_.start_timer(plan_.function->timeout, [this] { end(EndedBy::timeout); });
+    const std::stop_callback on_stop(stop, [this] { end(EndedBy::cancel); });
+    if (plan_.measure) measuring_.spawn(watch_outputs(measuring_.stop_token()));
+    last = co_await run_->wait_ended();
+  }
+  ended_ = true;
+  timeout_.reset();
+  grace_.reset();
+  kill_wait_.reset();
+  measuring_.request_stop();
+  co_await measuring_.join();
+  co_await drain();
+  if (plan_.measure && ended_by_ != EndedBy::output_limit) output_ = co_await plan_.measure();
+
+  const Verdict verdict = judge({.ended_by = ended_by_, .exited = last.exited, .output = output_}, *plan_.function);
+  co_return Execution{.outcome = verdict.outcome,
+                      .exit_code = verdict.exit_code,
+                      .signal = verdict.signal,
+                      .message = verdict.message,
+                      .usage = usage_of(last, output_),
+                      .result = std::move(result_),
+                      .result_truncated = result_truncated_,
+                      .log_tail = log_.tail(kLogTailBytesMax),
+                      .log_bytes = log_.total_bytes()};
+}
+
+Task<void> RunProcess::watch_outputs(std::stop_token over) {
+  for (;;) {
+    const auto slept = co_await sleep_for(loop_, kMeasureEvery, over);
+    if (!slept) co_return;
+    const OutputSize size = co_await plan_.measure();
+    if (over.stop_requested() || !over_limit(size, plan_.function->limits)) continue;
+    output_ = size;
+    end(EndedBy::output_limit);
+    co_return;
+  }
+}
+
+Task<void> RunProcess::drain() {
+  if (!stdout_->ended() || !stderr_->ended()) {
+    const auto no_longer = loop_.start_timer(kPipesAfterEnd, [this] { drained_.set(false); });
+    co_await drained_.wait();
+  }
+  stdin_.reset();
+  stdout_.reset();
+  stderr_.reset();
+}
+
+void RunProcess::take_output(std::string_view bytes) {
+  log_.append(LogStream::out, bytes);
+  const std::uint64_t room = plan_.function->limits.result_bytes - result_.size();
+  result_truncated_ |= bytes.size() > room;
+  result_ += bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(room, bytes.size())));
+}
+
+void RunProcess::stream_ended() {
+  if (stdout_->ended() && stderr_->ended()) drained_.set(true);
+}
+
+void RunProcess::end(EndedBy why) {
+  if (ended_ || ended_by_ != EndedBy::nobody) return;
+  ended_by_ = why;
+  timeout_.reset();
+  if (why == EndedBy::output_limit || plan_.function->grace.count() == 0) {
+    kill();
+    return;
+  }
+  run_->kill(launcher::KillSignal::term);
+  grace_ = loop_.start_timer(plan_.function->grace, [this] { kill(); });
+}
+
+void RunProcess::kill() {
+  run_->kill(launcher::KillSignal::kill);
+  kill_wait_ = loop_.start_timer(
+      kKillWait, [this] { client_.give_up("a killed function of " + plan_.function->name + " does not end"); });
+}
+
+}  // namespace
+
+Task<Result<Execution>> run_process(EventLoop& loop, LauncherClient& client, const TemplateUse& use, RunPlan plan,
+                                    std::stop_token stop) {
+  RunProcess process(loop, client, std::move(plan));
+  auto execution = co_await process.run(use, stop);
+  co_return std::move(execution);
+}
+
+}  // namespace millrace::launched

@@ -1,0 +1,466 @@
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "runtime/launcher/cgroup.h"
+#include "runtime/launcher/cgroup_mounts.h"
+#include "runtime/launcher/raw_syscall.h"
+#include "runtime/launcher/system.h"
+#include "runtime/launcher/vm_clone.h"
+
+// v1 controllers, with the v2 hierarchy of a hybrid host beside them for being born into a group and for `populated`.
+// cgroup.kill is never used: a group that was killed so kills every later process born into it, and groups are pooled.
+
+namespace millrace::launcher {
+namespace {
+
+constexpr std::size_t kIdleGroupsMax = 64;
+constexpr std::uint64_t kResidueBytesMax = 1024 * 1024;  // page cache that stays in a reused group, and is subtracted
+constexpr std::size_t kReturnedMax = 4;                  // waiting for their reset
+constexpr std::size_t kWaitingForEmptyMax = 16;
+constexpr int kSweepPatienceMs = 2000;
+
+struct Hierarchies {
+  std::string cpu, cpuacct, memory, pids, v2;  // directories of the prefix; empty: absent
+
+  [[nodiscard]] std::vector<std::string> all() const {
+    return CgroupMounts{.cpu = cpu, .cpuacct = cpuacct, .memory = memory, .pids = pids, .v2 = v2}.hierarchies();
+  }
+};
+
+std::string number(std::uint64_t value) {
+  return std::to_string(value);
+}
+
+class GroupV1 final : public Group {
+ public:
+  // Errors are of the first step that failed; what was made before it is removed by remove().
+  static Result<std::unique_ptr<GroupV1>> make(const Hierarchies& where, std::uint64_t index,
+                                               std::uint32_t template_uid);
+
+  [[nodiscard]] std::span<const int> tasks() const override { return tasks_; }
+  [[nodiscard]] int born_into() const override { return v2_.get(); }
+  [[nodiscard]] int memory_event() const override { return event_.get(); }
+  [[nodiscard]] GroupUsage usage() const override;
+  [[nodiscard]] bool populated() const override;
+  void kill_all() override;
+
+  Result<void> apply(const Limits& limits);
+  enum class Fitness : std::uint8_t {
+    clean,
+    full,    // of page cache: to be emptied
+    broken,  // to be thrown away
+  };
+  // Makes the group as good as new as far as that is quick.
+  [[nodiscard]] Fitness reset();
+  [[nodiscard]] int memory_directory() const { return memory_.get(); }
+  void remove();
+
+ private:
+  Result<void> open_files(const Hierarchies& where, std::uint32_t template_uid);
+  void watch_memory();
+  [[nodiscard]] GroupUsage counters() const;
+  [[nodiscard]] Result<void> write(const Fd& directory, const char* name, const std::string& value);
+  [[nodiscard]] Result<void> apply_memory(std::uint64_t bytes);
+
+  std::vector<std::string> paths_;
+  Fd cpu_, cpuacct_, memory_, pids_, v2_;
+  std::vector<Fd> task_files_;
+  std::vector<int> tasks_;
+  Fd event_;
+  Limits applied_;
+  bool fresh_ = true;  // nothing was applied yet
+  GroupUsage base_;
+};
+
+Result<std::unique_ptr<GroupV1>> GroupV1::make(const Hierarchies& where, std::uint64_t index,
+                                               std::uint32_t template_uid) {
+  auto group = std::make_unique<GroupV1>();
+  const std::string name = "/run-" + number(index);
+  for (const std::string& hierarchy : where.all()) {
+    const std::string path = hierarchy + name;
+    if (::mkdir(path.c_str(), 0755) < 0) {
+      auto error = error_from_errno(errno, "make the cgroup " + path);
+      group->remove();
+      return fail(std::move(error));
+    }
+    group->paths_.push_back(path);
+    if (hierarchy == where.cpu) group->cpu_ = open_directory(AT_FDCWD, path.c_str());
+    if (hierarchy == where.cpuacct) group->cpuacct_ = open_directory(AT_FDCWD, path.c_str());
+    if (hierarchy == where.memory) group->memory_ = open_directory(AT_FDCWD, path.c_str());
+    if (hierarchy == where.pids) group->pids_ = open_directory(AT_FDCWD, path.c_str());
+    if (hierarchy == where.v2) group->v2_ = open_directory(AT_FDCWD, path.c_str());
+  }
+  if (auto opened = group->open_files(where, template_uid); !opened) {
+    group->remove();
+    return fail(opened.error());
+  }
+  return group;
+}
+
+Result<void> GroupV1::open_files(const Hierarchies& where, std::uint32_t template_uid) {
+  for (const std::string& path : paths_) {
+    if (!where.v2.empty() && path.starts_with(where.v2 + "/")) continue;
+    Fd tasks(::open((path + "/tasks").c_str(), O_WRONLY | O_CLOEXEC));
+    if (!tasks.valid()) return fail(error_from_errno(errno, "open " + path + "/tasks"));
+    tasks_.push_back(tasks.get());
+    task_files_.push_back(std::move(tasks));
+  }
+  if (v2_.valid() && ::fchownat(v2_.get(), "cgroup.procs", template_uid, template_uid, 0) < 0) {
+    return fail(error_from_errno(errno, "hand a cgroup to the templates"));
+  }
+  if (memory_.valid()) {
+    write_file(memory_.get(), "memory.swappiness", "0");
+    watch_memory();
+  }
+  return {};
+}
+
+void GroupV1::watch_memory() {
+  Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const Fd control(::openat(memory_.get(), "memory.oom_control", O_RDONLY | O_CLOEXEC));
+  if (!event.valid() || !control.valid()) return;
+  const std::string line = std::to_string(event.get()) + " " + std::to_string(control.get());
+  if (write_file(memory_.get(), "cgroup.event_control", line)) event_ = std::move(event);
+}
+
+GroupUsage GroupV1::counters() const {
+  GroupUsage now;
+  if (cpuacct_.valid()) {
+    now.cpu_us = read_number(cpuacct_.get(), "cpuacct.usage").value_or(0) / 1000;
+  } else if (v2_.valid()) {
+    now.cpu_us = read_keyed_number(v2_.get(), "cpu.stat", "usage_usec").value_or(0);
+  }
+  if (cpu_.valid()) now.throttled_us = read_keyed_number(cpu_.get(), "cpu.stat", "throttled_time").value_or(0) / 1000;
+  if (memory_.valid()) {
+    now.memory_peak_bytes = read_number(memory_.get(), "memory.max_usage_in_bytes").value_or(0);
+    now.out_of_memory_kills = read_keyed_number(memory_.get(), "memory.oom_control", "oom_kill").value_or(0);
+  }
+  return now;
+}
+
+GroupUsage GroupV1::usage() const {
+  GroupUsage now = counters();
+  now.cpu_us -= std::min(now.cpu_us, base_.cpu_us);
+  now.throttled_us -= std::min(now.throttled_us, base_.throttled_us);
+  now.out_of_memory_kills -= std::min(now.out_of_memory_kills, base_.out_of_memory_kills);
+  now.memory_peak_bytes -= std::min(now.memory_peak_bytes, base_.memory_peak_bytes);
+  return now;
+}
+
+bool GroupV1::populated() const {
+  if (v2_.valid()) return read_keyed_number(v2_.get(), "cgroup.events", "populated").value_or(0) != 0;
+  const Fd& any = pids_.valid() ? pids_ : memory_.valid() ? memory_ : cpu_;
+  const auto members = read_file(any.get(), "cgroup.procs");
+  return members && !members->empty();
+}
+
+void GroupV1::kill_all() {
+  if (pids_.valid()) write_file(pids_.get(), "pids.max", "0");
+  applied_.pids = 0;
+  fresh_ = true;
+  kill_members(v2_.valid() ? v2_.get() : pids_.valid() ? pids_.get() : memory_.valid() ? memory_.get() : cpu_.get());
+}
+
+Result<void> GroupV1::write(const Fd& directory, const char* name, const std::string& value) {
+  if (write_file(directory.get(), name, value)) return {};
+  return fail(error_from_errno(errno, "write " + value + " to " + name));
+}
+
+Result<void> GroupV1::apply_memory(std::uint64_t bytes) {
+  const std::string value = bytes == 0 ? "-1" : number(bytes);
+  // Memory and swap together may never be below memory alone, so their limit is opened before and set after. Hosts
+  // without swap accounting have no such file; swappiness 0 is what holds there.
+  write_file(memory_.get(), "memory.memsw.limit_in_bytes", "-1");
+  auto set = write(memory_, "memory.limit_in_bytes", value);
+  if (set && bytes != 0) write_file(memory_.get(), "memory.memsw.limit_in_bytes", value);
+  return set;
+}
+
+Result<void> GroupV1::apply(const Limits& limits) {
+  const bool all = std::exchange(fresh_, false);
+  const Limits had = std::exchange(applied_, limits);
+  Result<void> done;
+  if (memory_.valid() && (all || had.memory_bytes != limits.memory_bytes)) done = apply_memory(limits.memory_bytes);
+  if (done && pids_.valid() && (all || had.pids != limits.pids)) {
+    done = write(pids_, "pids.max", limits.pids == 0 ? "max" : number(limits.pids));
+  }
+  if (done && cpu_.valid() && (all || had.cpu_weight_millicores != limits.cpu_weight_millicores)) {
+    done = write(cpu_, "cpu.shares", number(cpu_shares_of(limits.cpu_weight_millicores)));
+  }
+  if (done && cpu_.valid() && (all || limits.cpu_quota_millicores != 0 || had.cpu_quota_millicores != 0)) {
+    // Written at every hand-out, also unchanged: it clears what the run before overdrew, which would otherwise cost
+    // this one up to 80 ms.
+    const auto quota = limits.cpu_quota_millicores;
+    done = write(cpu_, "cpu.cfs_quota_us", quota == 0 ? "-1" : number(cpu_quota_us_of(quota)));
+  }
+  if (!done) fresh_ = true;
+  return done;
+}
+
+GroupV1::Fitness GroupV1::reset() {
+  if (populated()) return Fitness::broken;
+  if (event_.valid()) {
+    std::uint64_t count = 0;
+    // Non-blocking: without an event there is nothing to clear.
+    [[maybe_unused]] const auto got = ::read(event_.get(), &count, sizeof(count));
+  }
+  std::uint64_t residue = 0;
+  if (memory_.valid()) {
+    const auto used = read_number(memory_.get(), "memory.usage_in_bytes");
+    if (!used || !write_file(memory_.get(), "memory.max_usage_in_bytes", "0")) return Fitness::broken;
+    residue = *used;
+  }
+  base_ = counters();
+  base_.memory_peak_bytes = residue;
+  return residue <= kResidueBytesMax ? Fitness::clean : Fitness::full;
+}
+
+void GroupV1::remove() {
+  event_.reset();
+  for (const std::string& path : paths_) sweep_group(path, kSweepPatienceMs);
+  paths_.clear();
+}
+
+// Gives the page cache of a group back. Writing force_empty waits for work on every core (10 ms and more), so a child
+// does it, which shares this memory and runs beside us: raw system calls only.
+class Emptier {
+ public:
+  [[nodiscard]] bool busy() const { return pid_ > 0; }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  void finished() { pid_ = -1; }
+
+  [[nodiscard]] bool start(int memory_directory) {
+    if (!stack_) {
+      auto made = ChildStack::make();
+      if (!made) return false;
+      stack_.emplace(std::move(*made));
+    }
+    memory_directory_ = memory_directory;
+    clone_args arguments{};
+    arguments.exit_signal = SIGCHLD;
+    pid_ = static_cast<pid_t>(clone_sharing_memory(arguments, *stack_, empty, this));
+    return pid_ > 0;
+  }
+
+ private:
+  static void empty(void* self) {
+    const int directory = static_cast<const Emptier*>(self)->memory_directory_;
+    raw::call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+    const long file = raw::call(SYS_openat, raw::word(directory), raw::word("memory.force_empty"), O_WRONLY);
+    if (file >= 0) raw::call(SYS_write, static_cast<std::uint64_t>(file), raw::word("0"), 1);
+  }
+
+  std::optional<ChildStack> stack_;
+  int memory_directory_ = -1;
+  pid_t pid_ = -1;
+};
+
+class DriverV1 final : public GroupDriver {
+ public:
+  DriverV1(Hierarchies where, std::uint32_t template_uid, bool one_kill_suffices)
+      : where_(std::move(where)), template_uid_(template_uid), sure_kill_(one_kill_suffices) {}
+  ~DriverV1() override { remove_all(); }
+  DriverV1(const DriverV1&) = delete;
+  DriverV1& operator=(const DriverV1&) = delete;
+
+  Result<void> open();
+
+  [[nodiscard]] ControlState state(Control control) const override;
+  [[nodiscard]] int templates_group() const override { return templates_.get(); }
+  [[nodiscard]] Result<std::unique_ptr<Group>> acquire(const Limits& limits) override;
+  void release(std::unique_ptr<Group> group) override;
+  bool tidy() override;
+  [[nodiscard]] bool reaped(pid_t pid) override;
+  [[nodiscard]] bool is_helper(pid_t pid) const override { return emptier_.busy() && emptier_.pid() == pid; }
+  void remove_all() override;
+
+ private:
+  void keep_or_remove(std::unique_ptr<GroupV1> group, GroupV1::Fitness fitness);
+  void empty_next();
+
+  Hierarchies where_;
+  std::uint32_t template_uid_;
+  bool sure_kill_;
+  std::uint64_t made_ = 0;
+  Fd templates_;
+  std::vector<std::unique_ptr<GroupV1>> clean_;     // a stack
+  std::vector<std::unique_ptr<GroupV1>> returned_;  // to be reset
+  std::vector<std::unique_ptr<GroupV1>> full_;      // to be emptied
+  std::unique_ptr<GroupV1> emptying_;
+  Emptier emptier_;
+};
+
+Result<void> DriverV1::open() {
+  for (const std::string& path : where_.all()) {
+    sweep_group(path, kSweepPatienceMs);
+    if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST) {
+      return fail(error_from_errno(errno, "make the cgroup " + path));
+    }
+  }
+  if (!where_.v2.empty()) {
+    // Being born into a group asks for write access to the files of that group and of the nearest common ancestor with
+    // one's own: so templates live below the prefix, too.
+    const std::string templates = where_.v2 + "/templates";
+    if (::mkdir(templates.c_str(), 0755) < 0 && errno != EEXIST) {
+      return fail(error_from_errno(errno, "make the cgroup " + templates));
+    }
+    templates_ = open_directory(AT_FDCWD, templates.c_str());
+    if (::chown((where_.v2 + "/cgroup.procs").c_str(), template_uid_, template_uid_) < 0) {
+      return fail(error_from_errno(errno, "hand the cgroup to the templates"));
+    }
+  }
+  auto first = GroupV1::make(where_, made_++, template_uid_);
+  if (!first) return fail(first.error());
+  clean_.push_back(std::move(*first));
+  return {};
+}
+
+ControlState DriverV1::state(Control control) const {
+  const auto present = [](const std::string& path, const char* what) {
+    if (!path.empty()) return ControlState{.support = Support::real, .reason = {}};
+    return ControlState{.support = Support::missing,
+                        .reason = std::string("the cgroup v1 controller ") + what + " is not mounted"};
+  };
+  switch (control) {
+    case Control::memory: return present(where_.memory, "memory");
+    case Control::cpu_weight:
+    case Control::cpu_quota: return present(where_.cpu, "cpu");
+    case Control::pids: return present(where_.pids, "pids");
+    case Control::kill_group:
+      if (sure_kill_) return {.support = Support::real, .reason = {}};
+      return {.support = Support::emulated, .reason = "without the pids controller a group is killed again and again"};
+    default: return {.support = Support::missing, .reason = "not a control of groups"};
+  }
+}
+
+Result<std::unique_ptr<Group>> DriverV1::acquire(const Limits& limits) {
+  std::unique_ptr<GroupV1> group;
+  // Rather one more group than a reset now: in a row of short runs two then take turns.
+  if (clean_.empty() && returned_.size() >= kReturnedMax) tidy();
+  if (!clean_.empty()) {
+    group = std::move(clean_.back());
+    clean_.pop_back();
+  } else {
+    auto made = GroupV1::make(where_, made_++, template_uid_);
+    if (!made) return fail(made.error());
+    group = std::move(*made);
+  }
+  if (auto applied = group->apply(limits); !applied) {
+    group->remove();
+    return fail(applied.error());
+  }
+  return group;
+}
+
+void DriverV1::release(std::unique_ptr<Group> group) {
+  returned_.emplace_back(static_cast<GroupV1*>(group.release()));
+}
+
+bool DriverV1::tidy() {
+  if (returned_.empty()) return false;
+  auto group = std::move(returned_.back());
+  returned_.pop_back();
+  const auto fitness = group->reset();
+  if (fitness == GroupV1::Fitness::full && full_.size() < kWaitingForEmptyMax) {
+    full_.push_back(std::move(group));
+    empty_next();
+  } else {
+    keep_or_remove(std::move(group), fitness);
+  }
+  return !returned_.empty();
+}
+
+void DriverV1::keep_or_remove(std::unique_ptr<GroupV1> group, GroupV1::Fitness fitness) {
+  if (fitness == GroupV1::Fitness::clean && clean_.size() < kIdleGroupsMax) {
+    clean_.push_back(std::move(group));
+  } else {
+    group->remove();
+  }
+}
+
+void DriverV1::empty_next() {
+  while (!emptier_.busy() && !full_.empty()) {
+    emptying_ = std::move(full_.back());
+    full_.pop_back();
+    if (!emptier_.start(emptying_->memory_directory())) std::exchange(emptying_, nullptr)->remove();
+  }
+}
+
+bool DriverV1::reaped(pid_t pid) {
+  if (!is_helper(pid)) return false;
+  emptier_.finished();
+  auto group = std::exchange(emptying_, nullptr);
+  const auto fitness = group->reset();
+  keep_or_remove(std::move(group), fitness);
+  empty_next();
+  return true;
+}
+
+void DriverV1::remove_all() {
+  if (emptier_.busy()) ::waitpid(emptier_.pid(), nullptr, 0);
+  emptier_.finished();
+  emptying_.reset();
+  full_.clear();
+  clean_.clear();
+  returned_.clear();
+  templates_.reset();
+  for (const std::string& path : where_.all()) sweep_group(path, kSweepPatienceMs);
+}
+
+class NoGroups final : public GroupDriver {
+ public:
+  explicit NoGroups(std::string reason) : reason_(std::move(reason)) {}
+
+  [[nodiscard]] ControlState state(Control) const override { return {.support = Support::missing, .reason = reason_}; }
+  [[nodiscard]] int templates_group() const override { return -1; }
+  [[nodiscard]] Result<std::unique_ptr<Group>> acquire(const Limits&) override { return nullptr; }
+  void release(std::unique_ptr<Group>) override {}
+  bool tidy() override { return false; }
+  [[nodiscard]] bool reaped(pid_t) override { return false; }
+  [[nodiscard]] bool is_helper(pid_t) const override { return false; }
+  void remove_all() override {}
+
+ private:
+  std::string reason_;
+};
+
+}  // namespace
+
+std::uint64_t cpu_shares_of(std::uint32_t weight_millicores) {
+  const std::uint64_t weight = weight_millicores == 0 ? 1000 : weight_millicores;
+  return std::clamp<std::uint64_t>(weight * 1024 / 1000, 2, 262144);
+}
+
+std::uint64_t cpu_quota_us_of(std::uint32_t quota_millicores) {
+  return std::max<std::uint64_t>(std::uint64_t{quota_millicores} * kCpuPeriodUs / 1000, 1000);
+}
+
+std::unique_ptr<GroupDriver> make_group_driver(const std::string& prefix, std::uint32_t template_uid) {
+  const CgroupMounts mounts = find_cgroup_mounts();
+  const auto below = [&prefix](const std::string& mount) { return mount.empty() ? mount : mount + "/" + prefix; };
+  Hierarchies where{.cpu = below(mounts.cpu),
+                    .cpuacct = below(mounts.cpuacct),
+                    .memory = below(mounts.memory),
+                    .pids = below(mounts.pids),
+                    .v2 = below(mounts.v2)};
+  if (where.cpu.empty() && where.memory.empty() && where.pids.empty()) {
+    return std::make_unique<NoGroups>("no cgroup v1 controller is mounted");
+  }
+  const bool sure_kill = !where.pids.empty();
+  auto driver = std::make_unique<DriverV1>(std::move(where), template_uid, sure_kill);
+  if (auto opened = driver->open(); !opened) return std::make_unique<NoGroups>(opened.error().message);
+  return driver;
+}
+
+}  // namespace millrace::launcher

@@ -1,0 +1,350 @@
+#include "runtime/launcher/container_runs.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "runtime/launcher/system.h"
+
+namespace millrace::launcher {
+namespace {
+
+constexpr int kTemplateSocket = 3;
+constexpr int kTemplateUserNamespace = 4;
+constexpr int kFirstForeignDescriptor = 5;
+
+// A descriptor proves that the daemon may read the file; O_PATH would not.
+bool is_open_for_reading(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_WRONLY;
+}
+
+bool is_read_only(int fd) {
+  return is_open_for_reading(fd) && (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+}
+
+// Replaces the daemon's descriptor by a detached mount of what it means; false with errno.
+bool detach(Fd& fd, std::uint64_t attributes, const TemplateResources& resources) {
+  Fd mount = clone_mount(fd.get());
+  if (!mount.valid()) return false;
+  if (!set_mount_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | attributes,
+                            resources.idmap_namespace.get())) {
+    return false;
+  }
+  fd = std::move(mount);
+  return true;
+}
+
+bool take_output(Fd& fd, const LauncherOptions& options, const TemplateResources& resources) {
+  struct stat status{};
+  if (::fstat(fd.get(), &status) < 0) return false;
+  if (!S_ISDIR(status.st_mode) || status.st_uid != options.daemon_uid || !is_read_only(fd.get())) {
+    errno = EINVAL;
+    return false;
+  }
+  return detach(fd, 0, resources);
+}
+
+bool take_input(Fd& fd, InputMode mode, const TemplateResources& resources) {
+  struct stat status{};
+  if (::fstat(fd.get(), &status) < 0) return false;
+  const bool open = mode == InputMode::copy ? is_open_for_reading(fd.get()) : is_read_only(fd.get());
+  if (!S_ISREG(status.st_mode) || !open) {
+    errno = EINVAL;
+    return false;
+  }
+  return mode == InputMode::copy || detach(fd, MOUNT_ATTR_RDONLY, resources);
+}
+
+// Leaves a new template with its socket and its user namespace and nothing else of the launcher.
+void keep_two_descriptors(Fd& socket, int user_namespace) {
+  const int high_socket = ::fcntl(socket.get(), F_DUPFD, 64);
+  const int high_namespace = ::fcntl(user_namespace, F_DUPFD, 64);
+  ::dup3(high_socket, kTemplateSocket, O_CLOEXEC);
+  ::dup3(high_namespace, kTemplateUserNamespace, O_CLOEXEC);
+  static_cast<void>(socket.release());
+  ::close_range(kFirstForeignDescriptor, ~0U, 0);
+}
+
+}  // namespace
+
+ContainerRuns::ContainerRuns(const LauncherOptions& options, ContainerSupport& support, GroupDriver& groups,
+                             Answers& answers, MemoryWatch& memory, TemplateWatch& watch)
+    : options_(options), support_(support), groups_(groups), answers_(answers), memory_(memory), watch_(watch) {}
+
+ContainerRuns::~ContainerRuns() = default;
+
+// ---- templates
+
+void ContainerRuns::prepare(const Prepare& request, std::vector<Fd> descriptors) {
+  auto resources = support_.allocate(request, descriptors);
+  if (!resources) return answers_.send(resources.error());
+  Template& entry = templates_[request.template_id];
+  entry.request = request;
+  entry.resources = std::move(*resources);
+  start(request.template_id, entry);
+}
+
+void ContainerRuns::start(std::uint32_t id, Template& entry) {
+  std::array<int, 2> ends{-1, -1};
+  int pidfd = -1;
+  clone_args arguments{};
+  arguments.flags = CLONE_NEWPID | CLONE_PIDFD;
+  arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
+  arguments.exit_signal = SIGCHLD;
+  if (groups_.templates_group() >= 0) {
+    arguments.flags |= CLONE_INTO_CGROUP;
+    arguments.cgroup = static_cast<std::uint64_t>(groups_.templates_group());
+  }
+  long pid = -1;
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) == 0) {
+    pid = ::syscall(SYS_clone3, &arguments, sizeof(arguments));
+  }
+  Fd ours(ends[0]);
+  Fd theirs(ends[1]);
+  if (pid == 0) {
+    keep_two_descriptors(theirs, entry.resources.user_namespace.get());
+    static_cast<void>(entry.resources.user_namespace.release());
+    entry.resources.user_namespace = Fd(kTemplateUserNamespace);
+    template_main({.options = options_,
+                   .request = entry.request,
+                   .resources = entry.resources,
+                   .filter = support_.filter(entry.request.network),
+                   .into_group = groups_.templates_group() >= 0,
+                   .socket = Fd(kTemplateSocket)});
+  }
+  if (pid < 0) {
+    answers_.send(PrepareFailed{
+        .template_id = id, .step = Step::resources, .error = errno, .text = explain("start a template", errno)});
+    return forget(id);
+  }
+  entry.pid = static_cast<pid_t>(pid);
+  entry.process = Fd(pidfd);
+  entry.socket = std::move(ours);
+  entry.ready = false;
+  by_pid_.emplace(entry.pid, id);
+  watch_.watch_template(entry.socket.get(), id);
+}
+
+void ContainerRuns::drop(std::uint32_t template_id) {
+  if (const auto found = templates_.find(template_id); found != templates_.end()) end_template(found->second);
+}
+
+void ContainerRuns::end_template(Template& entry) {
+  entry.ending = true;
+  // Pid 1 of its namespace: the kernel kills every sandbox with it.
+  signal_process(entry.process.get(), SIGKILL);
+}
+
+void ContainerRuns::kill_all() {
+  for (auto& [id, entry] : templates_) end_template(entry);
+}
+
+void ContainerRuns::read_template(std::uint32_t template_id) {
+  const auto found = templates_.find(template_id);
+  if (found == templates_.end() || !found->second.socket.valid()) return;
+  for (;;) {
+    Datagram got;
+    const Transfer transfer = receive(found->second.socket.get(), got);
+    if (transfer == Transfer::would_block) return;
+    if (transfer != Transfer::done) {
+      // What follows its end is done when it is reaped: only then all its sandboxes are gone.
+      watch_.forget_template(found->second.socket.get());
+      signal_process(found->second.process.get(), SIGKILL);
+      return;
+    }
+    auto answer = decode_answer(got.bytes);
+    if (!answer) {
+      signal_process(found->second.process.get(), SIGKILL);
+      return;
+    }
+    take_answer(template_id, found->second, std::move(*answer), std::move(got.descriptors));
+  }
+}
+
+// A template has no rights on the host, so what it says is believed of itself and of its own runs only.
+void ContainerRuns::take_answer(std::uint32_t id, Template& entry, Answer answer, std::vector<Fd> descriptors) {
+  if (std::holds_alternative<Prepared>(answer)) {
+    entry.ready = true;
+    if (std::exchange(entry.announced, true)) return;
+    answers_.send(Prepared{.template_id = id, .files = entry.resources.files});
+  } else if (auto* refused = std::get_if<PrepareFailed>(&answer)) {
+    entry.failed = true;
+    refused->template_id = id;
+    answers_.send(*refused);
+  } else if (const auto* started = std::get_if<Started>(&answer)) {
+    if (entry.runs.contains(started->run)) take_one(*started, std::move(descriptors));
+  } else if (const auto* failed = std::get_if<SpawnFailed>(&answer)) {
+    if (!entry.runs.contains(failed->run)) return;
+    end_run(entry, failed->run);
+    answers_.send(*failed);
+  } else if (const auto* exited = std::get_if<Exited>(&answer)) {
+    if (entry.runs.contains(exited->run)) take_one(entry, *exited);
+  }
+}
+
+bool ContainerRuns::reaped(pid_t pid) {
+  const auto known = by_pid_.find(pid);
+  if (known == by_pid_.end()) return false;
+  const std::uint32_t id = known->second;
+  // Its last words first.
+  read_template(id);
+  by_pid_.erase(known);
+  Template& entry = templates_.at(id);
+  watch_.forget_template(entry.socket.get());
+  entry.socket.reset();
+  lose_runs(entry);
+  if (entry.ending || entry.failed) {
+    forget(id);
+  } else if (entry.ready) {
+    start(id, entry);
+  } else {
+    answers_.send(PrepareFailed{.template_id = id,
+                                .step = Step::template_died,
+                                .error = ESRCH,
+                                .text = "the template died while it was being built"});
+    forget(id);
+  }
+  return true;
+}
+
+void ContainerRuns::lose_runs(Template& entry) {
+  for (const std::uint64_t id : std::exchange(entry.runs, {})) {
+    Run& run = runs_.at(id);
+    if (!run.process.valid()) {
+      answers_.send(SpawnFailed{.run = id, .step = Step::template_died, .error = ESRCH});
+    } else {
+      Exited report{.run = id, .how = Ending::lost, .value = 0};
+      // We did it: the end of the run is known.
+      if (entry.ending) report.how = Ending::signal;
+      if (entry.ending) report.value = SIGKILL;
+      answers_.send(complete(run, report));
+    }
+    end_run(entry, id);
+  }
+}
+
+void ContainerRuns::forget(std::uint32_t id) {
+  const auto found = templates_.find(id);
+  support_.free(found->second.resources.slot);
+  templates_.erase(found);
+}
+
+// ---- runs
+
+void ContainerRuns::spawn(std::string_view bytes, const Spawn& request, std::vector<Fd> descriptors,
+                          std::uint64_t received_us) {
+  const auto refuse = [this, &request](Step step, int error) {
+    answers_.send(SpawnFailed{.run = request.run, .step = step, .error = error});
+  };
+  const auto found = templates_.find(request.template_id);
+  if (found == templates_.end() || found->second.ending || found->second.failed) return refuse(Step::request, ENOENT);
+  Template& entry = found->second;
+  if (const SpawnError error = take_files(entry, request, descriptors); error.error != 0) {
+    return refuse(error.step, error.error);
+  }
+  auto group = groups_.acquire(request.limits);
+  if (!group) return refuse(Step::cgroup, EIO);
+
+  std::vector<int> passed;
+  for (const Fd& fd : descriptors) passed.push_back(fd.get());
+  if (*group != nullptr) {
+    passed.insert(passed.end(), (*group)->tasks().begin(), (*group)->tasks().end());
+    if ((*group)->born_into() >= 0) passed.push_back((*group)->born_into());
+  }
+  const Transfer sent = send(entry.socket.get(), bytes, passed);
+  if (sent != Transfer::done) {
+    if (*group != nullptr) groups_.release(std::move(*group));
+    // Full: more starts wait in the template than its socket holds. Closed: it died, and is being built anew.
+    return sent == Transfer::would_block ? refuse(Step::resources, EAGAIN) : refuse(Step::template_died, ESRCH);
+  }
+  Run run;
+  run.id = request.run;
+  run.template_id = request.template_id;
+  run.received_us = received_us;
+  run.group = std::move(*group);
+  if (run.group != nullptr) memory_.watch(run.group->memory_event(), run.id);
+  entry.runs.insert(run.id);
+  runs_.emplace(run.id, std::move(run));
+}
+
+SpawnError ContainerRuns::take_files(const Template& entry, const Spawn& request, std::vector<Fd>& descriptors) {
+  std::size_t next = descriptors.size() - request.inputs.size();
+  if (request.output && !take_output(descriptors.at(next - 1), options_, entry.resources)) {
+    return {.step = Step::output, .error = errno};
+  }
+  for (const Input& input : request.inputs) {
+    if (!take_input(descriptors.at(next++), input.mode, entry.resources)) return {.step = Step::input, .error = errno};
+  }
+  return {};
+}
+
+void ContainerRuns::take_one(const Started& answer, std::vector<Fd> descriptors) {
+  if (descriptors.size() != 1) return;
+  Run& run = runs_.at(answer.run);
+  run.process = std::move(descriptors.front());
+  run.start_us = monotonic_us() - run.received_us;
+  if (run.kill_wanted != 0) signal_process(run.process.get(), run.kill_wanted);
+  answers_.send(answer);
+}
+
+void ContainerRuns::take_one(Template& entry, const Exited& answer) {
+  const Exited report = complete(runs_.at(answer.run), answer);
+  end_run(entry, answer.run);
+  answers_.send(report);
+}
+
+void ContainerRuns::end_run(Template& entry, std::uint64_t id) {
+  auto node = runs_.extract(id);
+  entry.runs.erase(id);
+  Run& run = node.mapped();
+  if (run.group == nullptr) return;
+  memory_.forget(run.group->memory_event());
+  groups_.release(std::move(run.group));
+}
+
+bool ContainerRuns::kill(std::uint64_t run, KillSignal signal) {
+  const auto found = runs_.find(run);
+  if (found == runs_.end()) return false;
+  const int number = signal == KillSignal::kill ? SIGKILL : SIGTERM;
+  if (found->second.process.valid()) {
+    // The first process is pid 1 of the run's namespace: SIGKILL from outside takes everything in it along.
+    signal_process(found->second.process.get(), number);
+  } else if (found->second.kill_wanted != SIGKILL) {
+    found->second.kill_wanted = number;
+  }
+  return true;
+}
+
+bool ContainerRuns::sample(std::uint64_t run, Usage& into) const {
+  const auto found = runs_.find(run);
+  if (found == runs_.end()) return false;
+  into = usage_so_far(found->second);
+  return true;
+}
+
+void ContainerRuns::memory_event(std::uint64_t run) {
+  if (const auto found = runs_.find(run); found != runs_.end()) found->second.memory_looks = kMemoryLooks;
+}
+
+bool ContainerRuns::look_again() {
+  bool more = false;
+  for (auto& [id, run] : runs_) {
+    // One process of the tree was killed for memory: what is left of it cannot be relied on.
+    if (look_for_memory_kill(run)) static_cast<void>(kill(id, KillSignal::kill));
+    more = more || run.memory_looks != 0;
+  }
+  return more;
+}
+
+}  // namespace millrace::launcher

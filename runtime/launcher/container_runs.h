@@ -1,0 +1,96 @@
+// The runs of the kind `container`: a template process for each function revision, which makes the sandboxes, and the
+// launcher's view of both. A template is pid 1 of a pid namespace that holds all its sandboxes: when it dies, they do.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "runtime/launcher/container_support.h"
+#include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/run.h"
+#include "runtime/launcher/spawn.h"
+#include "runtime/launcher/template_process.h"
+
+namespace millrace::launcher {
+
+// Tells the event loop which template sockets to read.
+class TemplateWatch {
+ public:
+  virtual ~TemplateWatch() = default;
+  virtual void watch_template(int socket, std::uint32_t template_id) = 0;
+  virtual void forget_template(int socket) = 0;
+};
+
+class ContainerRuns {
+ public:
+  ContainerRuns(const LauncherOptions& options, ContainerSupport& support, GroupDriver& groups, Answers& answers,
+                MemoryWatch& memory, TemplateWatch& watch);
+  ~ContainerRuns();
+  ContainerRuns(const ContainerRuns&) = delete;
+  ContainerRuns& operator=(const ContainerRuns&) = delete;
+
+  void prepare(const Prepare& request, std::vector<Fd> descriptors);
+  [[nodiscard]] bool has_template(std::uint32_t template_id) const { return templates_.contains(template_id); }
+  [[nodiscard]] bool is_template(pid_t pid) const { return by_pid_.contains(pid); }
+  void drop(std::uint32_t template_id);
+
+  // `bytes` is the datagram of the request; templates decode it themselves.
+  void spawn(std::string_view bytes, const Spawn& request, std::vector<Fd> descriptors, std::uint64_t received_us);
+  [[nodiscard]] bool kill(std::uint64_t run, KillSignal signal);  // false: not one of these
+  [[nodiscard]] bool sample(std::uint64_t run, Usage& into) const;
+  void memory_event(std::uint64_t run);
+  void kill_all();
+  [[nodiscard]] bool has(std::uint64_t run) const { return runs_.contains(run); }
+  [[nodiscard]] std::size_t size() const { return runs_.size(); }
+  [[nodiscard]] std::size_t templates() const { return templates_.size(); }
+
+  // The template's socket has something to say.
+  void read_template(std::uint32_t template_id);
+  // A child of the launcher was reaped; false: not a template.
+  [[nodiscard]] bool reaped(pid_t pid);
+  // As of ProcessRuns.
+  bool look_again();
+
+ private:
+  struct Template {
+    Prepare request;
+    TemplateResources resources;
+    Fd socket;
+    Fd process;
+    pid_t pid = -1;
+    bool ready = false;
+    bool announced = false;  // Prepared was sent to the daemon
+    bool failed = false;     // it said so and ends
+    bool ending = false;     // we killed it
+    std::unordered_set<std::uint64_t> runs;
+  };
+
+  void start(std::uint32_t id, Template& entry);  // may erase `entry`
+  void forget(std::uint32_t id);
+  void end_template(Template& entry);
+  void lose_runs(Template& entry);
+  void take_answer(std::uint32_t id, Template& entry, Answer answer, std::vector<Fd> descriptors);
+  void take_one(const Started& answer, std::vector<Fd> descriptors);
+  void take_one(Template& entry, const Exited& answer);
+  // Turns the daemon's descriptors of inputs and output into detached mounts; `error` 0: done.
+  [[nodiscard]] SpawnError take_files(const Template& entry, const Spawn& request, std::vector<Fd>& descriptors);
+  void end_run(Template& entry, std::uint64_t id);
+
+  const LauncherOptions& options_;
+  ContainerSupport& support_;
+  GroupDriver& groups_;
+  Answers& answers_;
+  MemoryWatch& memory_;
+  TemplateWatch& watch_;
+  std::unordered_map<std::uint32_t, Template> templates_;
+  std::unordered_map<pid_t, std::uint32_t> by_pid_;
+  std::unordered_map<std::uint64_t, Run> runs_;
+};
+
+}  // namespace millrace::launcher

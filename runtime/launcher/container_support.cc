@@ -1,0 +1,165 @@
+#include "runtime/launcher/container_support.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/seccomp.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "runtime/launcher/namespaces.h"
+#include "runtime/launcher/seccomp.h"
+#include "runtime/launcher/system.h"
+
+namespace millrace::launcher {
+namespace {
+
+std::string map_line(std::uint32_t inside, std::uint32_t outside, std::uint32_t count) {
+  return std::to_string(inside) + " " + std::to_string(outside) + " " + std::to_string(count) + "\n";
+}
+
+ControlState missing(std::string reason) {
+  return {.support = Support::missing, .reason = std::move(reason)};
+}
+ControlState real() {
+  return {.support = Support::real, .reason = {}};
+}
+
+bool can_filter() {
+  const std::uint32_t action = SECCOMP_RET_KILL_PROCESS;
+  return ::syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+}
+
+// The content of a small regular file, whatever the descriptor's position.
+Result<std::string> read_script(int fd) {
+  struct stat status{};
+  if (::fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
+    return fail(Errc::invalid_argument, "the script is not a regular file");
+  }
+  if (status.st_size < 0 || static_cast<std::uint64_t>(status.st_size) > kScriptBytesMax) {
+    return fail(Errc::too_large, "the script is over " + std::to_string(kScriptBytesMax) + " bytes");
+  }
+  std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
+  std::size_t have = 0;
+  while (have < bytes.size()) {
+    const ssize_t got = ::pread(fd, bytes.data() + have, bytes.size() - have, static_cast<off_t>(have));
+    if (got < 0) return fail(error_from_errno(errno, "read the script"));
+    if (got == 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
+}  // namespace
+
+std::string function_id_map(std::uint32_t slot, std::uint32_t run_id) {
+  const std::uint32_t base = kTemplateUid + slot * kIdsPerSlot;
+  const std::string first = map_line(0, kTemplateUid, 1);
+  if (run_id == 0) return first + map_line(1, base + 1, kIdsPerSlot - 1);
+  return first + map_line(1, base + 1, kRunUid - 1) + map_line(kRunUid, run_id, 1) +
+         map_line(kRunUid + 1, base + kRunUid + 1, kIdsPerSlot - kRunUid - 1);
+}
+
+ContainerSupport::ContainerSupport(const LauncherOptions& options) : options_(options), slots_(1, true) {
+  if (::geteuid() != 0) {
+    namespaces_ = seccomp_ = idmap_ = missing("the launcher does not run as root; only the kind process is possible");
+    return;
+  }
+  for (const Network network : {Network::none, Network::host}) {
+    filters_.at(static_cast<std::size_t>(network)) = compile_filter(network);
+  }
+  seccomp_ = can_filter() ? real() : missing("this kernel has no seccomp filters");
+  const std::string probe_map = map_line(0, run_host_id(0), 1);
+  const auto probe = make_user_namespace(probe_map, probe_map);
+  namespaces_ = probe ? real() : missing(probe.error().message);
+  if (!probe) {
+    idmap_ = missing(probe.error().message);
+    return;
+  }
+  const Fd root = open_directory(AT_FDCWD, "/");
+  idmap_ =
+      maps_ids(root.get(), probe->get())
+          ? real()
+          : ControlState{.support = Support::emulated,
+                         .reason = "the root file system refuses idmapped mounts; there, runs use the daemon's id"};
+}
+
+ControlState ContainerSupport::state(Control control) const {
+  switch (control) {
+    case Control::namespaces: return namespaces_;
+    case Control::seccomp: return seccomp_;
+    case Control::idmapped_mounts: return idmap_;
+    default: return missing("not a control of containers");
+  }
+}
+
+bool ContainerSupport::maps_ids(int directory, int idmap_namespace) const {
+  const Fd mount = clone_mount(directory);
+  return mount.valid() && set_mount_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, idmap_namespace);
+}
+
+std::uint32_t ContainerSupport::take_slot() {
+  const auto free = std::ranges::find(slots_, false);
+  const auto slot = static_cast<std::uint32_t>(free - slots_.begin());
+  if (free == slots_.end()) {
+    slots_.push_back(true);
+  } else {
+    *free = true;
+  }
+  return slot;
+}
+
+void ContainerSupport::free(std::uint32_t slot) {
+  slots_.at(slot) = false;
+}
+
+std::expected<TemplateResources, PrepareFailed> ContainerSupport::allocate(const Prepare& request,
+                                                                           std::span<const Fd> descriptors) {
+  const auto refuse = [&request](Step step, int error, std::string text) {
+    return std::unexpected(PrepareFailed{
+        .template_id = request.template_id, .step = step, .error = error, .text = text.substr(0, kTextBytesMax)});
+  };
+  for (const ControlState& needed : {namespaces_, seccomp_}) {
+    if (needed.support != Support::real) return refuse(Step::user_namespace, EPERM, needed.reason);
+  }
+  TemplateResources made;
+  if (request.script) {
+    auto bytes = read_script(descriptors.front().get());
+    if (!bytes) return refuse(Step::script, EINVAL, bytes.error().message);
+    made.script = true;
+    made.script_bytes = std::move(*bytes);
+  }
+  made.slot = take_slot();
+  const auto give_up = [&](Step step, const Error& why) {
+    free(made.slot);
+    return refuse(step, EPERM, why.message);
+  };
+  const std::uint32_t run = run_host_id(made.slot);
+  auto idmap = make_user_namespace(map_line(options_.daemon_uid, run, 1), map_line(options_.daemon_gid, run, 1));
+  if (!idmap) return give_up(Step::user_namespace, idmap.error());
+  made.files = FileAccess::idmapped;
+  if (request.probe_directory && !maps_ids(descriptors.back().get(), idmap->get())) {
+    made.files = FileAccess::daemon_uid;
+    // Without capabilities, too, host root owns what a function must not touch: files of /proc/sys among them.
+    if (options_.daemon_uid == 0 || options_.daemon_gid == 0) {
+      return give_up(Step::user_namespace,
+                     Error{.code = Errc::failed_precondition,
+                           .message = "the file system refuses idmapped mounts and the daemon runs as root; run it as "
+                                      "an ordinary user or move its data"});
+    }
+  }
+  if (made.files == FileAccess::idmapped) made.idmap_namespace = std::move(*idmap);
+  const bool own = made.files == FileAccess::idmapped;
+  auto function = make_user_namespace(function_id_map(made.slot, own ? 0 : options_.daemon_uid),
+                                      function_id_map(made.slot, own ? 0 : options_.daemon_gid));
+  if (!function) return give_up(Step::user_namespace, function.error());
+  made.user_namespace = std::move(*function);
+  return made;
+}
+
+}  // namespace millrace::launcher

@@ -1,0 +1,58 @@
+// What all containers of a launcher share: the abilities of the host, the compiled filters, the host ids.
+#pragma once
+
+#include <linux/filter.h>
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/protocol.h"
+#include "runtime/launcher/template_process.h"
+
+namespace millrace::launcher {
+
+// Host ids lie in the range below 2^31 that no distribution gives to users. Id 0 of every function's user namespace is
+// the same kTemplateUid, so that a control group is handed to all templates once; the others are its own.
+inline constexpr std::uint32_t kTemplateUid = 0x7000'0000;
+inline constexpr std::uint32_t kIdsPerSlot = 65'536;
+
+// The lines of a function's id map. `run_id`: the host id of the run's user; 0 for the one of this slot.
+[[nodiscard]] std::string function_id_map(std::uint32_t slot, std::uint32_t run_id);
+// The host id of the run's user in a slot of its own.
+[[nodiscard]] constexpr std::uint32_t run_host_id(std::uint32_t slot) {
+  return kTemplateUid + slot * kIdsPerSlot + kRunUid;
+}
+
+class ContainerSupport {
+ public:
+  explicit ContainerSupport(const LauncherOptions& options);
+
+  [[nodiscard]] ControlState state(Control control) const;  // namespaces, seccomp, idmapped_mounts
+  [[nodiscard]] std::span<const sock_filter> filter(Network network) const {
+    return filters_.at(static_cast<std::size_t>(network));
+  }
+
+  // What a template needs from root, from the request and its descriptors; an error tells what was tried.
+  [[nodiscard]] std::expected<TemplateResources, PrepareFailed> allocate(const Prepare& request,
+                                                                         std::span<const Fd> descriptors);
+  void free(std::uint32_t slot);
+
+ private:
+  [[nodiscard]] std::uint32_t take_slot();
+  [[nodiscard]] bool maps_ids(int directory, int idmap_namespace) const;
+
+  const LauncherOptions& options_;
+  std::array<std::vector<sock_filter>, 2> filters_;  // by Network
+  ControlState namespaces_;
+  ControlState seccomp_;
+  ControlState idmap_;
+  std::vector<bool> slots_;  // true: taken; the first is never given, its ids hold kTemplateUid
+};
+
+}  // namespace millrace::launcher

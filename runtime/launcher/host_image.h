@@ -1,0 +1,38 @@
+// `image: host`: a root file system made of parts of the host, as an allow list. A small read-only tmpfs root, and one
+// read-only overlay for each of /usr, /etc, /opt (and /bin, /lib and so on where they are directories and not links).
+// Overlay and not bind mounts: a listening socket or a fifo of the host is dead through it.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+#include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/protocol.h"
+
+namespace millrace::launcher {
+
+struct ImageError {
+  Step step = Step::root_file_system;
+  int error = 0;  // errno
+  std::string what;
+};
+
+struct HostImage {
+  const LauncherOptions& options;
+  Network network = Network::none;
+  bool script = false;
+  std::string_view script_bytes;
+};
+
+// Builds the image and makes it the caller's root. The caller is root of the host, pid 1 of its pid namespace, and in a
+// mount namespace of its own whose mounts are private. /proc is the caller's afterwards, /tmp and /dev/shm are empty
+// directories to mount on, and everything is read-only.
+[[nodiscard]] std::expected<void, ImageError> enter_host_image(const HostImage& image);
+
+// The mount points strictly below `directory` in the text of /proc/self/mountinfo, outermost first.
+[[nodiscard]] std::vector<std::string> mounts_below(std::string_view mountinfo, std::string_view directory);
+
+}  // namespace millrace::launcher

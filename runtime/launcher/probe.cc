@@ -1,0 +1,36 @@
+#include "runtime/launcher/probe.h"
+
+#include <unistd.h>
+
+#include <array>
+
+namespace millrace::launcher {
+namespace {
+
+ControlState& of(Hello& hello, Control control) {
+  return hello.controls.at(static_cast<std::size_t>(control));
+}
+
+}  // namespace
+
+Hello probe_host(const GroupDriver& groups, const ContainerSupport& containers) {
+  Hello hello;
+  hello.privileged = ::geteuid() == 0;
+  for (const Control control :
+       {Control::memory, Control::cpu_weight, Control::cpu_quota, Control::pids, Control::kill_group}) {
+    of(hello, control) = groups.state(control);
+  }
+  if (ControlState& kill = of(hello, Control::kill_group); kill.support == Support::missing) {
+    kill = {.support = Support::emulated, .reason = "trees are ended by parentage: " + kill.reason};
+  }
+  for (const Control control : {Control::namespaces, Control::seccomp, Control::idmapped_mounts}) {
+    of(hello, control) = containers.state(control);
+  }
+  of(hello, Control::read_leases) =
+      hello.privileged
+          ? ControlState{.support = Support::real, .reason = {}}
+          : ControlState{.support = Support::emulated, .reason = "not root: only files of this user can be asked for"};
+  return hello;
+}
+
+}  // namespace millrace::launcher

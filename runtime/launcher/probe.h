@@ -1,0 +1,12 @@
+// What this host and these rights allow, as Hello reports it. Tried, not guessed from versions.
+#pragma once
+
+#include "runtime/launcher/cgroup.h"
+#include "runtime/launcher/container_support.h"
+#include "runtime/launcher/protocol.h"
+
+namespace millrace::launcher {
+
+[[nodiscard]] Hello probe_host(const GroupDriver& groups, const ContainerSupport& containers);
+
+}  // namespace millrace::launcher

@@ -1,0 +1,127 @@
+#include "runtime/launcher/system.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <span>
+
+namespace millrace::launcher {
+namespace {
+
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end == text.data()) return std::nullopt;
+  return value;
+}
+
+// A control file comes whole in one read; empty on failure.
+std::string_view read_control_file(int directory, const char* name, std::span<char> buffer) {
+  const Fd fd(::openat(directory, name, O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return {};
+  const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
+  return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
+}
+
+}  // namespace
+
+std::uint64_t monotonic_us() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000;
+}
+
+bool write_file(int directory, const char* name, std::string_view text) {
+  const Fd fd(::openat(directory, name, O_WRONLY | O_CLOEXEC));
+  if (!fd.valid()) return false;
+  return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
+std::optional<std::string> read_file(int directory, const char* name, std::size_t bytes_max) {
+  const Fd fd(::openat(directory, name, O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return std::nullopt;
+  std::string bytes(bytes_max, '\0');
+  std::size_t have = 0;
+  while (have < bytes.size()) {
+    const ssize_t got = ::read(fd.get(), bytes.data() + have, bytes.size() - have);
+    if (got < 0) return std::nullopt;
+    if (got == 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
+std::optional<std::uint64_t> read_number(int directory, const char* name) {
+  std::array<char, 64> buffer{};
+  return parse_number(read_control_file(directory, name, buffer));
+}
+
+std::optional<std::uint64_t> read_keyed_number(int directory, const char* name, std::string_view key) {
+  std::array<char, 4096> buffer{};
+  std::string_view rest = read_control_file(directory, name, buffer);
+  while (!rest.empty()) {
+    const auto line = rest.substr(0, rest.find('\n'));
+    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == ' ') {
+      return parse_number(line.substr(key.size() + 1));
+    }
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+  }
+  return std::nullopt;
+}
+
+Fd open_directory(int directory, const char* path) {
+  return Fd(::openat(directory, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+}
+
+bool signal_process(int pidfd, int signal) {
+  return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0;
+}
+
+Fd clone_mount(int fd) {
+  return Fd(static_cast<int>(::syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)));
+}
+
+bool set_mount_attributes(int mount, std::uint64_t attributes, int user_namespace) {
+  mount_attr wanted{};
+  wanted.attr_set = attributes;
+  if (user_namespace >= 0) {
+    wanted.attr_set |= MOUNT_ATTR_IDMAP;
+    wanted.userns_fd = static_cast<std::uint64_t>(user_namespace);
+  }
+  return ::syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &wanted, sizeof(wanted)) == 0;
+}
+
+bool attach_mount(int mount, int directory, const char* path) {
+  return ::syscall(SYS_move_mount, mount, "", directory, path, MOVE_MOUNT_F_EMPTY_PATH) == 0;
+}
+
+Fd make_mount(const char* type, std::initializer_list<std::pair<const char*, const char*>> options,
+              unsigned attributes) {
+  const Fd context(static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC)));
+  if (!context.valid()) return {};
+  for (const auto& [key, value] : options) {
+    const auto command = value == nullptr ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING;
+    if (::syscall(SYS_fsconfig, context.get(), command, key, value, 0) < 0) return {};
+  }
+  if (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0) return {};
+  return Fd(static_cast<int>(::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, attributes)));
+}
+
+std::string explain(std::string_view what, int error_number) {
+  std::string text(what);
+  text += ": ";
+  text += ::strerrordesc_np(error_number) != nullptr ? ::strerrordesc_np(error_number) : "unknown error";
+  return text;
+}
+
+}  // namespace millrace::launcher

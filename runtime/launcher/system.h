@@ -1,0 +1,44 @@
+// The system calls of the launcher that have no C library wrapper or want a shorter one. All return what the kernel
+// does: a value, or -1 with errno; owners wrap descriptors in Fd.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/error.h"
+#include "runtime/launcher/channel.h"
+
+namespace millrace::launcher {
+
+[[nodiscard]] std::uint64_t monotonic_us();
+
+// Writes a small control file of /proc or cgroupfs in one write.
+bool write_file(int directory, const char* name, std::string_view text);
+// The first `bytes_max` bytes of a small file; nullopt with errno if it cannot be read.
+[[nodiscard]] std::optional<std::string> read_file(int directory, const char* name, std::size_t bytes_max = 4096);
+// The number that a file holds ("max" and failures: nullopt), or that follows `key ` at the start of one of its lines.
+[[nodiscard]] std::optional<std::uint64_t> read_number(int directory, const char* name);
+[[nodiscard]] std::optional<std::uint64_t> read_keyed_number(int directory, const char* name, std::string_view key);
+
+[[nodiscard]] Fd open_directory(int directory, const char* path);
+
+bool signal_process(int pidfd, int signal);
+
+// Mounts by descriptor (Linux 5.12 and later). `attributes` are MOUNT_ATTR_*; user_namespace -1: no id mapping.
+[[nodiscard]] Fd clone_mount(int fd);
+[[nodiscard]] bool set_mount_attributes(int mount, std::uint64_t attributes, int user_namespace = -1);
+[[nodiscard]] bool attach_mount(int mount, int directory, const char* path);
+// A detached mount of a new file system; a null value makes the option a flag.
+[[nodiscard]] Fd make_mount(const char* type, std::initializer_list<std::pair<const char*, const char*>> options,
+                            unsigned attributes);
+
+// `text`: strerror of errno. Makes "<what>: <reason>".
+[[nodiscard]] std::string explain(std::string_view what, int error_number);
+
+}  // namespace millrace::launcher

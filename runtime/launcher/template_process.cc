@@ -1,0 +1,284 @@
+#include "runtime/launcher/template_process.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "runtime/launcher/host_image.h"
+#include "runtime/launcher/namespaces.h"
+#include "runtime/launcher/run.h"
+#include "runtime/launcher/spawn.h"
+#include "runtime/launcher/system.h"
+#include "runtime/launcher/vm_clone.h"
+
+namespace millrace::launcher {
+namespace {
+
+constexpr std::size_t kIdleNetworksMax = 16;
+constexpr std::uint32_t kNetworkUsesMax = 1000;
+constexpr int kLastCapability = 63;  // more than any kernel has
+constexpr std::uint64_t kSandboxNamespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
+
+// What tells of the host or reaches into it. What a kernel does not have is left out.
+constexpr std::array kMaskedPaths{"/proc/kcore",         "/proc/keys",        "/proc/key-users",  "/proc/timer_list",
+                                  "/proc/sysrq-trigger", "/proc/config.gz",   "/proc/kallsyms",   "/proc/kmsg",
+                                  "/proc/cmdline",       "/proc/sched_debug", "/proc/interrupts", "/proc/latency_stats",
+                                  "/proc/acpi",          "/proc/scsi"};
+
+// A network namespace with nothing but loopback. Reused within one function revision only: no process in it may change
+// rules or addresses, so it carries nothing over but sockets, and those are checked.
+struct SandboxNetwork {
+  Fd descriptor;
+  std::uint32_t uses = 0;
+};
+
+struct Sandbox {
+  std::uint64_t run = 0;
+  std::optional<SandboxNetwork> network;
+};
+
+class TemplateProcess {
+ public:
+  explicit TemplateProcess(TemplatePlan& plan) : plan_(plan), socket_(std::move(plan.socket)) {}
+
+  [[noreturn]] void run() {
+    if (auto settled = settle(); !settled) {
+      const ImageError& why = settled.error();
+      say(PrepareFailed{.template_id = plan_.request.template_id,
+                        .step = why.step,
+                        .error = why.error,
+                        .text = explain(why.what, why.error).substr(0, kTextBytesMax)});
+      ::_exit(1);
+    }
+    say(Prepared{.template_id = plan_.request.template_id, .files = plan_.resources.files});
+    for (;;) turn();
+  }
+
+ private:
+  std::expected<void, ImageError> settle();
+  [[nodiscard]] bool take_own_mounts();
+  [[nodiscard]] bool become_namespace_root();
+  void find_masks();
+  void turn();
+  void read_request();
+  void start(Spawn request, std::vector<Fd> descriptors);
+  void reap();
+  void say(const Answer& answer, int descriptor = -1);
+  std::expected<std::optional<SandboxNetwork>, SpawnError> take_network();
+  void give_back(SandboxNetwork network);
+  [[nodiscard]] bool wants_networks() const { return plan_.request.network == Network::none; }
+
+  TemplatePlan& plan_;
+  Fd socket_;
+  Fd child_signals_;
+  std::optional<ChildStack> stack_;
+  sock_fprog filter_{};
+  std::vector<ProcMask> masks_;
+  bool spare_refused_ = false;                 // then only a run's own need tries again
+  std::vector<SandboxNetwork> idle_networks_;  // a stack: the last one is warm
+  std::unordered_map<pid_t, Sandbox> sandboxes_;
+};
+
+bool TemplateProcess::take_own_mounts() {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+}
+
+bool TemplateProcess::become_namespace_root() {
+  if (::setns(plan_.resources.user_namespace.get(), CLONE_NEWUSER) < 0 || ::setgroups(0, nullptr) < 0 ||
+      ::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) {
+    return false;
+  }
+  // Mounts of the namespace before are locked together in this one.
+  if (::unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC) < 0) return false;
+  for (int capability = 0; capability <= kLastCapability; ++capability) ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return false;
+  ::prctl(PR_SET_DUMPABLE, 0);
+  // After the change of user, which clears it. The end of the socket is the second line.
+  return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+}
+
+std::expected<void, ImageError> TemplateProcess::settle() {
+  const auto failed = [](Step step, const char* what) {
+    return std::unexpected(ImageError{.step = step, .error = errno, .what = what});
+  };
+  ::prctl(PR_SET_NAME, "millrace-templ");
+  ::setsid();
+  if (!take_own_mounts()) return failed(Step::root_file_system, "make a mount namespace");
+  const HostImage image{.options = plan_.options,
+                        .network = plan_.request.network,
+                        .script = plan_.resources.script,
+                        .script_bytes = plan_.resources.script_bytes};
+  if (auto entered = enter_host_image(image); !entered) return std::unexpected(entered.error());
+  if (!become_namespace_root()) return failed(Step::user_namespace, "enter the function's user namespace");
+
+  auto stack = ChildStack::make();
+  if (!stack) return failed(Step::resources, "make a stack for children");
+  stack_.emplace(std::move(*stack));
+  sigset_t children;
+  ::sigemptyset(&children);
+  ::sigaddset(&children, SIGCHLD);
+  child_signals_ = Fd(::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!child_signals_.valid()) return failed(Step::resources, "watch children");
+  filter_ = {.len = static_cast<unsigned short>(plan_.filter.size()),
+             .filter = const_cast<sock_filter*>(plan_.filter.data())};
+  find_masks();
+  if (wants_networks()) {
+    auto network = enter_new_network_namespace();
+    if (!network) return failed(Step::network, "make a network namespace");
+    idle_networks_.push_back({.descriptor = std::move(*network)});
+  }
+  return {};
+}
+
+void TemplateProcess::find_masks() {
+  for (const char* path : kMaskedPaths) {
+    struct stat status{};
+    // /sys is an empty directory of ours.
+    if (::lstat(path, &status) == 0)
+      masks_.push_back({.source = S_ISDIR(status.st_mode) ? "/sys" : "/dev/null", .target = path});
+  }
+}
+
+void TemplateProcess::turn() {
+  std::array<pollfd, 2> waiting{pollfd{.fd = socket_.get(), .events = POLLIN, .revents = 0},
+                                pollfd{.fd = child_signals_.get(), .events = POLLIN, .revents = 0}};
+  const bool short_of_networks = wants_networks() && idle_networks_.empty() && !spare_refused_;
+  const int ready = ::poll(waiting.data(), waiting.size(), short_of_networks ? 0 : -1);
+  if (ready == 0 && short_of_networks) {
+    // Nothing else to do: make what the next run will need.
+    auto network = enter_new_network_namespace();
+    spare_refused_ = !network.has_value();
+    if (network) idle_networks_.push_back({.descriptor = std::move(*network)});
+    return;
+  }
+  if (waiting[1].revents != 0) reap();
+  if (waiting[0].revents != 0) read_request();
+}
+
+void TemplateProcess::read_request() {
+  Datagram got;
+  const Transfer transfer = receive(socket_.get(), got);
+  if (transfer == Transfer::would_block) return;
+  // Also when the launcher is gone: our end is the end of every sandbox.
+  if (transfer != Transfer::done) ::_exit(0);
+  auto request = decode_request(got.bytes);
+  auto* spawn = request ? std::get_if<Spawn>(&*request) : nullptr;
+  if (spawn == nullptr) ::_exit(2);
+  start(std::move(*spawn), std::move(got.descriptors));
+}
+
+void TemplateProcess::start(Spawn request, std::vector<Fd> descriptors) {
+  const std::uint64_t run = request.run;
+  const auto refuse = [this, run](const SpawnError& why) {
+    say(SpawnFailed{.run = run, .step = why.step, .error = why.error});
+  };
+  // Behind the request's own descriptors come those of the group.
+  const std::size_t own = descriptors_of(request);
+  const std::size_t with_v2 = plan_.into_group ? 1 : 0;
+  if (descriptors.size() < own + with_v2) return refuse({.step = Step::request, .error = EINVAL});
+  std::vector<Fd> group(std::make_move_iterator(descriptors.begin() + static_cast<std::ptrdiff_t>(own)),
+                        std::make_move_iterator(descriptors.end()));
+  descriptors.resize(own);
+  std::vector<int> tasks;
+  for (std::size_t i = 0; i + with_v2 < group.size(); ++i) tasks.push_back(group[i].get());
+
+  auto plan = SpawnPlan::make(std::move(request), std::move(descriptors));
+  if (!plan) return refuse(plan.error());
+  auto network = take_network();
+  if (!network) return refuse(network.error());
+  ChildPlan& child = plan->child();
+  child.container = true;
+  child.group_tasks = tasks;
+  child.cgroup_namespace = !group.empty();
+  child.network = network->has_value() ? (*network)->descriptor.get() : -1;
+  child.proc_masks = masks_;
+  child.filter = &filter_;
+  child.uid = kRunUid;
+  child.gid = kRunUid;
+  child.change_user = true;
+  auto process = plan->start(*stack_, kSandboxNamespaces, plan_.into_group ? group.back().get() : -1);
+  if (!process) {
+    if (network->has_value()) give_back(std::move(**network));
+    return refuse(process.error());
+  }
+  sandboxes_.emplace(process->pid, Sandbox{.run = run, .network = std::move(*network)});
+  say(Started{.run = run}, process->pidfd.get());
+}
+
+void TemplateProcess::reap() {
+  signalfd_siginfo discarded{};
+  while (::read(child_signals_.get(), &discarded, sizeof(discarded)) > 0) {
+  }
+  for (;;) {
+    int status = 0;
+    rusage used{};
+    const pid_t pid = ::wait4(-1, &status, WNOHANG, &used);
+    if (pid <= 0) return;
+    auto node = sandboxes_.extract(pid);
+    if (node.empty()) continue;
+    Sandbox& sandbox = node.mapped();
+    say(Exited{.run = sandbox.run,
+               .how = WIFEXITED(status) ? Ending::code : Ending::signal,
+               .value = static_cast<std::uint32_t>(WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status)),
+               .usage = usage_of(used)});
+    if (sandbox.network) give_back(std::move(*sandbox.network));
+  }
+}
+
+void TemplateProcess::say(const Answer& answer, int descriptor) {
+  const auto bytes = encode(answer);
+  if (!bytes) ::_exit(3);
+  const std::span<const int> descriptors(&descriptor, descriptor >= 0 ? 1 : 0);
+  for (;;) {
+    const Transfer sent = send(socket_.get(), *bytes, descriptors);
+    if (sent == Transfer::done) return;
+    if (sent != Transfer::would_block) ::_exit(0);
+    pollfd room{.fd = socket_.get(), .events = POLLOUT, .revents = 0};
+    ::poll(&room, 1, -1);
+  }
+}
+
+std::expected<std::optional<SandboxNetwork>, SpawnError> TemplateProcess::take_network() {
+  if (!wants_networks()) return std::nullopt;
+  if (idle_networks_.empty()) {
+    auto made = enter_new_network_namespace();
+    if (!made) return std::unexpected(SpawnError{.step = Step::network, .error = errno});
+    return SandboxNetwork{.descriptor = std::move(*made)};
+  }
+  std::optional<SandboxNetwork> network(std::move(idle_networks_.back()));
+  idle_networks_.pop_back();
+  return network;
+}
+
+void TemplateProcess::give_back(SandboxNetwork network) {
+  if (++network.uses >= kNetworkUsesMax || idle_networks_.size() >= kIdleNetworksMax) return;
+  // Looked at from inside: a socket in TIME_WAIT would hold a port of the next run.
+  if (::setns(network.descriptor.get(), CLONE_NEWNET) < 0 || !network_namespace_is_clean()) return;
+  idle_networks_.push_back(std::move(network));
+}
+
+}  // namespace
+
+void template_main(TemplatePlan plan) {
+  TemplateProcess process(plan);
+  process.run();
+}
+
+}  // namespace millrace::launcher

@@ -1,0 +1,44 @@
+// A template: one process per function revision that holds everything its runs share (user namespace, root file system,
+// /dev, compiled filter) and makes sandboxes by cloning with shared memory. It talks to the launcher over a SEQPACKET
+// socket with the messages of protocol.h:
+//   launcher -> template  Spawn, with the descriptors of the request (inputs and output as detached mounts), then the
+//                         group's `tasks` files and its v2 directory
+//   template -> launcher  Prepared once, or PrepareFailed and the end; Started with the run's pidfd, SpawnFailed,
+//   Exited
+// It has no way to cgroupfs, the daemon's files or other images: a fault in it costs one function.
+#pragma once
+
+#include <linux/filter.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "runtime/launcher/channel.h"
+#include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/protocol.h"
+
+namespace millrace::launcher {
+
+struct TemplateResources {
+  std::uint32_t slot = 0;  // of host ids
+  Fd user_namespace;
+  Fd idmap_namespace;  // maps the daemon's id to the run's; invalid with FileAccess::daemon_uid
+  FileAccess files = FileAccess::idmapped;
+  bool script = false;
+  std::string script_bytes;
+};
+
+struct TemplatePlan {
+  const LauncherOptions& options;
+  const Prepare& request;
+  const TemplateResources& resources;
+  std::span<const sock_filter> filter;
+  bool into_group = false;  // sandboxes are born into a v2 group
+  Fd socket;
+};
+
+// The process from its clone to its end; never returns.
+[[noreturn]] void template_main(TemplatePlan plan);
+
+}  // namespace millrace::launcher

@@ -1,0 +1,151 @@
+#!/bin/bash
+# Shows Millrace at work: a video becomes N frames, each frame starts a detector, annotated pictures and JSON files come
+# out. Called by `make demo`; the executable is built already.
+#
+#   N=20                frames, and so runs of the detector
+#   BROKER=             the broker's URL; the embedded one without it
+#   MILLRACE_BIN=PATH   the executable; build/release/millrace without it
+#
+# Everything lies in one directory, made anew by each run: /var/lib/millrace-demo for root, whose daemon runs as user
+# `millrace`, else ~/.local/share/millrace-demo. It stays afterwards, to be looked at.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+frames=${N:-20}
+broker=${BROKER:-}
+millrace=${MILLRACE_BIN:-$PWD/build/release/millrace}
+example=config/examples/people
+ready_wait_s=60
+user=
+data=${XDG_DATA_HOME:-$HOME/.local/share}/millrace-demo
+if [ "$(id -u)" -eq 0 ]; then
+  user=millrace
+  data=/var/lib/millrace-demo
+fi
+mark=$data/.made-by-millrace-demo
+log=$data/serve.log
+server=
+
+die() {
+  echo "demo: $*" >&2
+  exit 1
+}
+
+# The server ends its functions and their sandboxes before it exits.
+stop_server() {
+  if [ -z "$server" ]; then return; fi
+  kill -TERM "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true
+  server=
+}
+
+fresh_data() {
+  if [ -e "$data" ]; then
+    [ -e "$mark" ] || die "$data exists and was not made by this script; move it away"
+    local old
+    old=$(cat "$mark")
+    if [ -n "$old" ] && tr '\0' ' ' <"/proc/$old/cmdline" 2>/dev/null | grep -qF -- "--data $data "; then
+      die "another demo is running there (process $old); stop it first"
+    fi
+    rm -rf --one-file-system "$data"
+  fi
+  mkdir -p "$(dirname "$data")"
+  mkdir -m 0711 "$data"
+  : >"$mark"
+  if [ -n "$user" ]; then chown "$user:" "$data"; fi
+}
+
+start_server() {
+  local arguments=(serve --data "$data" --listen 127.0.0.1:0)
+  if [ -n "$broker" ]; then arguments+=(--broker "$broker"); fi
+  "$millrace" "${arguments[@]}" </dev/null >"$log" 2>&1 &
+  server=$!
+  echo "$server" >"$mark"
+  local tries
+  for ((tries = 0; tries < ready_wait_s * 10; tries++)); do
+    if [ -s "$data/listen" ] && "$millrace" ls >/dev/null 2>&1; then return; fi
+    kill -0 "$server" 2>/dev/null || break
+    sleep 0.1
+  done
+  tail -n 20 "$log" >&2
+  die "the server did not start; its log is $log"
+}
+
+# Files in a bucket whose name ends with $2; names with line breaks count once.
+count() {
+  find "$data/buckets/$1" -maxdepth 1 -type f -name "*$2" -printf x 2>/dev/null | wc -c
+}
+
+running() {
+  "$millrace" topics | awk '$1 == "fn.people" {print $3}'
+}
+
+show_progress() {
+  local line
+  line="frames $(count frames .jpg)/$frames, people $(count people .json)/$frames, running $(running)"
+  if [ -t 1 ]; then
+    printf '\r\033[K%s' "$line"
+  elif [ "$line" != "${shown:-}" ]; then
+    echo "$line"
+    shown=$line
+  fi
+}
+
+wait_until_idle() {
+  local deadline=$((SECONDS + 600 + frames * 20)) pause=5s status
+  if [ -t 1 ]; then pause=500ms; fi
+  while :; do
+    status=0
+    "$millrace" wait --idle --timeout "$pause" 2>/dev/null || status=$?
+    show_progress
+    case $status in
+      0) break ;;
+      6) [ "$SECONDS" -lt "$deadline" ] || die "not done after $((SECONDS - begun)) s; the server's log is $log" ;;
+      *) die "the server does not answer (exit code $status); its log is $log" ;;
+    esac
+  done
+  if [ -t 1 ]; then echo; fi
+}
+
+people_found() {
+  /usr/bin/python3 - "$data/buckets/people" <<'PYTHON'
+import json, pathlib, sys
+counts = [len(json.loads(path.read_text())["people"]) for path in pathlib.Path(sys.argv[1]).glob("*.json")]
+print(f"{sum(counts)} people in {sum(count > 0 for count in counts)} of {len(counts)} frames")
+PYTHON
+}
+
+[[ $frames =~ ^[1-9][0-9]{0,5}$ ]] || die "N=$frames: expected a number of frames, 1 to 999999"
+[ -x "$millrace" ] || die "$millrace is missing; run \`make build\`, or \`make demo\`, which does"
+trap stop_server EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+scripts/make_user
+fresh_data
+# The client finds address and token of this server in its data directory, whatever the caller talks to otherwise.
+unset MILLRACE_URL MILLRACE_TOKEN
+export MILLRACE_DATA=$data
+
+echo "the video: people on a campus square"
+scripts/fetch_demo_video "$data/demo/vtest.avi"
+cp "$example"/*.sh "$example"/*.py "$data/demo/"
+sed "s/^\( *FRAMES:\).*/\1 $frames/" "$example/functions.yaml" >"$data/demo/functions.yaml"
+grep -q "FRAMES: $frames\$" "$data/demo/functions.yaml" || die "$example/functions.yaml has no FRAMES to set"
+
+start_server
+echo "the server: http://$(cat "$data/listen"), data in $data, log in $log"
+"$millrace" apply "$data/demo/functions.yaml"
+begun=$SECONDS
+"$millrace" put "$data/demo/vtest.avi" videos/vtest.avi
+wait_until_idle
+
+echo
+"$millrace" stats
+pictures=$(count people .jpg)
+texts=$(count people .json)
+echo
+if [ "$pictures" -ne "$frames" ] || [ "$texts" -ne "$frames" ]; then
+  die "expected $frames pictures and $frames JSON files in $data/buckets/people, found $pictures and $texts; see $log"
+fi
+echo "$(people_found), in $((SECONDS - begun)) s"
+echo "look at them: $data/buckets/people"

@@ -1,0 +1,317 @@
+#include "state/memory/memory_state.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "async/sleep.h"
+#include "state/checks.h"
+
+namespace millrace {
+namespace {
+
+class MemoryFunctionStore final : public FunctionStore {
+ public:
+  explicit MemoryFunctionStore(EventLoop& loop) : loop_(loop) {}
+
+  Task<Result<void>> put(FunctionSpec function) override {
+    if (function.name.empty()) co_return fail(Errc::invalid_argument, "put a function: it has no name");
+    co_await yield(loop_);
+    const std::string name = function.name;
+    functions_.insert_or_assign(name, std::move(function));
+    co_return Result<void>();
+  }
+
+  Task<Result<void>> remove(std::string name) override {
+    co_await yield(loop_);
+    if (functions_.erase(name) == 0) co_return fail(Errc::not_found, "function '" + name + "' does not exist");
+    co_return Result<void>();
+  }
+
+  Task<Result<std::vector<FunctionSpec>>> all() override {
+    co_await yield(loop_);
+    std::vector<FunctionSpec> functions;
+    for (const auto& [name, function] : functions_) functions.push_back(function);
+    co_return functions;
+  }
+
+ private:
+  EventLoop& loop_;
+  std::map<std::string, FunctionSpec> functions_;
+};
+
+enum class Directory : std::uint8_t { none, left, of_row };
+
+struct AttemptRow {
+  Attempt attempt;
+  bool named = false;
+  Directory directory = Directory::none;
+};
+
+bool starts_earlier(const Attempt& a, const Attempt& b) {
+  return std::tie(a.started_at, a.token) < std::tie(b.started_at, b.token);
+}
+
+bool committed_earlier(const RunRecord& a, const RunRecord& b) {
+  return std::tie(a.committed_at, a.run_id) < std::tie(b.committed_at, b.run_id);
+}
+
+class MemoryRunStore final : public RunStore {
+ public:
+  explicit MemoryRunStore(EventLoop& loop) : loop_(loop) {}
+
+  Task<Result<void>> begin_attempt(Attempt attempt) override {
+    if (auto checked = state::check_new(attempt); !checked) co_return checked;
+    co_await yield(loop_);
+    const auto token = attempt.token;
+    const auto directory = attempt.bucket.empty() ? Directory::none : Directory::left;
+    const bool added =
+        attempts_.try_emplace(token, AttemptRow{.attempt = std::move(attempt), .directory = directory}).second;
+    if (!added) co_return fail(Errc::already_exists, "attempt " + token.str() + " has begun already");
+    co_return Result<void>();
+  }
+
+  Task<Result<void>> end_attempt(Attempt attempt) override {
+    if (auto checked = state::check_ended(attempt); !checked) co_return checked;
+    co_await yield(loop_);
+    const auto found = attempts_.find(attempt.token);
+    if (found == attempts_.end()) {
+      co_return fail(Errc::not_found, "attempt " + attempt.token.str() + " never began");
+    }
+    Attempt& row = found->second.attempt;
+    if (row.outcome) co_return Result<void>();
+    row.ended_at = attempt.ended_at;
+    row.outcome = attempt.outcome;
+    row.exit_code = attempt.exit_code;
+    row.signal = attempt.signal;
+    row.message = std::move(attempt.message);
+    row.usage = attempt.usage;
+    co_return Result<void>();
+  }
+
+  Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override {
+    co_await yield(loop_);
+    co_return select([&run_id](const AttemptRow& row) { return row.attempt.run_id == run_id; }, attempts_.size());
+  }
+
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override {
+    if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    co_return select(
+        [before](const AttemptRow& row) {
+          return !row.attempt.outcome && !row.named && row.attempt.started_at < before;
+        },
+        limit);
+  }
+
+  Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override {
+    if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    co_return select(
+        [this](const AttemptRow& row) {
+          return row.attempt.outcome && row.directory == Directory::left &&
+                 (row.attempt.outcome != AttemptOutcome::succeeded || runs_.contains(row.attempt.run_id));
+        },
+        limit);
+  }
+
+  Task<Result<void>> forget_directory(AttemptToken token) override {
+    co_await yield(loop_);
+    const auto found = attempts_.find(token);
+    if (found != attempts_.end()) found->second.directory = Directory::none;
+    co_return Result<void>();
+  }
+
+  Task<Result<CommitResult>> commit(RunRecord record) override {
+    if (auto checked = state::check(record); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    const auto [standing, won] = runs_.try_emplace(record.run_id, record);
+    if (won) {
+      const auto attempt = attempts_.find(record.token);
+      if (attempt != attempts_.end()) {
+        attempt->second.named = true;
+        if (!record.outputs.empty() && attempt->second.directory == Directory::left) {
+          attempt->second.directory = Directory::of_row;
+        }
+      }
+    }
+    co_return CommitResult{.won = won, .standing = standing->second};
+  }
+
+  Task<Result<void>> mark(RunId run_id, RunMark mark) override {
+    co_await yield(loop_);
+    const auto found = runs_.find(run_id);
+    if (found == runs_.end()) co_return fail(Errc::not_found, "run " + run_id.str() + " has no record");
+    (mark == RunMark::placed ? found->second.placed : found->second.published) = true;
+    co_return Result<void>();
+  }
+
+  Task<Result<std::optional<RunRecord>>> get(RunId run_id) override {
+    co_await yield(loop_);
+    const auto found = runs_.find(run_id);
+    if (found == runs_.end()) co_return std::optional<RunRecord>();
+    co_return found->second;
+  }
+
+  Task<Result<std::vector<RunRecord>>> list(RunFilter filter) override {
+    if (auto checked = state::check(filter); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    const auto before = runs_.find(filter.before);
+    if (!filter.before.empty() && before == runs_.end()) {
+      co_return fail(Errc::not_found, "list runs: the run to go on from, " + filter.before.str() + ", is not there");
+    }
+    auto records = select_runs([&](const RunRecord& record) {
+      return (filter.function.empty() || record.function == filter.function) &&
+             (!filter.outcome || record.outcome == *filter.outcome) &&
+             (!filter.since || record.committed_at >= *filter.since) &&
+             (filter.before.empty() || committed_earlier(record, before->second));
+    });
+    std::ranges::reverse(records);
+    co_return cut(std::move(records), filter.limit);
+  }
+
+  Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, std::size_t limit) override {
+    if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    co_return cut(select_runs([before](const RunRecord& record) {
+                    return !(record.placed && record.published) && record.committed_at < before;
+                  }),
+                  limit);
+  }
+
+  Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override {
+    co_await yield(loop_);
+    co_return cut(select_runs([&event_id](const RunRecord& record) { return record.event_id == event_id; }),
+                  kRunListMax);
+  }
+
+  Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override {
+    co_await yield(loop_);
+    co_return cut(
+        select_runs([&run_id](const RunRecord& record) { return !record.cause.empty() && record.cause == run_id; }),
+        kRunListMax);
+  }
+
+ private:
+  template <class Predicate>
+  std::vector<Attempt> select(Predicate wanted, std::size_t limit) const {
+    std::vector<Attempt> found;
+    for (const auto& [token, row] : attempts_) {
+      if (wanted(row)) found.push_back(row.attempt);
+    }
+    std::ranges::sort(found, starts_earlier);
+    if (found.size() > limit) found.resize(limit);
+    return found;
+  }
+
+  // Oldest first, without the long texts.
+  template <class Predicate>
+  std::vector<RunRecord> select_runs(Predicate wanted) const {
+    std::vector<RunRecord> found;
+    for (const auto& [run_id, record] : runs_) {
+      if (!wanted(record)) continue;
+      found.push_back(record);
+      found.back().log_tail.clear();
+      found.back().result.clear();
+    }
+    std::ranges::sort(found, committed_earlier);
+    return found;
+  }
+
+  static std::vector<RunRecord> cut(std::vector<RunRecord> records, std::size_t limit) {
+    std::size_t outputs = 0;
+    std::size_t kept = 0;
+    while (kept < std::min(records.size(), limit) && outputs < kListedOutputsMax) {
+      outputs += records[kept++].outputs.size();
+    }
+    records.resize(kept);
+    return records;
+  }
+
+  EventLoop& loop_;
+  std::map<AttemptToken, AttemptRow> attempts_;
+  std::map<RunId, RunRecord> runs_;
+};
+
+class MemorySeenStore final : public SeenStore {
+ public:
+  explicit MemorySeenStore(EventLoop& loop) : loop_(loop) {}
+
+  Task<Result<std::map<std::string, EventId>>> all(std::string trigger) override {
+    co_await yield(loop_);
+    const auto found = rows_.find(trigger);
+    if (found == rows_.end()) co_return std::map<std::string, EventId>();
+    co_return found->second;
+  }
+
+  Task<Result<std::optional<EventId>>> get(std::string trigger, std::string key) override {
+    co_await yield(loop_);
+    const auto rows = rows_.find(trigger);
+    if (rows == rows_.end()) co_return std::optional<EventId>();
+    const auto row = rows->second.find(key);
+    co_return row == rows->second.end() ? std::optional<EventId>() : std::optional<EventId>(row->second);
+  }
+
+  Task<Result<void>> put(std::string trigger, std::map<std::string, EventId> rows) override {
+    co_await yield(loop_);
+    auto& standing = rows_[trigger];
+    for (auto& [key, event_id] : rows) standing.insert_or_assign(key, std::move(event_id));
+    co_return Result<void>();
+  }
+
+  Task<Result<void>> remove(std::string trigger, std::vector<std::string> keys) override {
+    co_await yield(loop_);
+    const auto found = rows_.find(trigger);
+    if (found == rows_.end()) co_return Result<void>();
+    for (const auto& key : keys) found->second.erase(key);
+    co_return Result<void>();
+  }
+
+  Task<Result<void>> fill(std::string trigger, std::map<std::string, EventId> rows) override {
+    co_await yield(loop_);
+    rows_.insert_or_assign(trigger, std::move(rows));
+    filled_.insert_or_assign(std::move(trigger), true);
+    co_return Result<void>();
+  }
+
+  Task<Result<bool>> filled(std::string trigger) override {
+    co_await yield(loop_);
+    co_return filled_.contains(trigger);
+  }
+
+  Task<Result<void>> drop(std::string trigger) override {
+    co_await yield(loop_);
+    rows_.erase(trigger);
+    filled_.erase(trigger);
+    co_return Result<void>();
+  }
+
+ private:
+  EventLoop& loop_;
+  std::map<std::string, std::map<std::string, EventId>> rows_;
+  std::map<std::string, bool> filled_;
+};
+
+class MemoryState final : public StateStore {
+ public:
+  explicit MemoryState(EventLoop& loop) : loop_(loop), functions_(loop), runs_(loop), seen_(loop) {}
+
+  FunctionStore& functions() override { return functions_; }
+  RunStore& runs() override { return runs_; }
+  SeenStore& seen() override { return seen_; }
+  Task<void> close() override { co_await yield(loop_); }
+
+ private:
+  EventLoop& loop_;
+  MemoryFunctionStore functions_;
+  MemoryRunStore runs_;
+  MemorySeenStore seen_;
+};
+
+}  // namespace
+
+std::unique_ptr<StateStore> make_memory_state(EventLoop& loop) {
+  return std::make_unique<MemoryState>(loop);
+}
+
+}  // namespace millrace

@@ -1,0 +1,21 @@
+// The statements about attempts; each runs within a worker's transaction.
+#pragma once
+
+#include <vector>
+
+#include "core/run.h"
+#include "state/sqlite/database.h"
+
+namespace millrace::sqlite {
+
+[[nodiscard]] Result<void> insert_attempt(Database& database, const Attempt& attempt);
+[[nodiscard]] Result<void> finish_attempt(Database& database, const Attempt& attempt);
+[[nodiscard]] Result<std::vector<Attempt>> attempts_of(Database& database, const RunId& run_id);
+[[nodiscard]] Result<std::vector<Attempt>> attempts_open(Database& database, WallTime before, std::size_t limit);
+[[nodiscard]] Result<std::vector<Attempt>> attempts_stale(Database& database, std::size_t limit);
+[[nodiscard]] Result<void> forget_directory(Database& database, const AttemptToken& token);
+
+// A row names this attempt from now on; with outputs, its directory is the row's.
+[[nodiscard]] Result<void> name_attempt(Database& database, const AttemptToken& token, bool has_outputs);
+
+}  // namespace millrace::sqlite

@@ -1,0 +1,124 @@
+#include "state/sqlite/run_store.h"
+
+#include <utility>
+
+#include "state/checks.h"
+#include "state/sqlite/attempt_rows.h"
+#include "state/sqlite/run_rows.h"
+
+namespace millrace::sqlite {
+namespace {
+
+std::size_t bytes_of(const RunRecord& record) {
+  std::size_t bytes = record.log_tail.size() + record.result.size() + record.reason.size();
+  for (const OutputFile& output : record.outputs) {
+    bytes += sizeof(output) + output.name.size() + output.key.size() + output.source_path.size() +
+             output.private_path.size();
+  }
+  return bytes;
+}
+
+Result<CommitResult> commit_run(Database& database, RunRecord record) {
+  const auto won = insert_run(database, record);
+  if (!won) return fail(won.error());
+  if (*won) return CommitResult{.won = true, .standing = std::move(record)};
+  auto standing = find_run(database, record.run_id);
+  if (!standing) return fail(standing.error());
+  if (!*standing)
+    return fail(Errc::internal, "run " + record.run_id.str() + " lost against a record that is not there");
+  return CommitResult{.won = false, .standing = std::move(**standing)};
+}
+
+}  // namespace
+
+Task<Result<void>> SqliteRunStore::begin_attempt(Attempt attempt) {
+  if (auto checked = state::check_new(attempt); !checked) co_return checked;
+  const std::size_t units = write_units(attempt.message.size());
+  auto done = co_await writer_.run(
+      [attempt = std::move(attempt)](Database& database) { return insert_attempt(database, attempt); }, units);
+  co_return done;
+}
+
+Task<Result<void>> SqliteRunStore::end_attempt(Attempt attempt) {
+  if (auto checked = state::check_ended(attempt); !checked) co_return checked;
+  const std::size_t units = write_units(attempt.message.size());
+  auto done = co_await writer_.run(
+      [attempt = std::move(attempt)](Database& database) { return finish_attempt(database, attempt); }, units);
+  co_return done;
+}
+
+Task<Result<std::vector<Attempt>>> SqliteRunStore::attempts(RunId run_id) {
+  auto found = co_await reader_.run(
+      [run_id = std::move(run_id)](Database& database) { return attempts_of(database, run_id); }, 1);
+  co_return found;
+}
+
+Task<Result<std::vector<Attempt>>> SqliteRunStore::open_attempts(WallTime before, std::size_t limit) {
+  if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+  auto found =
+      co_await reader_.run([before, limit](Database& database) { return attempts_open(database, before, limit); }, 1);
+  co_return found;
+}
+
+Task<Result<std::vector<Attempt>>> SqliteRunStore::stale_directories(std::size_t limit) {
+  if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+  auto found = co_await reader_.run([limit](Database& database) { return attempts_stale(database, limit); }, 1);
+  co_return found;
+}
+
+Task<Result<void>> SqliteRunStore::forget_directory(AttemptToken token) {
+  auto done = co_await writer_.run(
+      [token = std::move(token)](Database& database) { return sqlite::forget_directory(database, token); },
+      write_units(0));
+  co_return done;
+}
+
+Task<Result<CommitResult>> SqliteRunStore::commit(RunRecord record) {
+  if (auto checked = state::check(record); !checked) co_return fail(checked.error());
+  const std::size_t units = write_units(bytes_of(record));
+  auto done = co_await writer_.run(
+      [record = std::move(record)](Database& database) mutable { return commit_run(database, std::move(record)); },
+      units);
+  co_return done;
+}
+
+Task<Result<void>> SqliteRunStore::mark(RunId run_id, RunMark mark) {
+  auto done = co_await writer_.run(
+      [run_id = std::move(run_id), mark](Database& database) { return mark_run(database, run_id, mark); },
+      write_units(0));
+  co_return done;
+}
+
+Task<Result<std::optional<RunRecord>>> SqliteRunStore::get(RunId run_id) {
+  auto found =
+      co_await reader_.run([run_id = std::move(run_id)](Database& database) { return find_run(database, run_id); }, 1);
+  co_return found;
+}
+
+Task<Result<std::vector<RunRecord>>> SqliteRunStore::list(RunFilter filter) {
+  if (auto checked = state::check(filter); !checked) co_return fail(checked.error());
+  auto found =
+      co_await reader_.run([filter = std::move(filter)](Database& database) { return list_runs(database, filter); }, 1);
+  co_return found;
+}
+
+Task<Result<std::vector<RunRecord>>> SqliteRunStore::unfinished(WallTime before, std::size_t limit) {
+  if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+  auto found =
+      co_await reader_.run([before, limit](Database& database) { return runs_unfinished(database, before, limit); }, 1);
+  co_return found;
+}
+
+Task<Result<std::vector<RunRecord>>> SqliteRunStore::of_event(EventId event_id) {
+  auto found = co_await reader_.run(
+      [event_id = std::move(event_id)](Database& database) { return runs_of_event(database, event_id); }, 1);
+  co_return found;
+}
+
+Task<Result<std::vector<RunRecord>>> SqliteRunStore::caused_by(RunId run_id) {
+  auto found = co_await reader_.run(
+      [run_id = std::move(run_id)](Database& database) { return runs_caused_by(database, run_id); }, 1);
+  co_return found;
+}
+
+}  // namespace millrace::sqlite

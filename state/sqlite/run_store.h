@@ -1,0 +1,33 @@
+// Attempts and run records in SQLite.
+#pragma once
+
+#include "state/sqlite/worker.h"
+#include "state/state_store.h"
+
+namespace millrace::sqlite {
+
+class SqliteRunStore final : public RunStore {
+ public:
+  SqliteRunStore(Worker& writer, Worker& reader) : writer_(writer), reader_(reader) {}
+
+  Task<Result<void>> begin_attempt(Attempt attempt) override;
+  Task<Result<void>> end_attempt(Attempt attempt) override;
+  Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override;
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override;
+  Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override;
+  Task<Result<void>> forget_directory(AttemptToken token) override;
+
+  Task<Result<CommitResult>> commit(RunRecord record) override;
+  Task<Result<void>> mark(RunId run_id, RunMark mark) override;
+  Task<Result<std::optional<RunRecord>>> get(RunId run_id) override;
+  Task<Result<std::vector<RunRecord>>> list(RunFilter filter) override;
+  Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, std::size_t limit) override;
+  Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override;
+  Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override;
+
+ private:
+  Worker& writer_;
+  Worker& reader_;
+};
+
+}  // namespace millrace::sqlite

@@ -1,0 +1,36 @@
+// One attempt's directory on disk, `.millrace/<2 hex>/<run>/<token>/` and the private copies beside it,
+// `<token>.private/`.
+//
+// Threads: any; blocks.
+#pragma once
+
+#include <string>
+
+#include "core/error.h"
+#include "storage/fs/buckets.h"
+#include "storage/output_store.h"
+
+namespace millrace::fs {
+
+// `invalid_argument` for ids that would not be plain names.
+[[nodiscard]] Result<void> check_attempt(const AttemptPlace& place);
+
+[[nodiscard]] std::string run_folder(const RunId& run_id);          // ".millrace/<2 hex>/<run>"
+[[nodiscard]] std::string private_name(const AttemptToken& token);  // "<token>.private"
+
+// `already_exists` for a token that has one.
+[[nodiscard]] Result<AttemptDirectory> make_attempt_directory(Bucket& bucket, const AttemptPlace& place);
+
+[[nodiscard]] Result<Sealed> seal_attempt(Bucket& bucket, const AttemptPlace& place, const SealLimits& limits,
+                                          const OutputRank& rank);
+
+// Up to `entries_max` entries of the attempt's directory, with `links_and_copies` also of its private copies, and at
+// last the run's folder if it is empty: true when nothing is left to be removed.
+enum class Removal { links, links_and_copies };
+[[nodiscard]] Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place, Removal removal,
+                                               std::size_t entries_max);
+
+// What this process may still write to the file system of `directory`.
+[[nodiscard]] Result<std::uint64_t> free_bytes(int directory, const std::string& label);
+
+}  // namespace millrace::fs

@@ -1,0 +1,39 @@
+// FsOutputStore: the output store port on plain files.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "async/blocking_pool.h"
+#include "storage/fs/attempt.h"
+#include "storage/fs/buckets.h"
+#include "storage/output_store.h"
+#include "telemetry/metrics.h"
+
+namespace millrace {
+
+class FsOutputStore final : public OutputStore {
+ public:
+  FsOutputStore(BlockingPool& pool, Metrics& metrics, std::shared_ptr<fs::Buckets> buckets);
+
+  Task<Result<AttemptDirectory>> make_attempt(AttemptPlace place) override;
+  Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits, OutputRank rank) override;
+  Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) override;
+  Task<Result<Placed>> place(OutputFile file, OutputRank rank) override;
+  Task<Result<void>> finish_placing(AttemptPlace place) override;
+  Task<Result<void>> remove_attempt(AttemptPlace place) override;
+  Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
+
+ private:
+  Task<Result<void>> remove(AttemptPlace place, fs::Removal removal);
+
+  BlockingPool& pool_;
+  Histogram& seal_time_;
+  Histogram& place_time_;
+  Counter& appeared_;
+  Counter& replaced_;
+  Counter& superseded_;
+  std::shared_ptr<fs::Buckets> buckets_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,90 @@
+#include "storage/fs/mark.h"
+
+#include <sys/xattr.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <vector>
+
+#include "storage/fs/beneath.h"
+
+namespace millrace::fs {
+namespace {
+
+constexpr const char* kMarkName = "user.millrace.mark";
+constexpr std::string_view kOurPrefix = "user.millrace.";
+constexpr std::size_t kMarkBytesMax = 256;
+
+// Takes the text up to the next space off the front of `rest`.
+std::optional<std::string_view> next_field(std::string_view& rest) {
+  const auto space = rest.find(' ');
+  if (space == std::string_view::npos) return std::nullopt;
+  const auto field = rest.substr(0, space);
+  rest.remove_prefix(space + 1);
+  return field;
+}
+
+int remove_foreign_marks(int fd) {
+  const ssize_t size = flistxattr(fd, nullptr, 0);
+  if (size <= 0) return size == 0 ? 0 : errno;
+  std::vector<char> names(static_cast<std::size_t>(size));
+  const ssize_t listed = flistxattr(fd, names.data(), names.size());
+  if (listed < 0) return errno;
+  for (const char* name = names.data(); name < names.data() + listed; name += std::strlen(name) + 1) {
+    const bool ours = std::string_view(name).starts_with(kOurPrefix);
+    if (ours && fremovexattr(fd, name) != 0 && errno != ENODATA) return errno;
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::string encode_mark(const OutputRank& rank) {
+  return "1 " + rank.order.str() + " " + std::to_string(rank.generation) + " " + rank.event_id.str() + " " +
+         rank.run_id.str();
+}
+
+std::optional<OutputRank> decode_mark(std::string_view text) {
+  if (text.size() > kMarkBytesMax) return std::nullopt;
+  const auto version = next_field(text);
+  if (!version || *version != "1") return std::nullopt;
+  const auto order = next_field(text);
+  const auto generation = next_field(text);
+  const auto event_id = next_field(text);
+  if (!order || !generation || !event_id || text.contains(' ')) return std::nullopt;
+
+  OutputRank rank{.order = Order(std::string(*order)),
+                  .event_id = EventId(std::string(*event_id)),
+                  .run_id = RunId(std::string(text))};
+  const auto* end = generation->data() + generation->size();
+  const auto parsed = std::from_chars(generation->data(), end, rank.generation);
+  if (parsed.ec != std::errc{} || parsed.ptr != end) return std::nullopt;
+  return rank;
+}
+
+Result<std::optional<OutputRank>> read_mark(int directory, const std::string& name) {
+  std::array<char, kMarkBytesMax> text{};
+  // By path, and so without opening: opening a fifo or a device has effects, and needs a descriptor that may be lacking
+  // just when a file hangs between two names.
+  const std::string path = "/proc/self/fd/" + std::to_string(directory) + "/" + name;
+  const ssize_t size = lgetxattr(path.c_str(), kMarkName, text.data(), text.size());
+  if (size >= 0) return decode_mark({text.data(), static_cast<std::size_t>(size)});
+  switch (errno) {
+    case ENODATA:
+    case EOPNOTSUPP:
+    case EACCES:
+    case EPERM:
+    case ERANGE: return std::nullopt;
+    default: return fail(object_error(errno, "read the mark of '" + name + "'"));
+  }
+}
+
+int write_mark(int fd, const OutputRank& rank) {
+  if (const int failed = remove_foreign_marks(fd); failed != 0) return failed;
+  const std::string text = encode_mark(rank);
+  return fsetxattr(fd, kMarkName, text.data(), text.size(), 0) == 0 ? 0 : errno;
+}
+
+}  // namespace millrace::fs

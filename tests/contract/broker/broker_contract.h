@@ -1,0 +1,127 @@
+// The contract of the Broker port, run against every backend. A backend is a BrokerBench: it opens the broker, moves
+// time and waits. It may skip a case only where its capabilities say so.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "async/task.h"
+#include "async/task_group.h"
+#include "broker/broker.h"
+
+namespace millrace::contract {
+
+class BrokerBench {
+ public:
+  virtual ~BrokerBench() = default;
+
+  virtual EventLoop& loop() = 0;
+  virtual Broker& broker() = 0;
+  // Runs the loop until `done`; false when it will never be.
+  virtual bool run_until(const std::function<bool()>& done) = 0;
+  // Moves time, and runs what that makes ready.
+  virtual void advance(std::chrono::milliseconds span) = 0;
+  // Closes the broker and opens it again on what it left.
+  virtual void restart() = 0;
+  // The same without closing it first.
+  virtual void crash() = 0;
+};
+
+struct Backend {
+  std::string name;
+  std::function<std::unique_ptr<BrokerBench>()> make;
+};
+
+// A task that runs beside the test.
+template <class T>
+struct Running {
+  std::optional<T> value;
+  [[nodiscard]] bool done() const { return value.has_value(); }
+};
+
+class BrokerContract : public testing::TestWithParam<Backend> {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  [[nodiscard]] Broker& broker() { return bench_->broker(); }
+  [[nodiscard]] Capabilities capabilities() { return broker().capabilities(); }
+  [[nodiscard]] bool survives_restart() { return capabilities().confirm != Durability::memory; }
+
+  // Starts a task and returns at once.
+  template <class T>
+  std::shared_ptr<Running<T>> start(Task<T> task) {
+    auto running = std::make_shared<Running<T>>();
+    group_->spawn(store(std::move(task), running));
+    return running;
+  }
+
+  // Runs a task to its end.
+  template <class T>
+  T await(Task<T> task) {
+    auto running = start(std::move(task));
+    finish(*running);
+    return std::move(*running->value);
+  }
+
+  template <class T>
+  void finish(Running<T>& running) {
+    if (!bench_->run_until([&] { return running.done(); })) {
+      ADD_FAILURE() << "a call does not come back";
+      std::abort();  // its coroutine holds what the test is about to destroy
+    }
+  }
+
+  void advance(std::chrono::milliseconds span) { bench_->advance(span); }
+  void restart();
+  void crash();
+
+  // close() as a task with a value.
+  [[nodiscard]] Task<bool> start_close();
+
+  void make_topic(TopicSpec spec);
+  void make_topic(const std::string& name = "t") { make_topic({.name = name, .groups = {"g"}}); }
+  [[nodiscard]] std::unique_ptr<Subscription> subscribe(const std::string& topic = "t", const std::string& group = "g",
+                                                        std::uint32_t credit = 1000);
+  void publish(const std::string& id, const std::string& data, std::chrono::milliseconds delay = {},
+               const std::string& topic = "t");
+  [[nodiscard]] std::vector<Result<Receipt>> publish_all(std::vector<Outgoing> batch, const std::string& topic = "t");
+  void publish_numbered(int count, const std::string& topic = "t");  // ids and data "0", "1", ...
+
+  // The next delivery; fails the test when there is none.
+  [[nodiscard]] std::unique_ptr<Delivery> next(Subscription& subscription);
+  // True when nothing is deliverable now.
+  [[nodiscard]] bool nothing(Subscription& subscription);
+  [[nodiscard]] Lag lag(const std::string& topic = "t", const std::string& group = "g");
+  // Data of everything deliverable now, acked.
+  [[nodiscard]] std::vector<std::string> drain(Subscription& subscription);
+
+ private:
+  template <class T>
+  static Task<void> store(Task<T> task, std::shared_ptr<Running<T>> running) {
+    auto value = co_await task;
+    running->value.emplace(std::move(value));
+  }
+
+  std::unique_ptr<BrokerBench> bench_;
+  std::unique_ptr<TaskGroup> group_;
+};
+
+[[nodiscard]] Event make_event(std::string data);
+[[nodiscard]] Outgoing make_message(std::string id, std::string data, std::chrono::milliseconds delay = {});
+
+// How the case ended, by code: "ok" or the name of the error.
+template <class T>
+[[nodiscard]] std::string outcome(const Result<T>& result) {
+  return result ? "ok" : std::string(name_of(result.error().code));
+}
+
+}  // namespace millrace::contract

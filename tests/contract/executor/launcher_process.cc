@@ -1,0 +1,119 @@
+#include "tests/contract/executor/launcher_process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+
+#include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/protocol.h"
+
+namespace millrace::test {
+namespace {
+
+std::array<Fd, 2> socket_pair() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) throw std::runtime_error("socketpair");
+  return {Fd(ends[0]), Fd(ends[1])};
+}
+
+}  // namespace
+
+LauncherProcess::LauncherProcess(std::string prefix, std::uint32_t daemon_uid) {
+  auto daemon = socket_pair();
+  auto life_line = socket_pair();
+  const std::string prefix_argument = "--prefix=" + prefix;
+  const std::string uid_argument = "--daemon-uid=" + std::to_string(daemon_uid);
+  const std::string gid_argument = "--daemon-gid=" + std::to_string(daemon_uid);
+  pid_ = ::fork();
+  if (pid_ == 0) {
+    // Only what is safe after a fork beside other threads.
+    const int socket = ::fcntl(daemon[1].get(), F_DUPFD, 20);
+    const int line = ::fcntl(life_line[1].get(), F_DUPFD, 20);
+    ::dup2(socket, launcher::kDaemonSocket);
+    ::dup2(line, launcher::kLifeLine);
+    ::close_range(5, ~0U, 0);
+    if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) ::_exit(99);
+    ::execl(MILLRACE_LAUNCHER, "millrace-launcher", prefix_argument.c_str(), uid_argument.c_str(), gid_argument.c_str(),
+            nullptr);
+    ::_exit(98);
+  }
+  socket_ = std::move(daemon[0]);
+  life_line_ = std::move(life_line[0]);
+  char ready = 0;
+  if (::recv(life_line_.get(), &ready, 1, 0) != 1 || ready != launcher::kLifeLineReady) {
+    throw std::runtime_error("the launcher does not start: " MILLRACE_LAUNCHER);
+  }
+}
+
+LauncherProcess::~LauncherProcess() {
+  if (pid_ > 0) stop();
+}
+
+Fd LauncherProcess::renew_socket() {
+  auto ends = socket_pair();
+  char byte = launcher::kLifeLineNewDaemon;
+  iovec data{.iov_base = &byte, .iov_len = 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof(int));
+  const int fd = ends[1].get();
+  std::memcpy(CMSG_DATA(rights), &fd, sizeof(int));
+  if (::sendmsg(life_line_.get(), &message, MSG_NOSIGNAL) != 1) throw std::runtime_error("sendmsg to the launcher");
+  return std::move(ends[0]);
+}
+
+std::size_t LauncherProcess::open_descriptors() const {
+  std::size_t count = 0;
+  const auto user = ::geteuid();
+  ::seteuid(0);
+  for ([[maybe_unused]] const auto& entry :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid_) + "/fd")) {
+    ++count;
+  }
+  ::seteuid(user);
+  return count;
+}
+
+void LauncherProcess::kill() {
+  ::kill(pid_, SIGKILL);
+  wait();
+}
+
+int LauncherProcess::stop() {
+  life_line_.reset();
+  return wait();
+}
+
+int LauncherProcess::wait() {
+  int status = 0;
+  ::waitpid(pid_, &status, 0);
+  pid_ = -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+bool process_exists(const std::string& argument) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream file(entry.path() / "cmdline");
+    const std::string line((std::istreambuf_iterator<char>(file)), {});
+    if (line.find(argument) != std::string::npos) return true;
+  }
+  return false;
+}
+
+}  // namespace millrace::test

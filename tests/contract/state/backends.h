@@ -1,0 +1,72 @@
+// What every adapter of the state store port is tested with: a way to open it, and records that are told apart.
+//
+//   class RunContract : public StateContract {};
+//   TEST_P(RunContract, FirstCommitStands) { ... run(state().runs().commit(record("r1"))) ... }
+//   INSTANTIATE_TEST_SUITE_P(Backends, RunContract, testing::ValuesIn(backends()), backend_name);
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "async/uv_event_loop.h"
+#include "state/state_store.h"
+#include "telemetry/log.h"
+#include "telemetry/metrics.h"
+#include "tests/support/run_task.h"
+#include "tests/support/temp_dir.h"
+
+namespace millrace::test {
+
+enum class Backend : std::uint8_t { memory, sqlite };
+
+[[nodiscard]] std::vector<Backend> backends();
+[[nodiscard]] std::string backend_name(const testing::TestParamInfo<Backend>& info);
+
+// Milliseconds after a fixed day, with nanoseconds that must not be lost.
+[[nodiscard]] WallTime at(int milliseconds);
+
+[[nodiscard]] Attempt attempt(const std::string& run_id, const std::string& token, int started_ms = 0);
+[[nodiscard]] Attempt ended(Attempt attempt, AttemptOutcome outcome);
+
+// A record with every member set to something of its own.
+[[nodiscard]] RunRecord record(const std::string& run_id, int committed_ms = 0);
+[[nodiscard]] OutputFile output(const std::string& name);
+
+// Compares all members and names those that differ.
+void expect_same(const Attempt& a, const Attempt& b);
+void expect_same(const RunRecord& a, const RunRecord& b);
+
+[[nodiscard]] std::vector<std::string> ids(const std::vector<RunRecord>& records);
+[[nodiscard]] std::vector<std::string> tokens(const std::vector<Attempt>& attempts);
+
+class StateContract : public testing::TestWithParam<Backend> {
+ protected:
+  StateContract();
+  ~StateContract() override;
+
+  StateStore& state() { return *state_; }
+
+  template <class T>
+  T run(Task<T> task) {
+    return run_task(loop_, std::move(task));
+  }
+
+  // A store that keeps what it was told is closed and opened again; others go on.
+  void reopen();
+
+  UvEventLoop loop_;
+
+ private:
+  void open();
+
+  Log log_;
+  Metrics metrics_;
+  std::unique_ptr<TempDir> directory_;
+  std::unique_ptr<StateStore> state_;
+};
+
+}  // namespace millrace::test

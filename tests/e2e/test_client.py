@@ -1,0 +1,129 @@
+"""The client's manners: exit codes, results unadorned, whole files, output for programs."""
+import harness
+
+
+class Client(harness.TestCase):
+    def test_exit_codes(self):
+        server = self.start_server()
+        server.cli("ls")
+        server.cli("nonsense", status=2)
+        server.cli("ls", "--nonsense", status=2)
+        server.cli("put", "one", status=2)
+        server.cli("wait", status=2)
+        server.cli("ls", status=3, env={"MILLRACE_URL": "http://127.0.0.1:1"})
+        server.cli("ls", status=4, env={"MILLRACE_TOKEN": "wrong"})
+        server.cli("run", "nobody", status=5)
+        server.cli("get", "none/x", status=5)
+        server.cli("logs", "none", status=5)
+        server.cli("why", "none", status=5)
+        server.cli("redrive", "nobody", status=5)
+        self.assertIn(b"did you mean 'topics'", server.cli("topcis", status=2).stderr)
+        for command in ("", "apply", "ls", "rm", "run", "put", "get", "publish", "runs", "logs", "wait", "why", "redrive",
+                        "topics", "cancel", "stats"):
+            text = server.cli(*([command] if command else []), "--help").stdout
+            self.assertIn(b"Usage:", text)
+        self.assertIn(b"Exit codes:", server.cli("--help").stdout)
+
+    def test_wait_that_was_too_short(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "sleep 1000\n"})
+        run = server.cli("run", "f", "--async").stdout.decode().strip()
+        done = server.cli("wait", "--idle", "--timeout", "200ms", status=6)
+        self.assertRegex(done.stderr, b"(1 queued|1 running)")
+        server.cli("wait", run, "--timeout", "200ms", status=6)
+        server.cli("cancel", run)
+        server.wait_idle()
+
+    def test_run_sends_stdin_and_exits_like_the_function(self):
+        server = self.start_server()
+        server.apply({"name": "cat", "script": "cat\nexit $(wc -c <\"$INPUT_FILE_PATH\")\n"},
+                     {"name": "argument", "script": "cat\n"})
+        body = bytes(range(256)) * 100
+        self.assertEqual(server.cli("run", "argument", stdin=body).stdout, body)
+        file = self.folder / "body"
+        file.write_bytes(body)
+        self.assertEqual(server.cli("run", "argument", "--input", str(file)).stdout, body)
+        self.assertEqual(server.cli("run", "argument", stdin=b"").stdout, b"")
+        self.assertIn(b"1048576", server.cli("run", "argument", stdin=b"x" * ((1 << 20) + 1), status=None).stderr)
+
+    def test_same_id_is_the_same_run(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "date +%N\n"})
+        first = server.cli("run", "f", "--id", "one").stdout
+        self.assertEqual(server.cli("run", "f", "--id", "one").stdout, first)
+        self.assertNotEqual(server.cli("run", "f", "--id", "two").stdout, first)
+        self.assertEqual(len(server.runs("f")), 2)
+        a = server.cli("run", "f", "--async", "--id", "three").stdout
+        self.assertEqual(server.cli("run", "f", "--async", "--id", "three").stdout, a)
+        server.wait_idle()
+        self.assertEqual(len(server.runs("f")), 3)
+
+    def test_objects(self):
+        server = self.start_server()
+        content = bytes(range(256)) * 4096
+        file = self.folder / "a file"
+        file.write_bytes(content)
+        server.cli("put", str(file), "none/x", status=5)
+        server.cli("put", "--make-bucket", str(file), "b")
+        server.cli("put", str(file), str(file), "b/folder/")
+        server.cli("put", "-", "b/", status=2)
+        server.cli("put", str(self.folder), "b/x", status=2)
+        server.cli("put", str(self.folder / "none"), "b/x", status=5)
+        self.assertEqual([item["key"] for item in server.ask("ls", "b")["objects"]], ["a file", "folder/a file"])
+        self.assertEqual([item["key"] for item in server.ask("ls", "b/fol")["objects"]], ["folder/a file"])
+        self.assertEqual(server.cli("get", "b/a file").stdout, content)
+        target = self.folder / "target"
+        target.mkdir()
+        server.cli("get", "b/a file", str(target))
+        server.cli("get", "b/a file", str(target / "other"))
+        server.cli("get", "b/none", str(target / "none"), status=5)
+        self.assertEqual(sorted(path.name for path in target.iterdir()), ["a file", "other"])
+        self.assertEqual((target / "other").read_bytes(), content)
+        server.cli("rm", "b/a file", status=2)
+        server.cli("rm", "--object", "b/a file")
+        server.cli("get", "b/a file", status=5)
+        self.assertIn(b"b\n", server.cli("ls", "--buckets").stdout)
+
+    def test_publish_and_topics(self):
+        server = self.start_server()
+        self.assertEqual(server.ask("publish", "news", "--text", "hello", "--id", "1"), {"topic": "news", "duplicate": False})
+        self.assertEqual(server.ask("publish", "news", "--text", "hello", "--id", "1")["duplicate"], True)
+        topics = {topic["name"]: topic for topic in server.ask("topics")["topics"]}
+        self.assertEqual(topics["news"]["pending"], 1)
+        server.cli("publish", "fn.x", "--text", "x", status=2)
+        server.cli("publish", "Bad Name", "--text", "x", status=2)
+        server.restart()
+        self.assertEqual({topic["name"]: topic for topic in server.ask("topics")["topics"]}["news"]["pending"], 1)
+
+    def test_stats(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "exit $(cat \"$INPUT_FILE_PATH\")\n", "input": ["in"], "retries": 0})
+        for number in range(4):
+            server.drop("in", str(number), b"0" if number else b"9")
+        server.wait_idle()
+        stats = server.ask("stats")["functions"]
+        self.assertEqual([entry["function"] for entry in stats], ["f"])
+        self.assertEqual(stats[0]["outcomes"], {"dead_lettered": 1, "succeeded": 3})
+        self.assertEqual(stats[0]["measured"], 4)
+        self.assertLessEqual(stats[0]["wall_us"]["p50"], stats[0]["wall_us"]["p99"])
+        text = server.cli("stats").stdout.decode()
+        self.assertIn("1 dead_lettered, 3 succeeded", text)
+        self.assertNotIn("\033", text)
+
+    def test_lists_page_by_page(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "true\n", "input": ["in"], "memory": "16Mi", "cpu": "10m"})
+        (server.bucket("in") / "x").mkdir(exist_ok=True)
+        for number in range(1100):
+            server.drop("in", f"x/{number:04}", b"")
+        server.wait_idle("290s")
+        self.assertEqual(len(server.ask("ls", "in", "--limit", "5000")["objects"]), 1100)
+        cut = server.ask("ls", "in", "--limit", "1050")
+        self.assertEqual((len(cut["objects"]), cut["truncated"]), (1050, True))
+        runs = server.ask("runs", "--limit", "5000")
+        self.assertEqual((len({run["run_id"] for run in runs["runs"]}), runs["truncated"]), (1100, False))
+        self.assertEqual(len(server.ask("runs", "--limit", "1005")["runs"]), 1005)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,92 @@
+"""Definitions that are wrong: refused at apply, with the place and a way out, and nothing is changed."""
+import harness
+
+
+class Definitions(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.server = self.start_server()
+
+    def refused(self, text, *expected, status=2):
+        file = self.folder / "functions.yaml"
+        file.write_text(text)
+        done = self.server.cli("apply", str(file), status=status)
+        message = done.stderr.decode()
+        self.assertTrue(message.startswith("millrace: "), message)
+        for part in expected:
+            self.assertIn(part, message)
+        self.assertEqual(self.server.ask("ls")["functions"], [])
+        self.assertEqual(self.server.cli("check", str(file), status=status).stderr, done.stderr)
+
+    def test_unknown_field(self):
+        self.refused("functions:\n  millrace:\n  - name: a\n    scirpt: |\n      true\n",
+                     "functions.yaml", "line 4", "scirpt", "'script'")
+
+    def test_type_error(self):
+        self.refused("functions:\n  millrace:\n  - name: a\n    script: |\n      true\n    memory: 5 apples\n",
+                     "functions.yaml", "line 6", "memory", "5 apples")
+
+    def test_every_mistake_is_told_at_once(self):
+        self.refused("functions:\n  millrace:\n  - name: A!\n    script: |\n      true\n    timeout: soon\n    retries: -1\n",
+                     "line 3", "line 6", "line 7")
+
+    def test_not_yaml(self):
+        self.refused("functions: [\n", "functions.yaml", "line")
+
+    def test_missing_script(self):
+        self.refused("functions:\n  millrace:\n  - name: a\n    script: nowhere.sh\n", "line 4", "nowhere.sh",
+                     "No such file")
+
+    def test_script_without_interpreter(self):
+        self.refused("functions:\n  millrace:\n  - name: a\n    script: |\n      #!\n      true\n", "interpreter")
+
+    def test_missing_file(self):
+        self.server.cli("apply", str(self.folder / "none.yaml"), status=5)
+
+    def test_own_loop(self):
+        self.refused("functions:\n  millrace:\n  - {name: a, script: \"true\\n\", input: [pics], output: [pics/out]}\n",
+                     "a", "pics/out", "pics")
+
+    def test_loop_through_another(self):
+        self.refused("functions:\n  millrace:\n"
+                     "  - {name: a, script: \"true\\n\", input: [x], output: [y]}\n"
+                     "  - {name: b, script: \"true\\n\", input: [y], output: [x/sub]}\n", "x/sub")
+
+    def test_declared_recursion_runs_so_deep_and_no_deeper(self):
+        script = 'n=$(cat "$INPUT_FILE_PATH"); echo $((n + 1)) >"$TMP_OUTPUT_DIR/n$n"\n'
+        self.server.apply({"name": "a", "script": script, "input": ["x"], "output": ["x"], "recursion": {"max_depth": 3}})
+        self.server.drop("x", "start", b"0\n")
+        self.server.wait_idle()
+        outcomes = sorted(run["outcome"] for run in self.server.runs("a"))
+        self.assertEqual(outcomes, ["dead_lettered"] + ["succeeded"] * 4)
+
+    def test_unknown_image(self):
+        self.refused("functions:\n  millrace:\n  - name: a\n    image: docker.io/library/nothing:1\n    script: |\n      true\n",
+                     "docker.io/library/nothing:1", status=None)
+
+    def test_more_memory_than_the_machine_has(self):
+        self.refused("functions:\n  millrace:\n  - name: a\n    memory: 8Ti\n    script: |\n      true\n", "memory", "8Ti",
+                     status=None)
+
+    def test_interpreter_that_the_image_lacks(self):
+        self.server.apply({"name": "a", "script": "#!/nowhere/python\nprint(1)\n", "retries": 0}, status=None)
+        done = self.server.cli("run", "a", status=None)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(b"/nowhere/python", done.stderr)
+
+    def test_one_mistake_stops_the_whole_apply(self):
+        self.refused("functions:\n  millrace:\n  - {name: good, script: \"true\\n\"}\n"
+                     "  - {name: a, script: \"true\\n\", input: [p], output: [p]}\n", "'a'")
+
+    def test_windows_line_ends_and_one_line_scripts(self):
+        (self.folder / "dos.sh").write_bytes(b"#!/bin/sh\r\necho dos\r\n")
+        (self.folder / "line.sh").write_bytes(b"echo line")
+        (self.folder / "f.yaml").write_text(
+            "functions:\n  millrace:\n  - {name: dos, script: dos.sh}\n  - {name: line, script: line.sh}\n")
+        self.server.cli("apply", str(self.folder / "f.yaml"))
+        self.assertEqual(self.server.cli("run", "dos").stdout, b"dos\n")
+        self.assertEqual(self.server.cli("run", "line").stdout, b"line\n")
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,122 @@
+"""Functions that misbehave: what is recorded of them, and that nobody else notices."""
+import harness
+
+QUICK_RETRY = {"base": "10ms", "cap": "50ms"}
+
+
+class Failures(harness.TestCase):
+    def run_once(self, script, status, **fields):
+        """One function, called synchronously; server, the client's outcome, and the record."""
+        server = self.start_server()
+        server.apply({"name": "f", "script": script, "output": ["out"], "retries": 0, **fields})
+        done = server.cli("run", "f", status=status)
+        record = server.ask("runs", server.runs("f")[0]["run_id"])
+        return server, done, record
+
+    def assert_alive(self, server):
+        server.apply({"name": "fine", "script": "echo fine\n"})
+        self.assertEqual(server.cli("run", "fine").stdout, b"fine\n")
+
+    def test_exit_code(self):
+        server, done, record = self.run_once("echo out; echo err >&2; exit 3\n", 3)
+        self.assertEqual(done.stdout, b"out\n")
+        self.assertIn(b"exit code 3", done.stderr)
+        self.assertEqual((record["outcome"], record["exit_code"]), ("failed", 3))
+        self.assertEqual([attempt["outcome"] for attempt in record["attempts"]], ["failed"])
+        self.assertEqual(sorted(server.cli("logs", record["run_id"]).stdout.split()), [b"err", b"out"])
+
+    def test_signal(self):
+        _, done, record = self.run_once("kill -SEGV $$\n", 128 + 11)
+        self.assertEqual(record["signal"], 11)
+        self.assertIn(b"signal 11", done.stderr)
+
+    def test_every_attempt_is_recorded_before_the_dead_letter(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "exit 1\n", "input": ["in"], "retries": 2, "retry": QUICK_RETRY})
+        server.drop("in", "a", b"x")
+        server.wait_idle()
+        record = server.ask("runs", server.runs("f")[0]["run_id"])
+        self.assertEqual((record["outcome"], record["failures"]), ("dead_lettered", 3))
+        self.assertEqual([attempt["outcome"] for attempt in record["attempts"]], ["failed"] * 3)
+        self.assertEqual(len(server.ask("redrive", "f", "--list")["dead_letters"]), 1)
+
+        server.apply({"name": "f", "script": "exit 0\n", "input": ["in"]})
+        self.assertEqual(server.ask("redrive", "f")["redriven"], 1)
+        server.wait_idle()
+        self.assertEqual([run["outcome"] for run in server.runs("f")], ["succeeded", "dead_lettered"])
+
+    def test_permanent_exit_codes_are_not_tried_again(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "exit 65\n", "input": ["in"], "retries": 5, "retry": QUICK_RETRY})
+        server.drop("in", "a", b"x")
+        server.wait_idle()
+        self.assertEqual([(run["outcome"], run["failures"]) for run in server.runs("f")], [("dead_lettered", 1)])
+
+    def test_timeout_ends_the_whole_tree(self):
+        server, done, record = self.run_once("trap '' TERM\nsleep 1000 & sleep 1000\n", 128 + 9, timeout="300ms",
+                                             grace="100ms")
+        self.assertEqual(record["attempts"][0]["outcome"], "timed_out")
+        self.assertIn(b"300ms", done.stderr)
+        harness.until(lambda: not server.children("function"), "the function's processes end")
+        self.assert_alive(server)
+
+    def test_memory(self):
+        script = "#!/usr/bin/python3\nx = bytearray(200 << 20)\nprint(len(x))\n"
+        server, done, record = self.run_once(script, 128 + 9, memory="64Mi")
+        if done.stdout:
+            self.skipTest("this host has no memory controller")
+        self.assertEqual(record["attempts"][0]["outcome"], "out_of_memory")
+        self.assertIn(b"memory", done.stderr)
+        self.assert_alive(server)
+
+    def test_output_limit(self):
+        script = 'head -c 20000000 /dev/zero >"$TMP_OUTPUT_DIR/big"; sleep 5\n'
+        server, done, record = self.run_once(script, None, limits={"output": "1Mi"})
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(record["attempts"][0]["outcome"], "output_too_large")
+        self.assertEqual(server.names("out"), set())
+        self.assert_alive(server)
+
+    def test_flood_on_stdout(self):
+        server, done, record = self.run_once("yes | head -c 50000000\n", None, limits={"result": "1Mi", "log": "256Ki"})
+        self.assertLessEqual(len(done.stdout), 1 << 20)
+        self.assertLessEqual(len(record["log_tail"]), 64 << 10)
+        self.assertEqual(record["log_bytes"], 50_000_000)
+        self.assert_alive(server)
+
+    def test_fork_bomb(self):
+        server, _, record = self.run_once("f() { f | f & }; f; sleep 1; exit 7\n", None, timeout="3s",
+                                          limits={"pids": 64}, memory="64Mi")
+        self.assertIn(record["outcome"], ("failed", "succeeded"))
+        harness.until(lambda: not server.children("function"), "the function's processes end")
+        self.assert_alive(server)
+
+    def test_background_processes_do_not_outlive_the_run(self):
+        server, _, record = self.run_once("setsid sleep 1000 >/dev/null 2>&1 &\nexit 0\n", 0)
+        self.assertEqual(record["outcome"], "succeeded")
+        harness.until(lambda: not server.children("function"), "the function's processes end")
+
+    def test_function_sees_nothing_of_the_host(self):
+        script = ('ls -la /root /home 2>&1; cat /etc/shadow 2>&1; id -u; ls /proc | grep -c "^[0-9]"\n'
+                  f'cat "{self.folder_hint()}"/*/data/admin-token 2>&1\nping -c1 -W1 127.0.0.1 2>&1\n:\n')
+        server, done, _ = self.run_once(script, 0)
+        self.assertNotIn(server.token().encode(), done.stdout)
+        self.assertNotIn(b"root:$", done.stdout)
+
+    def folder_hint(self):
+        return "/var/tmp/millrace-e2e-*"
+
+    def test_cancel(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "sleep 1000\n", "retries": 0})
+        run = server.cli("run", "f", "--async").stdout.decode().strip()
+        harness.until(lambda: server.ask("runs", run).get("state") == "running", "the run goes on")
+        server.cli("cancel", run)
+        server.wait_idle()
+        self.assertEqual(server.ask("runs", run)["outcome"], "cancelled")
+        server.cli("wait", run, status=1)
+        server.cli("cancel", run, status=5)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,144 @@
+"""The server itself: who may use it, what it refuses to start on, and how it ends."""
+import os
+import pwd
+import socket
+import subprocess
+
+import harness
+
+
+class ServerItself(harness.TestCase):
+    def refuse_to_start(self, server, *expected, options=()):
+        server.launch(*options)
+        status = server.process.wait(60)
+        server.process = None
+        self.assertNotEqual(status, 0)
+        for text in expected:
+            self.assertIn(text, server.log())
+
+    def test_only_the_launcher_and_the_supervisor_are_root(self):
+        server = self.start_server()
+        user = pwd.getpwnam(harness.USER).pw_uid
+        for pid in server.children("daemon"):
+            self.assertEqual(os.stat(f"/proc/{pid}").st_uid, user)
+        self.assertEqual(len(server.children("daemon")), 1)
+        self.assertEqual(len(server.children("launcher")), 1)
+        self.assertEqual(os.stat(server.data / "admin-token").st_mode & 0o777, 0o600)
+        self.assertEqual(server.stop(), 0)
+
+    def test_tokens(self):
+        server = self.start_server()
+        for token in (None, "", "wrong", server.token()[:-1], server.token() + "x"):
+            with self.subTest(token):
+                answer = server.request("GET", "/api/v1/functions", token=token)
+                self.assertEqual(answer.status, 401)
+                self.assertNotIn(server.token().encode(), answer.body)
+        self.assertEqual(server.request("GET", "/api/v1/nothing", token=None).status, 401)
+        self.assertEqual(server.request("GET", "/health", token=None).status, 200)
+        server.cli("ls", status=4, env={"MILLRACE_TOKEN": "wrong"})
+        server.cli("ls", env={"MILLRACE_TOKEN": server.token()})
+        server.restart()
+        server.cli("ls")
+
+    def test_malformed_requests(self):
+        server = self.start_server()
+        for request in (b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n",  # no Host
+                        b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n",
+                        b"POST /api/v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+                        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                        b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n",
+                        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"b" * 100_000 + b"\r\n\r\n"):
+            with self.subTest(request[:60]):
+                with socket.create_connection(server.address(), timeout=30) as connection:
+                    try:
+                        connection.sendall(request)
+                        answer = connection.recv(4096)
+                    except ConnectionError:
+                        answer = b""  # closed before all was read
+                    if answer:
+                        self.assertRegex(answer.split(b"\r\n")[0], rb"^HTTP/1\.[01] (4\d\d|505)")
+        self.assertTrue(server.is_healthy())
+        server.cli("ls")
+
+    def test_unknown_routes_and_wrong_bodies(self):
+        server = self.start_server()
+        for method, path, body, status in (
+                ("GET", "/api/v1/nothing", None, 404), ("PATCH", "/api/v1/functions", None, 405),
+                ("POST", "/api/v1/functions", b"{", 400), ("POST", "/api/v1/functions", b"\xff", 400),
+                ("GET", "/api/v1/runs?limit=0", None, 400), ("GET", "/api/v1/runs?since=soon", None, 400),
+                ("GET", "/api/v1/runs/none", None, 404), ("POST", "/api/v1/functions/none/invoke", b"", 404),
+                ("GET", "/api/v1/buckets/none/objects", None, 404), ("POST", "/api/v1/topics/fn.x/events", b"", 400),
+                ("POST", "/api/v1/topics/UPPER/events", b"", 400), ("GET", "/api/v1/%zz", None, 400)):
+            with self.subTest(f"{method} {path}"):
+                answer = server.request(method, path, body)
+                self.assertEqual(answer.status, status, answer.body)
+                self.assertTrue(answer.json()["error"]["message"])
+
+    def test_second_server_on_one_directory(self):
+        server = self.start_server()
+        other = harness.Server(self.folder / "one")
+        other.log_path = self.folder / "other.log"
+        address = server.address()
+        with open(other.log_path, "wb") as log:
+            status = subprocess.run([harness.BIN, "serve", "--data", str(server.data), "--listen", "127.0.0.1:0"],
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=60, check=False).returncode
+        self.assertNotEqual(status, 0)
+        self.assertIn(str(server.data), other.log())
+        self.assertRegex(other.log(), "in use|another")
+        self.assertEqual(server.address(), address)
+        server.cli("ls")
+
+    def test_newer_data_is_left_alone(self):
+        server = self.start_server()
+        server.stop()
+        (server.data / "version").write_text("999\n")
+        before = sorted(os.listdir(server.data))
+        self.refuse_to_start(server, "999", "newer")
+        self.assertEqual(sorted(name for name in os.listdir(server.data)),
+                         [name for name in before if name != "listen"])
+
+    def test_directory_of_somebody_else(self):
+        server = self.make_server()
+        server.data.mkdir()
+        self.refuse_to_start(server, str(server.data), "belongs to")
+
+    def test_data_that_is_a_file(self):
+        server = self.make_server()
+        server.data.write_text("x")
+        self.refuse_to_start(server, str(server.data))
+
+    def test_taken_port(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            server = self.make_server()
+            self.refuse_to_start(server, str(port), options=("--listen", f"127.0.0.1:{port}"))
+
+    def test_wrong_options(self):
+        server = self.make_server()
+        self.refuse_to_start(server, "memry", options=("--memry", "1Gi"))
+        self.refuse_to_start(server, "apples", options=("--memory", "5 apples"))
+        self.refuse_to_start(server, "0.0.0.0", options=("--listen", "0.0.0.0:0"))
+        self.assertFalse(server.data.exists())
+
+    def test_stop_lets_a_running_function_finish(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": '#!/bin/sh\nsleep 2\ncp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n',
+                      "input": ["in"], "output": ["out"]})
+        server.drop("in", "a", b"x")
+        harness.until(lambda: any(run.get("state") == "running" for run in server.ask("runs")["runs"]), "the run goes on")
+        self.assertEqual(server.stop(), 0)
+        server.start()
+        server.wait_idle()
+        self.assert_one_output(server, "out", "a", b"x")
+        self.assertEqual([run["outcome"] for run in server.runs("f")], ["succeeded"])
+
+    def test_nothing_outlives_the_supervisor(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "sleep 1000\n"})
+        server.cli("run", "f", "--async")
+        harness.until(lambda: server.children("function"), "the function runs")
+        server.kill()
+
+
+if __name__ == "__main__":
+    harness.main()

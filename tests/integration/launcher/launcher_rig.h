@@ -1,0 +1,146 @@
+// Supervisor and daemon in one, for tests: starts the real launcher and speaks with it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/launcher/channel.h"
+#include "runtime/launcher/protocol.h"
+
+namespace millrace::launcher {
+
+inline constexpr std::uint32_t kDaemonUid = 1500;
+
+// What a run does and what became of it.
+struct RunSpec {
+  std::uint32_t template_id = 1;
+  std::vector<std::string> argv{};
+  std::vector<std::string> environment{"PATH=/usr/bin:/bin"};
+  Limits limits{};
+  std::string working_directory = "/tmp";
+  std::string hostname{};
+  std::string standard_input{};
+  int output = -1;                              // borrowed
+  std::vector<std::pair<Input, int>> inputs{};  // borrowed descriptors
+};
+
+struct RunResult {
+  bool started = false;
+  SpawnFailed failed;  // if not started
+  Exited exited;
+  std::string output;
+  std::string errors;
+};
+
+class LauncherRig {
+ public:
+  // Starts the launcher as root with a prefix of its own, or as an ordinary user.
+  enum class As { root, user };
+  explicit LauncherRig(As as = As::root, std::vector<std::string> more_arguments = {});
+  ~LauncherRig();
+  LauncherRig(const LauncherRig&) = delete;
+  LauncherRig& operator=(const LauncherRig&) = delete;
+
+  [[nodiscard]] const Hello& hello() const { return hello_; }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] const std::string& prefix() const { return prefix_; }
+  [[nodiscard]] int daemon_socket() const { return daemon_.get(); }
+
+  void send(const Request& request, const std::vector<int>& descriptors = {});
+  // The next answer of this type, keeping others for later; fails the test after a long time.
+  template <class T>
+  T await() {
+    for (;;) {
+      for (auto at = kept_.begin(); at != kept_.end(); ++at) {
+        if (auto* answer = std::get_if<T>(&*at)) {
+          T found = std::move(*answer);
+          kept_.erase(at);
+          return found;
+        }
+      }
+      if (!read_one()) return {};
+    }
+  }
+
+  Prepared prepare(std::uint32_t id, Kind kind, Network network = Network::none, const std::string& script = {});
+
+  // Starts without waiting; finish() collects.
+  std::uint64_t start(const RunSpec& spec);
+  RunResult finish(std::uint64_t run);
+  RunResult run(const RunSpec& spec) { return finish(start(spec)); }
+  // Reads the run's standard output until it holds this text.
+  void await_output(std::uint64_t run, const std::string& text);
+  // Reads until nobody holds the run's pipes, and forgets the run.
+  void await_end_of_output(std::uint64_t run);
+
+  void close_daemon_socket() { daemon_.reset(); }
+  void expect_socket_end();     // the launcher closes its end
+  void hand_over_new_daemon();  // over the life line; awaits Hello
+  void close_life_line() { life_line_.reset(); }
+  void kill_launcher();      // SIGKILL
+  int await_launcher_end();  // wait status
+  void restart();            // after kill_launcher: the same prefix
+
+ private:
+  struct Pipes {
+    Fd output;
+    Fd errors;
+    RunResult result;
+  };
+  void launch();
+  bool read_one();
+  bool drain(Pipes& pipes, std::chrono::milliseconds wait);
+  void drain_to_end(Pipes& pipes);
+
+  As as_;
+  std::string prefix_;
+  std::vector<std::string> more_arguments_;
+  pid_t pid_ = -1;
+  Fd daemon_;
+  Fd life_line_;
+  Hello hello_;
+  std::deque<Answer> kept_;
+  std::map<std::uint64_t, Pipes> pipes_;
+  std::uint64_t next_run_ = 1;
+};
+
+// Skips the test, with a reason that is counted, unless this is root.
+#define MILLRACE_NEEDS_ROOT() \
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: namespaces, cgroups and users are the launcher's subject"
+
+// The program that tries what a function must not be able to do; see probe.cc.
+std::string probe_path();
+
+// Files of this host, for counting before and after.
+std::size_t count_cgroups(const std::string& prefix);
+std::size_t count_descriptors(pid_t pid);
+std::size_t count_mounts();
+std::string read_text(const std::string& path);
+// Awaits that a count is at most this: the launcher may be in the middle of something.
+bool falls_to(std::size_t most, const std::function<std::size_t()>& count);
+
+// A new directory, owned by the daemon's user, removed at the end.
+class TestDirectory {
+ public:
+  explicit TestDirectory(const std::string& below = "/tmp");
+  ~TestDirectory();
+  TestDirectory(const TestDirectory&) = delete;
+  TestDirectory& operator=(const TestDirectory&) = delete;
+  [[nodiscard]] const std::string& path() const { return path_; }
+  // Makes a file of the daemon's user and opens it for reading.
+  [[nodiscard]] Fd file(const std::string& name, const std::string& content, mode_t mode = 0600) const;
+  [[nodiscard]] Fd directory(const std::string& name, mode_t mode = 0700) const;
+
+ private:
+  std::string path_;
+};
+
+}  // namespace millrace::launcher

@@ -1,0 +1,90 @@
+// A whole node on virtual time: real engine and consumers over the memory broker, the memory state and fakes for storage
+// and functions.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "async/sim_event_loop.h"
+#include "async/task_group.h"
+#include "broker/memory/memory_broker.h"
+#include "consumers/delivery_handler.h"
+#include "consumers/worker_pool.h"
+#include "engine/admission.h"
+#include "engine/finish.h"
+#include "engine/ingest.h"
+#include "engine/invoker.h"
+#include "engine/registry.h"
+#include "engine/run_table.h"
+#include "engine/stage_in.h"
+#include "engine/sweeper.h"
+#include "engine/synchronous.h"
+#include "state/memory/memory_state.h"
+#include "telemetry/log.h"
+#include "telemetry/metrics.h"
+#include "tests/support/fake_executor.h"
+#include "tests/support/fake_storage.h"
+
+namespace millrace {
+
+class World {
+ public:
+  explicit World(std::uint64_t seed, NodeBudget budget = {.memory_bytes = 1ULL << 30, .cpu_millicores = 2000});
+
+  // A function `name` from bucket `from` to bucket `to`; what it leaves per execution is `leaves` of the input's key.
+  static FunctionSpec function(const std::string& name, const std::string& from, const std::string& to);
+  void apply(FunctionSpec spec);
+
+  // Defines a body that copies its input's name to one output and succeeds.
+  void define_copy(const std::string& name);
+  Result<Execution> leave_copy(const ExecutionRequest& request);
+
+  // A new object, and its event.
+  RunId drop(const std::string& bucket, const std::string& key, const std::string& function);
+  std::optional<RunRecord> row(const RunId& run_id);
+  Lag lag(const std::string& function);
+
+  template <class T>
+  T wait(Task<T> task);
+
+  SimEventLoop loop;
+  Log log;
+  Metrics metrics;
+  UlidMaker ulids{7};
+  FakeStorage storage;
+  FakeExecutor executor;
+  Executors executors;
+  std::unique_ptr<StateStore> state;
+  std::unique_ptr<Broker> broker;
+  BlockingPool pool;
+  RunTable runs;
+  Admission admission;
+  Registry registry;
+  Ingest ingest;
+  StageIn stage_in;
+  Invoker invoker;
+  Finish finish;
+  SynchronousCalls calls;
+  Sweeper sweeper;
+  DeliveryHandler handler;
+  WorkerPool workers;
+  TaskGroup group;
+};
+
+template <class T>
+Task<void> keep(Task<T> task, std::optional<T>& value) {
+  value.emplace(co_await task);
+}
+
+// Runs virtual time until the task is done; the world goes on meanwhile.
+template <class T>
+T World::wait(Task<T> task) {
+  std::optional<T> value;
+  group.spawn(keep(std::move(task), value));
+  for (int i = 0; i < 1'000'000 && !value; ++i) loop.run_for(std::chrono::milliseconds(1));
+  return std::move(*value);
+}
+
+}  // namespace millrace

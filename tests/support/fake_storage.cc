@@ -1,0 +1,163 @@
+#include "tests/support/fake_storage.h"
+
+#include <fcntl.h>
+
+namespace millrace {
+
+std::string FakeStorage::path_of(const AttemptPlace& place) {
+  return place.bucket + "/.millrace/" + place.run_id.str() + "/" + place.token.str();
+}
+
+ObjectVersion FakeStorage::next_version() {
+  const std::uint64_t inode = next_inode_++;
+  return {.size_bytes = 1, .mtime_ns = static_cast<std::int64_t>(inode), .inode = inode};
+}
+
+ObjectRef FakeStorage::put(const std::string& bucket, const std::string& key) {
+  const ObjectVersion version = next_version();
+  visible_[{bucket, key}] = {.version = version, .rank = {}};
+  return {.store = "local", .bucket = bucket, .key = key, .version = version, .private_path = {}};
+}
+
+std::vector<std::string> FakeStorage::visible(const std::string& bucket) const {
+  std::vector<std::string> keys;
+  for (const auto& [name, object] : visible_) {
+    if (name.first == bucket) keys.push_back(name.second);
+  }
+  return keys;
+}
+
+RunId FakeStorage::owner(const std::string& bucket, const std::string& key) const {
+  const auto found = visible_.find({bucket, key});
+  return found == visible_.end() ? RunId() : found->second.rank.run_id;
+}
+
+int FakeStorage::appearances(const std::string& bucket, const std::string& key) const {
+  const auto found = appearances_.find({bucket, key});
+  return found == appearances_.end() ? 0 : found->second;
+}
+
+Task<Result<void>> FakeStorage::ensure_bucket(std::string) {
+  co_await yield(loop_);
+  co_return Result<void>{};
+}
+
+Task<Result<std::vector<std::string>>> FakeStorage::buckets() {
+  co_await yield(loop_);
+  co_return std::vector<std::string>{};
+}
+
+Task<Result<ObjectInfo>> FakeStorage::stat(std::string bucket, std::string key) {
+  co_await yield(loop_);
+  const auto found = visible_.find({bucket, key});
+  if (found == visible_.end()) co_return fail(Errc::not_found, key);
+  co_return ObjectInfo{.key = key, .version = found->second.version};
+}
+
+Task<Result<Listing>> FakeStorage::list(std::string bucket, std::string prefix, std::string after, std::size_t limit) {
+  co_await yield(loop_);
+  Listing listing;
+  for (const auto& [name, object] : visible_) {
+    if (name.first != bucket || !name.second.starts_with(prefix) || name.second <= after) continue;
+    if (listing.objects.size() == limit) {
+      listing.truncated = true;
+      break;
+    }
+    listing.objects.push_back({.key = name.second, .version = object.version});
+  }
+  co_return listing;
+}
+
+Task<Result<OpenedObject>> FakeStorage::open(ObjectRef object) {
+  co_await yield(loop_);
+  ObjectVersion version;
+  if (object.private_path.empty()) {
+    const auto found = visible_.find({object.bucket, object.key});
+    if (found == visible_.end()) co_return fail(Errc::not_found, object.key);
+    version = found->second.version;
+  } else {
+    const auto found = private_.find(object.private_path);
+    if (found == private_.end()) co_return fail(Errc::not_found, object.private_path);
+    version = found->second;
+  }
+  co_return OpenedObject{.fd = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), .version = version, .host_path = object.key};
+}
+
+Task<Result<std::unique_ptr<Upload>>> FakeStorage::start_put(std::string, std::string) {
+  co_await yield(loop_);
+  co_return fail(Errc::unimplemented, "the simulation uploads nothing");
+}
+
+Task<Result<void>> FakeStorage::remove(std::string bucket, std::string key) {
+  co_await yield(loop_);
+  visible_.erase({bucket, key});
+  co_return Result<void>{};
+}
+
+Task<Result<AttemptDirectory>> FakeStorage::make_attempt(AttemptPlace place) {
+  co_await yield(loop_);
+  attempts_.insert(path_of(place));
+  co_return AttemptDirectory{.fd = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), .host_path = path_of(place)};
+}
+
+Task<Result<Sealed>> FakeStorage::seal(AttemptPlace place, SealLimits, OutputRank) {
+  co_await yield(loop_);
+  const std::string path = path_of(place);
+  if (const auto found = sealed_.find(path); found != sealed_.end()) co_return found->second;
+  Sealed sealed;
+  for (const auto& name : left_[path]) {
+    SealedFile file{.name = name,
+                    .source_path = path + "/" + name,
+                    .placed = next_version(),
+                    .private_path = path + ".private/" + name,
+                    .version = next_version(),
+                    .sha256 = std::string(64, '0')};
+    private_[file.private_path] = file.version;
+    sealed.files.push_back(std::move(file));
+  }
+  sealed_[path] = sealed;
+  co_return sealed;
+}
+
+Task<Result<AttemptUsage>> FakeStorage::measure(AttemptPlace, SealLimits) {
+  co_await yield(loop_);
+  co_return AttemptUsage{};
+}
+
+Task<Result<Placed>> FakeStorage::place(OutputFile file, OutputRank rank) {
+  co_await yield(loop_);
+  if (failing_places_ > 0) {
+    --failing_places_;
+    co_return fail(place_error_);
+  }
+  const Name name{file.bucket, file.key};
+  const auto found = visible_.find(name);
+  if (found != visible_.end() && found->second.rank.run_id == rank.run_id) co_return Placed::appeared;
+  if (found != visible_.end() && found->second.rank > rank) co_return Placed::superseded;
+  const bool replaced = found != visible_.end();
+  visible_[name] = {.version = file.placed, .rank = rank};
+  ++appearances_[name];
+  co_return replaced ? Placed::replaced : Placed::appeared;
+}
+
+Task<Result<void>> FakeStorage::finish_placing(AttemptPlace place) {
+  co_await yield(loop_);
+  attempts_.erase(path_of(place));
+  co_return Result<void>{};
+}
+
+Task<Result<void>> FakeStorage::remove_attempt(AttemptPlace place) {
+  co_await yield(loop_);
+  attempts_.erase(path_of(place));
+  co_return Result<void>{};
+}
+
+Task<Result<std::optional<OutputMark>>> FakeStorage::mark_of(std::string bucket, std::string key) {
+  co_await yield(loop_);
+  const auto found = visible_.find({bucket, key});
+  if (found == visible_.end()) co_return fail(Errc::not_found, key);
+  if (found->second.rank.run_id.empty()) co_return std::optional<OutputMark>();
+  co_return std::optional(OutputMark{.run_id = found->second.rank.run_id});
+}
+
+}  // namespace millrace

@@ -1,0 +1,63 @@
+#include "cli/why.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+
+namespace millrace::cli {
+namespace {
+
+Json link(std::string function, std::string id, Json children) {
+  return Json::object({{"function", std::move(function)},
+                       {"run_id", std::move(id)},
+                       {"outcome", "succeeded"},
+                       {"reason", ""},
+                       {"failures", 0},
+                       {"losses", 0},
+                       {"children", std::move(children)}});
+}
+
+TEST(ChainText, ShowsChildrenBelowTheirParent) {
+  const Json chain = Json::array({link("one", "r1",
+                                       Json::array({link("two", "r2", Json::array({link("four", "r4", Json::array())})),
+                                                    link("three", "r3", Json())}))});
+  EXPECT_EQ(chain_text(chain, false),
+            "one succeeded r1\n"
+            "├─ two succeeded r2\n"
+            "│  └─ four succeeded r4\n"
+            "└─ three succeeded r3\n");
+}
+
+TEST(ChainText, TellsInputOutputsAndHowItWent) {
+  Json run = link("cut", "r1", Json::array());
+  run.set("outcome", "dead_lettered");
+  run.set("reason", "exit code 1");
+  run.set("failures", 2);
+  run.set("losses", 1);
+  run.set("input", "videos/a.avi");
+  run.set("outputs", Json::array({"f/1", "f/2", "f/3", "f/4", "f/5"}));
+  EXPECT_EQ(chain_text(Json::array({run}), false),
+            "cut dead_lettered r1  videos/a.avi -> f/1, f/2, f/3 and 2 more  [2 failures, 1 lost]  (exit code 1)\n");
+  EXPECT_NE(chain_text(Json::array({run}), true).find("\033[31mdead_lettered\033[0m"), std::string::npos);
+}
+
+TEST(ChainText, NamesCannotSteerTheTerminal) {
+  Json run = link("f", "r", Json::array());
+  run.set("input", "b/\033[2J\n");
+  EXPECT_EQ(chain_text(Json::array({run}), false), "f succeeded r  b/?[2J?\n");
+}
+
+TEST(ChainText, DepthIsBounded) {
+  Json chain = link("f", "deepest", Json::array());
+  for (int i = 0; i < 100; ++i) chain = link("f", "r", Json::array({std::move(chain)}));
+  const std::string text = chain_text(Json::array({chain}), false);
+  EXPECT_EQ(text.find("deepest"), std::string::npos);
+}
+
+TEST(ChainText, OfNothingIsNothing) {
+  EXPECT_EQ(chain_text(Json(), false), "");
+}
+
+}  // namespace
+}  // namespace millrace::cli

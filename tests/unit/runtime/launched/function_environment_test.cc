@@ -1,0 +1,42 @@
+#include "runtime/launched/function_environment.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace millrace::launched {
+namespace {
+
+using testing::Contains;
+using testing::Not;
+using testing::StartsWith;
+
+FunctionPaths paths(std::vector<std::string> inputs) {
+  return {.script = "/s", .home = "/h", .input_directory = "/i", .output_directory = "/o", .inputs = std::move(inputs)};
+}
+
+TEST(FunctionEnvironment, PromisesThePathsOfTheContract) {
+  const auto all = function_environment({}, paths({"a b.jpg", "second"}));
+  for (const std::string expected :
+       {"TMP_INPUT_DIR=/i", "TMP_OUTPUT_DIR=/o", "SCRIPT=/s", "INPUT_FILE_PATH=/i/a b.jpg", "INPUT_FILE=/i/a b.jpg",
+        "FILE_NAME=a b.jpg", "HOME=/h", "TMPDIR=/h", "LANG=C.UTF-8"}) {
+    EXPECT_THAT(all, Contains(expected));
+  }
+  EXPECT_THAT(all, Contains(StartsWith("PATH=/usr/local/sbin")));
+}
+
+TEST(FunctionEnvironment, SetsNoInputWithoutOne) {
+  const auto all = function_environment({}, paths({}));
+  EXPECT_THAT(all, Not(Contains(StartsWith("INPUT_FILE"))));
+  EXPECT_THAT(all, Not(Contains(StartsWith("FILE_NAME"))));
+}
+
+TEST(FunctionEnvironment, LetsTheFunctionChangeDefaultsButNotTheContract) {
+  const auto all = function_environment({{"PATH", "/mine"}, {"TMP_INPUT_DIR", "/wrong"}, {"X", "1"}}, paths({}));
+  EXPECT_THAT(all, Contains("PATH=/mine"));
+  EXPECT_THAT(all, Contains("TMP_INPUT_DIR=/i"));
+  EXPECT_THAT(all, Contains("X=1"));
+  EXPECT_THAT(all, Not(Contains("TMP_INPUT_DIR=/wrong")));
+}
+
+}  // namespace
+}  // namespace millrace::launched

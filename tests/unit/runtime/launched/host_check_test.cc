@@ -1,0 +1,113 @@
+#include "runtime/launched/host_check.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace millrace::launched {
+namespace {
+
+class HostCheck : public testing::Test {
+ protected:
+  HostCheck() {
+    host_.memory_bytes = 1ULL << 30;
+    for (auto& control : host_.hello.controls) control.support = launcher::Support::real;
+    function_.name = "sample";
+    function_.script = "echo";
+  }
+
+  void take_away(launcher::Control control) {
+    host_.hello.controls[static_cast<std::size_t>(control)] = {.support = launcher::Support::missing,
+                                                               .reason = "no controller is mounted"};
+  }
+
+  std::string refusal() {
+    const auto result = check_function(function_, host_);
+    return result ? "" : result.error().message;
+  }
+
+  Host host_;
+  FunctionSpec function_;
+};
+
+TEST_F(HostCheck, IsSilentWhereEverythingHolds) {
+  const auto result = check_function(function_, host_);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_TRUE(result->empty());
+}
+
+TEST_F(HostCheck, RefusesUnknownImages) {
+  function_.image = "ghcr.io/grycap/cowsay";
+  EXPECT_TRUE(refusal().starts_with("image 'ghcr.io/grycap/cowsay' is unknown: this version runs image: host only"));
+}
+
+TEST_F(HostCheck, RefusesMoreMemoryThanTheMachineHas) {
+  function_.memory_bytes = 1ULL << 30;
+  EXPECT_EQ(refusal(), "");
+  function_.memory_bytes = (1ULL << 30) + (1 << 20);
+  EXPECT_EQ(refusal(), "memory: 1025Mi is more than this machine has (1Gi); lower it");
+}
+
+TEST_F(HostCheck, RefusesScriptsThatCannotRun) {
+  function_.script.assign(launcher::kScriptBytesMax, 'x');
+  EXPECT_EQ(refusal(), "");
+  function_.script += 'x';
+  EXPECT_TRUE(refusal().starts_with("script: 1048577 bytes, at most 1Mi"));
+  function_.script = "#!\n";
+  EXPECT_TRUE(refusal().starts_with("script: its first line '#!' names no interpreter"));
+}
+
+TEST_F(HostCheck, WarnsAboutDefaultsThatDoNotHold) {
+  take_away(launcher::Control::memory);
+  take_away(launcher::Control::cpu_weight);
+  const auto result = check_function(function_, host_);
+  ASSERT_TRUE(result);
+  ASSERT_EQ(result->size(), 2U);
+  EXPECT_EQ(result->front(), "memory: 256Mi (default) is not enforced on this host: no controller is mounted");
+}
+
+TEST_F(HostCheck, RefusesAnAuthorsLimitThatCannotHold) {
+  take_away(launcher::Control::pids);
+  function_.limits_explicit = true;
+  EXPECT_TRUE(refusal().starts_with("limits.pids: 512 cannot be enforced on this host: no controller is mounted;"));
+}
+
+TEST_F(HostCheck, TakesEveryQuotaForAnAuthors) {
+  take_away(launcher::Control::cpu_quota);
+  EXPECT_EQ(refusal(), "");
+  function_.limits.cpu_millicores = 500;
+  EXPECT_TRUE(refusal().starts_with("limits.cpu: 500m cannot be enforced on this host")) << refusal();
+}
+
+TEST_F(HostCheck, RefusesAContainerWithoutIsolation) {
+  take_away(launcher::Control::seccomp);
+  EXPECT_TRUE(
+      refusal().starts_with("executor: container is not possible on this host: no controller is mounted; "
+                            "start the server as root"));
+  function_.executor = ExecutorKind::process;
+  const auto result = check_function(function_, host_);
+  ASSERT_TRUE(result);
+  ASSERT_EQ(result->size(), 1U);
+  EXPECT_TRUE(result->front().starts_with("executor: process isolates nothing"));
+}
+
+TEST_F(HostCheck, ListsTheControlsOfEachKind) {
+  const auto has = [](const std::vector<Control>& all, const std::string& name, ControlState state) {
+    return std::ranges::any_of(all, [&](const Control& one) { return one.name == name && one.state == state; });
+  };
+  take_away(launcher::Control::memory);
+  const auto container = controls_of(host_.hello, ExecutorKind::container);
+  EXPECT_TRUE(has(container, "memory", ControlState::missing));
+  EXPECT_TRUE(has(container, "isolation", ControlState::real));
+  EXPECT_TRUE(has(container, "output_bytes", ControlState::emulated));
+  const auto process = controls_of(host_.hello, ExecutorKind::process);
+  EXPECT_TRUE(has(process, "isolation", ControlState::missing));
+  EXPECT_FALSE(has(process, "seccomp", ControlState::real));
+}
+
+TEST(MachineMemory, IsKnown) {
+  EXPECT_GT(machine_memory_bytes(), 1ULL << 24);
+}
+
+}  // namespace
+}  // namespace millrace::launched

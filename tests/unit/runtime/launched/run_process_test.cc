@@ -1,0 +1,344 @@
+#include "runtime/launched/run_process.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "async/sleep.h"
+#include "async/task_group.h"
+#include "tests/support/run_task.h"
+#include "tests/unit/runtime/launched/fake_launcher.h"
+
+namespace millrace::launched {
+namespace {
+
+using namespace std::chrono_literals;
+using launcher::KillSignal;
+
+class RunProcessTest : public testing::Test {
+ public:
+  RunProcessTest() {
+    ::signal(SIGPIPE, SIG_IGN);
+    function_.name = "sample";
+    function_.uid = FunctionUid("U");
+    function_.revision = 1;
+    function_.script = "#!/usr/bin/pythn\n";
+    auto [launcher, socket] = FakeLauncher::make(loop_);
+    launcher_ = std::move(launcher);
+    client_.connect(std::move(socket));
+  }
+
+  // What run_process() answers, while `part` plays the launcher after the run was started.
+  using Part = Task<void> (*)(RunProcessTest& test);
+  Result<Execution> play(Part part) { return test::run_task(loop_, scenario(part)); }
+
+  Task<Result<Execution>> scenario(Part part) {
+    co_await launcher_->introduce();
+    const auto function = std::make_shared<const FunctionSpec>(function_);
+    std::optional<Result<TemplateUse>> use;
+    TaskGroup group(loop_);
+    group.spawn(keep(client_.use_template({.function = function, .kind = launcher::Kind::process}, {}), use));
+    const auto prepare = co_await launcher_->take<launcher::Prepare>();
+    co_await launcher_->say(launcher::Prepared{.template_id = prepare.template_id});
+    co_await group.join();
+
+    RunPlan plan;
+    plan.function = function;
+    plan.argv = {"/script"};
+    plan.environment = {"A=b"};
+    plan.input_bytes = input_;
+    if (output_) plan.measure = [this] { return measure(*this); };
+    std::optional<Result<Execution>> execution;
+    group.spawn(keep(run_process(loop_, client_, **use, std::move(plan), stop_.get_token()), execution));
+    spawn_ = co_await launcher_->take<launcher::Spawn>();
+    stdin_ = std::move(launcher_->descriptors()[0]);
+    stdout_ = std::move(launcher_->descriptors()[1]);
+    stderr_ = std::move(launcher_->descriptors()[2]);
+    co_await part(*this);
+    co_await group.join();
+    co_return std::move(*execution);
+  }
+
+  template <class T>
+  static Task<void> keep(Task<T> task, std::optional<T>& into) {
+    T value = co_await task;
+    into.emplace(std::move(value));
+  }
+
+  static Task<OutputSize> measure(RunProcessTest& test) {
+    co_await yield(test.loop_);
+    co_return *test.output_;
+  }
+
+  Task<void> started() { return launcher_->say(launcher::Started{.run = spawn_.run}); }
+  Task<void> exited(launcher::Exited end) {
+    stdin_.reset();
+    stdout_.reset();
+    stderr_.reset();
+    end.run = spawn_.run;
+    return launcher_->say(end);
+  }
+  Task<KillSignal> killed() {
+    const auto kill = co_await launcher_->take<launcher::Kill>();
+    EXPECT_EQ(kill.run, spawn_.run);
+    co_return kill.signal;
+  }
+
+  UvEventLoop loop_;
+  Log log_{{.level = LogLevel::error}};
+  LauncherClient client_{loop_, log_, {}};
+  std::unique_ptr<FakeLauncher> launcher_;
+  std::stop_source stop_;
+  FunctionSpec function_;
+  std::string input_;
+  std::optional<OutputSize> output_;
+  launcher::Spawn spawn_;
+  Fd stdin_;
+  Fd stdout_;
+  Fd stderr_;
+};
+
+TEST_F(RunProcessTest, CarriesStreamsCodeAndUsage) {
+  input_ = "event";
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    std::array<char, 16> buffer{};
+    EXPECT_EQ(::read(test.stdin_.get(), buffer.data(), buffer.size()), 5);
+    EXPECT_EQ(::read(test.stdin_.get(), buffer.data(), buffer.size()), 0);
+    EXPECT_EQ(::write(test.stdout_.get(), "out", 3), 3);
+    EXPECT_EQ(::write(test.stderr_.get(), "err", 3), 3);
+    co_await test.exited({.value = 2,
+                          .usage = {.cpu_us = 1,
+                                    .memory_peak_bytes = 2,
+                                    .rss_peak_bytes = 3,
+                                    .io_read_bytes = 4,
+                                    .io_write_bytes = 5,
+                                    .throttled_us = 6,
+                                    .start_us = 7}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::failed);
+  EXPECT_EQ(execution->exit_code, 2);
+  EXPECT_EQ(execution->result, "out");
+  EXPECT_EQ(execution->log_bytes, 6U);
+  EXPECT_EQ(execution->log_tail.size(), 6U);
+  const Usage& usage = execution->usage;
+  EXPECT_EQ(usage.cpu_us, 1U);
+  EXPECT_EQ(usage.memory_peak_bytes, 2U);
+  EXPECT_EQ(usage.rss_peak_bytes, 3U);
+  EXPECT_EQ(usage.read_bytes, 4U);
+  EXPECT_EQ(usage.written_bytes, 5U);
+  EXPECT_EQ(usage.throttled_us, 6U);
+  EXPECT_EQ(usage.start_us, 7U);
+}
+
+TEST_F(RunProcessTest, AsksForTheLimitsOfTheFunction) {
+  function_.memory_bytes = 1000;
+  function_.cpu_millicores = 300;
+  function_.limits.cpu_millicores = 500;
+  function_.limits.pids = 7;
+  function_.limits.open_files = 8;
+  function_.limits.output_bytes = 9;
+  function_.limits.scratch_bytes = 10;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    co_await test.exited({.usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  const launcher::Limits& limits = spawn_.limits;
+  EXPECT_EQ(limits.memory_bytes, 1000U);
+  EXPECT_EQ(limits.cpu_weight_millicores, 300U);
+  EXPECT_EQ(limits.cpu_quota_millicores, 500U);
+  EXPECT_EQ(limits.pids, 7U);
+  EXPECT_EQ(limits.open_files, 8U);
+  EXPECT_EQ(limits.file_bytes, 10U);
+  EXPECT_EQ(limits.scratch_bytes, 10U);
+  const auto program = launcher::unpack_program(spawn_.program);
+  ASSERT_TRUE(program);
+  EXPECT_STREQ(program->argv[0], "/script");
+  EXPECT_STREQ(program->environment[0], "A=b");
+}
+
+TEST_F(RunProcessTest, WritesALargeInputAsItIsRead) {
+  input_.assign(1 << 20, 'x');
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    std::vector<char> buffer(50'000);
+    std::size_t total = 0;
+    for (;;) {
+      const auto ready = co_await wait_ready(test.loop_, test.stdin_.get(), EventLoop::Interest::readable);
+      EXPECT_TRUE(ready);
+      const ssize_t got = ::read(test.stdin_.get(), buffer.data(), buffer.size());
+      if (got <= 0) break;
+      total += static_cast<std::size_t>(got);
+    }
+    EXPECT_EQ(total, 1U << 20);
+    co_await test.exited({.usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded);
+}
+
+TEST_F(RunProcessTest, ForgivesAReaderThatGoesAway) {
+  input_.assign(1 << 20, 'x');
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    test.stdin_.reset();
+    EXPECT_EQ(::write(test.stdout_.get(), "fine", 4), 4);
+    co_await test.exited({.usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded);
+  EXPECT_EQ(execution->result, "fine");
+}
+
+TEST_F(RunProcessTest, AsksAndThenKillsAtTheTimeout) {
+  function_.timeout = 5ms;
+  function_.grace = 5ms;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    const auto first = co_await test.killed();
+    EXPECT_EQ(first, KillSignal::term);
+    const auto second = co_await test.killed();
+    EXPECT_EQ(second, KillSignal::kill);
+    co_await test.exited({.how = launcher::Ending::signal, .value = 9, .usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::timed_out);
+  EXPECT_EQ(execution->message, "ran longer than 5ms");
+}
+
+TEST_F(RunProcessTest, KillsAtOnceWithoutGrace) {
+  function_.grace = 0ms;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    co_await yield(test.loop_);
+    test.stop_.request_stop();
+    const auto signal = co_await test.killed();
+    EXPECT_EQ(signal, KillSignal::kill);
+    co_await test.exited({.how = launcher::Ending::signal, .value = 9, .usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::cancelled);
+}
+
+TEST_F(RunProcessTest, RemembersACancelBeforeTheStart) {
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    test.stop_.request_stop();
+    co_await test.started();
+    const auto signal = co_await test.killed();
+    EXPECT_EQ(signal, KillSignal::term);
+    co_await test.exited({.usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::cancelled);
+}
+
+TEST_F(RunProcessTest, KillsWhatWritesTooMuch) {
+  function_.limits.output_bytes = 100;
+  output_.emplace();
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    test.output_->bytes = 101;
+    const auto signal = co_await test.killed();
+    EXPECT_EQ(signal, KillSignal::kill);
+    test.output_->bytes = 50;  // the verdict stands although some of it is gone
+    co_await test.exited({.how = launcher::Ending::signal, .value = 9, .usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::output_too_large);
+  EXPECT_EQ(execution->usage.output_bytes, 101U);
+}
+
+TEST_F(RunProcessTest, MeasuresOnceMoreAfterTheEnd) {
+  function_.limits.output_bytes = 100;
+  output_.emplace();
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    test.output_->bytes = 101;
+    co_await test.exited({.usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::output_too_large);
+}
+
+TEST_F(RunProcessTest, DoesNotWaitForPipesThatSomebodyElseKeeps) {
+  Fd kept;
+  static_assert(kPipesAfterEnd <= 2s, "this test waits so long");
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    EXPECT_EQ(::write(test.stdout_.get(), "said", 4), 4);
+    const Fd elsewhere(::dup(test.stdout_.get()));
+    co_await test.exited({.usage = {}});
+    co_await sleep_for(test.loop_, 2 * kPipesAfterEnd);
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded);
+  EXPECT_EQ(execution->result, "said");
+}
+
+TEST_F(RunProcessTest, TellsALossOfItsLauncher) {
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    EXPECT_EQ(::write(test.stderr_.get(), "so far", 6), 6);
+    test.stdout_.reset();
+    test.stderr_.reset();
+    test.launcher_.reset();
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::lost);
+  EXPECT_EQ(execution->log_tail, "so far");
+}
+
+TEST_F(RunProcessTest, TakesALauncherLostAtTheStartForALoss) {
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    test.stdout_.reset();
+    test.stderr_.reset();
+    test.launcher_.reset();
+    co_return;
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::lost);
+}
+
+TEST_F(RunProcessTest, PassesARefusalOnAsAnError) {
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.launcher_->say(
+        launcher::SpawnFailed{.run = test.spawn_.run, .step = launcher::Step::exec, .error = ENOENT});
+  });
+  ASSERT_FALSE(execution);
+  EXPECT_EQ(execution.error().code, Errc::invalid_argument);
+  EXPECT_TRUE(execution.error().message.starts_with("interpreter '/usr/bin/pythn' of the script does not exist"));
+}
+
+TEST_F(RunProcessTest, CutsTheResultAtItsLimit) {
+  function_.limits.result_bytes = 4;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    EXPECT_EQ(::write(test.stdout_.get(), "12345", 5), 5);
+    co_await test.exited({.usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->result, "1234");
+  EXPECT_TRUE(execution->result_truncated);
+  EXPECT_EQ(execution->log_tail, "12345");
+}
+
+TEST_F(RunProcessTest, DoesNotCallAResultAtItsLimitCut) {
+  function_.limits.result_bytes = 5;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    EXPECT_EQ(::write(test.stdout_.get(), "12345", 5), 5);
+    co_await test.exited({.usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->result, "12345");
+  EXPECT_FALSE(execution->result_truncated);
+}
+
+}  // namespace
+}  // namespace millrace::launched

@@ -1,0 +1,61 @@
+#include "runtime/launched/spawn_error.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+namespace millrace::launched {
+namespace {
+
+using launcher::Step;
+
+class SpawnError : public testing::Test {
+ protected:
+  Error of(Step step, int error_number, std::string script = "#!/usr/bin/pythn -u\n") {
+    function_.name = "thumbs";
+    function_.script = std::move(script);
+    return error_of({.run = 1, .step = step, .error = error_number},
+                    SpawnContext{.function = function_, .inputs = {"cat.jpg"}});
+  }
+  FunctionSpec function_;
+};
+
+TEST_F(SpawnError, NamesTheInterpreter) {
+  const auto error = of(Step::exec, ENOENT);
+  EXPECT_EQ(error.code, Errc::invalid_argument);
+  EXPECT_EQ(error.message, "interpreter '/usr/bin/pythn' of the script does not exist in image 'host' (step exec)");
+  EXPECT_NE(of(Step::exec, ENOENT, "#!/bin/sh\r\n").message.find("Windows line ends"), std::string::npos);
+  EXPECT_EQ(of(Step::exec, EACCES).message,
+            "interpreter '/usr/bin/pythn' of the script cannot be executed: Permission denied (step exec)");
+  EXPECT_EQ(of(Step::exec, E2BIG).code, Errc::invalid_argument);
+  EXPECT_TRUE(of(Step::exec, ENOENT, "echo").message.starts_with("'/bin/sh' does not exist"));
+  EXPECT_EQ(of(Step::exec, ENOMEM).code, Errc::resource_exhausted);
+}
+
+TEST_F(SpawnError, NamesTheInput) {
+  EXPECT_EQ(of(Step::input, ENOENT).code, Errc::not_found);
+  EXPECT_EQ(of(Step::input, ENOENT).message, "input 'cat.jpg' was removed or replaced while it was attached");
+  EXPECT_EQ(of(Step::input, EACCES).code, Errc::permission_denied);
+  EXPECT_EQ(of(Step::input, ENOSPC).code, Errc::too_large);
+  EXPECT_EQ(of(Step::input, EINVAL).code, Errc::unavailable);
+}
+
+TEST_F(SpawnError, TakesTheHostsLackForTemporary) {
+  for (const auto step : {Step::cgroup, Step::clone, Step::mount_proc, Step::seccomp, Step::template_died}) {
+    EXPECT_TRUE(retryable(of(step, EINVAL).code)) << name_of(step);
+  }
+  EXPECT_EQ(of(Step::clone, EAGAIN).code, Errc::resource_exhausted);
+  EXPECT_EQ(of(Step::clone, EINVAL).message, "start function 'thumbs' (step clone): Invalid argument");
+  EXPECT_EQ(of(Step::output, EACCES).code, Errc::permission_denied);
+  EXPECT_EQ(of(Step::output, EIO).code, Errc::unavailable);
+}
+
+TEST_F(SpawnError, TellsWhyPreparingFailed) {
+  const auto error =
+      error_of({.template_id = 1, .step = Step::root_file_system, .error = ENODEV, .text = "mount overlay on /usr"});
+  EXPECT_EQ(error.code, Errc::unavailable);
+  EXPECT_EQ(error.message, "prepare the function (step root_file_system): No such device (mount overlay on /usr)");
+}
+
+}  // namespace
+}  // namespace millrace::launched
