@@ -47,8 +47,8 @@ Result<void> set_size(Config& config, View value) {
   const auto bytes = parse_bytes(value);
   if (!bytes) return fail(bytes.error());
   if (*bytes < Min || *bytes > Max) {
-    return fail(Errc::invalid_argument, "'" + std::string(value) + "' is not between " + format_bytes(Min) + " and " +
-                                            format_bytes(Max));
+    return fail(Errc::invalid_argument,
+                "'" + std::string(value) + "' is not between " + format_bytes(Min) + " and " + format_bytes(Max));
   }
   config.*Member = *bytes;
   return {};
@@ -107,9 +107,10 @@ constexpr std::array kOptions{
                  set_text<&Config::user>},
     ConfigOption{"stay_root", "yes/no", "no", "Keep the daemon root when it is started as root.",
                  set_flag<&Config::stay_root>},
-    ConfigOption{"broker", "text", "",
-                 "URL of the broker: log:DIR (embedded, durable), memory: (lost with the process). Empty: log:<data>/log.",
-                 set_text<&Config::broker>},
+    ConfigOption{
+        "broker", "text", "",
+        "URL of the broker: log:DIR (embedded, durable), memory: (lost with the process). Empty: log:<data>/log.",
+        set_text<&Config::broker>},
     ConfigOption{"allow_weak_durability", "yes/no", "no",
                  "Accept a broker that confirms events before they are on stable storage.",
                  set_flag<&Config::allow_weak_durability>},
@@ -162,19 +163,22 @@ std::string unknown(View name) {
 
 }  // namespace
 
-std::span<const ConfigOption> config_options() { return kOptions; }
+std::span<const ConfigOption> config_options() {
+  return kOptions;
+}
 
 Result<Config> load_config(const std::vector<ConfigSource>& sources) {
   Config config;
   for (const auto& option : kOptions) {
-    if (const auto set = option.set(config, option.fallback); !set) std::abort();  // a default that its own type refuses
+    if (const auto set = option.set(config, option.fallback); !set)
+      std::abort();  // a default that its own type refuses
   }
   std::string problems;
   for (const auto& source : sources) {
     for (const auto& [name, value] : source.values) {
       const auto* option = find_option(name);
-      const auto set = option == nullptr ? Result<void>(fail(Errc::invalid_argument, unknown(name)))
-                                         : option->set(config, value);
+      const auto set =
+          option == nullptr ? Result<void>(fail(Errc::invalid_argument, unknown(name))) : option->set(config, value);
       if (set) continue;
       if (!problems.empty()) problems += '\n';
       problems += source.origin + ": " + (option == nullptr ? "" : name + ": ") + set.error().message;
@@ -224,7 +228,8 @@ std::string default_config_file() {
       "# --<name> on the command line of `millrace serve`.\n";
   for (const auto& option : kOptions) {
     file += "\n# " + std::string(option.text) + " (" + std::string(option.type) + ")\n";
-    file += "# " + std::string(option.name) + ": " + std::string(option.fallback.empty() ? "\"\"" : option.fallback) + "\n";
+    file +=
+        "# " + std::string(option.name) + ": " + std::string(option.fallback.empty() ? "\"\"" : option.fallback) + "\n";
   }
   return file;
 }

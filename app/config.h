@@ -26,8 +26,8 @@ struct Config {
   std::string data;
   std::string listen;
   std::string user;
-  std::string broker;      // empty: log:<data>/log
-  std::string node;        // empty: the host's name
+  std::string broker;  // empty: log:<data>/log
+  std::string node;    // empty: the host's name
   std::string log_level;
   std::string log_format;
   bool insecure_listen = false;

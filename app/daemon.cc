@@ -83,15 +83,17 @@ class Node {
                  {.every = config.sweep_every, .age_min = 2 * config.lease}, log),
         handler_(loop, admission_, invoker_, finish_, *backends.state, runs_, {.hold = config.hold}, log),
         workers_(loop, *backends.broker, admission_, handler_, log),
-        watch_(loop, pool,
-               {.registry = registry_,
-                .ingest = ingest_,
-                .objects = backends.store->objects(),
-                .outputs = backends.store->outputs(),
-                .state = *backends.state,
-                .checks = *backends.launcher},
-               backends.watch_source, [&backends](const std::string& bucket) { return backends.store->directory_of(bucket); },
-               watch_options(config), metrics, log),
+        watch_(
+            loop, pool,
+            {.registry = registry_,
+             .ingest = ingest_,
+             .objects = backends.store->objects(),
+             .outputs = backends.store->outputs(),
+             .state = *backends.state,
+             .checks = *backends.launcher},
+            backends.watch_source,
+            [&backends](const std::string& bucket) { return backends.store->directory_of(bucket); },
+            watch_options(config), metrics, log),
         gateway_({.domain = loop,
                   .registry = registry_,
                   .ingest = ingest_,
@@ -157,7 +159,8 @@ class Daemon {
   }
 
   Task<Result<void>> serve() {
-    log_.info("starting", {{"version", kBuildVersion.version}, {"commit", kBuildVersion.commit}, {"data", config_.data}});
+    log_.info("starting",
+              {{"version", kBuildVersion.version}, {"commit", kBuildVersion.commit}, {"data", config_.data}});
     auto backends = open_local_backends(config_, loop_, pool_, log_, metrics_);
     if (!backends) co_return fail(backends.error());
     backends_ = std::move(*backends);
@@ -176,11 +179,12 @@ class Daemon {
   }
 
   Task<Result<void>> bring_up() {
-    co_await node_->sweeper_.sweep_own_past();
+    const auto started = loop_.wall_now();
     const auto hello = co_await backends_->launcher->wait_hello(stop_.get_token());
     if (!hello) co_return fail(hello.error().with("the launcher"));
     const auto loaded = co_await node_->registry_.load();
     if (!loaded) co_return fail(loaded.error());
+    co_await node_->sweeper_.sweep_own_past(started);
     tasks_.spawn(node_->sweeper_.run(stop_.get_token()));
 
     const auto address = parse_listen(config_.listen, config_.insecure_listen);

@@ -64,17 +64,19 @@ Result<void> write_file(const std::string& path, const std::string& text) {
 }
 
 Result<void> prepare_data_directory(const std::string& path, std::optional<UserIds> user) {
-  if (!path.starts_with('/')) return fail(Errc::invalid_argument, "the data directory must be an absolute path: " + path);
+  if (!path.starts_with('/'))
+    return fail(Errc::invalid_argument, "the data directory must be an absolute path: " + path);
   if (const auto made = make_parents(path); !made) return made;
   if (const auto made = make_directory(path, 0711, user); !made) return made;
 
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) return fail(error_from_errno(errno, "look at " + path));
   if (!S_ISDIR(info.st_mode)) return fail(Errc::failed_precondition, path + " is not a directory");
   const uid_t owner = user ? user->uid : ::geteuid();
   if (info.st_uid != owner) {
-    return fail(Errc::permission_denied, "the data directory " + path + " belongs to uid " + std::to_string(info.st_uid) +
-                                             ", the daemon runs as uid " + std::to_string(owner) +
+    return fail(Errc::permission_denied, "the data directory " + path + " belongs to uid " +
+                                             std::to_string(info.st_uid) + ", the daemon runs as uid " +
+                                             std::to_string(owner) +
                                              "; chown it, or choose another with --data or --user");
   }
   if (!user && ::access(path.c_str(), W_OK | X_OK) != 0) {
@@ -97,6 +99,8 @@ Result<void> prepare_data_directory(const std::string& path, std::optional<UserI
   return write_file(version_path, std::to_string(kFormatVersion) + "\n");
 }
 
-std::string instance_name(const std::string& path) { return "millrace-" + identity_hash({path}).substr(0, 8); }
+std::string instance_name(const std::string& path) {
+  return "millrace-" + identity_hash({path}).substr(0, 8);
+}
 
 }  // namespace millrace

@@ -12,7 +12,8 @@
 namespace millrace {
 
 // Makes the directory (mode 0711: users reach their buckets through it, and read nothing else) and what lies in it, and
-// gives it to `user`. Errors name path and remedy: not writable, not ours, or of a newer format, which is left untouched.
+// gives it to `user`. Errors name path and remedy: not writable, not ours, or of a newer format, which is left
+// untouched.
 [[nodiscard]] Result<void> prepare_data_directory(const std::string& path, std::optional<UserIds> user);
 
 // A name of this directory for cgroups: "millrace-" and 8 hex digits of its path.

@@ -38,7 +38,7 @@ Control control(std::string name, ControlState state, std::string detail) {
 }
 
 Control check_kernel() {
-  struct utsname name {};
+  struct utsname name{};
   ::uname(&name);
   int major = 0;
   int minor = 0;
@@ -50,7 +50,8 @@ Control check_kernel() {
 
 Control check_user(const Config& config) {
   if (::geteuid() != 0) {
-    return control("user", ControlState::emulated, "not root: functions share your user; run as root for full isolation");
+    return control("user", ControlState::emulated,
+                   "not root: functions share your user; run as root for full isolation");
   }
   const auto user = find_user(config.user);
   if (user) return control("user", ControlState::real, "the daemon runs as " + config.user);
@@ -59,7 +60,7 @@ Control check_user(const Config& config) {
 
 // Reads the launcher's introduction; nothing when it does not come.
 std::optional<launcher::Hello> read_hello(int socket) {
-  struct pollfd ready {.fd = socket, .events = POLLIN, .revents = 0};
+  struct pollfd ready{.fd = socket, .events = POLLIN, .revents = 0};
   if (::poll(&ready, 1, kLauncherWaitMs) != 1) return std::nullopt;
   std::array<char, launcher::kDatagramBytesMax> datagram{};
   const ssize_t n = ::recv(socket, datagram.data(), datagram.size(), 0);
@@ -82,19 +83,19 @@ Result<launcher::Hello> ask_launcher() {
   const Fd life_there(life[1]);
   const auto program = sealed_program("millrace-launcher", launcher_image());
   if (!program) return fail(program.error());
-  const auto child = start_child({.executable = program->get(),
-                                  .argv = {"millrace-launcher", "--prefix=millrace-check-" + std::to_string(::getpid()),
-                                           "--daemon-uid=" + std::to_string(::geteuid()),
-                                           "--daemon-gid=" + std::to_string(::getegid())},
-                                  .environment = {},
-                                  .descriptors = {data_there.get(), life_there.get()},
-                                  .user = std::nullopt,
-                                  .no_new_privileges = false});
+  const auto child = start_child(
+      {.executable = program->get(),
+       .argv = {"millrace-launcher", "--prefix=millrace-check-" + std::to_string(::getpid()),
+                "--daemon-uid=" + std::to_string(::geteuid()), "--daemon-gid=" + std::to_string(::getegid())},
+       .environment = {},
+       .descriptors = {data_there.get(), life_there.get()},
+       .user = std::nullopt,
+       .no_new_privileges = false});
   if (!child) return fail(child.error());
   const auto hello = read_hello(data_here.get());
   data_here.reset();
   life_here.reset();  // it cleans up and leaves
-  struct pollfd ended {.fd = child->pidfd.get(), .events = POLLIN, .revents = 0};
+  struct pollfd ended{.fd = child->pidfd.get(), .events = POLLIN, .revents = 0};
   if (::poll(&ended, 1, kLauncherWaitMs) != 1) ::kill(child->pid, SIGKILL);
   while (!reap(*child)) ::poll(&ended, 1, kLauncherWaitMs);
   if (!hello) return fail(Errc::unavailable, "the launcher did not introduce itself");
@@ -111,8 +112,9 @@ Control check_exchange(int directory) {
   if (::renameat2(directory, "a", directory, "b", RENAME_EXCHANGE) == 0) {
     return control("exchange_names", ControlState::real, "");
   }
-  return control("exchange_names", ControlState::missing,
-                 "names cannot be exchanged: a worker that pauses while placing may put an older result over a later one");
+  return control(
+      "exchange_names", ControlState::missing,
+      "names cannot be exchanged: a worker that pauses while placing may put an older result over a later one");
 }
 
 Control check_reflink(int directory) {
@@ -123,7 +125,7 @@ Control check_reflink(int directory) {
 }
 
 Control check_space(const std::string& directory) {
-  struct statvfs space {};
+  struct statvfs space{};
   if (::statvfs(directory.c_str(), &space) != 0) {
     return control("free_space", ControlState::missing, error_from_errno(errno, directory).message);
   }
@@ -145,8 +147,9 @@ std::vector<Control> check_file_system(const std::string& directory) {
   std::vector<Control> controls;
   std::string scratch = directory + "/.millrace-check-XXXXXX";
   if (::mkdtemp(scratch.data()) == nullptr) {
-    controls.push_back(control("data_directory", ControlState::missing,
-                               error_from_errno(errno, "write to " + directory).message + "; choose another with --data"));
+    controls.push_back(
+        control("data_directory", ControlState::missing,
+                error_from_errno(errno, "write to " + directory).message + "; choose another with --data"));
     return controls;
   }
   controls.push_back(control("data_directory", ControlState::real, directory));

@@ -1,6 +1,6 @@
 // The executable: one command line for the server and its clients.
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <CLI/CLI.hpp>
 
 #include <cstdlib>
 #include <exception>
@@ -39,7 +39,8 @@ std::string flag_of(std::string_view option) {
 void add_options(CLI::App& command, std::map<std::string, std::string>& values) {
   for (const auto& option : millrace::config_options()) {
     std::string text(option.text);
-    text += " (" + std::string(option.type) + ", default " + std::string(option.fallback.empty() ? "none" : option.fallback) + ")";
+    text += " (" + std::string(option.type) + ", default " +
+            std::string(option.fallback.empty() ? "none" : option.fallback) + ")";
     command.add_option_function<std::string>(
         flag_of(option.name),
         [&values, name = std::string(option.name)](const std::string& value) { values[name] = value; }, text);
@@ -155,7 +156,8 @@ int run(int argc, char** argv) {
 
   millrace::cli::Globals globals;
   std::vector<std::string> files;
-  auto* check = app.add_subcommand("check", "Try what this host can do; with FILES, whether the server would take them");
+  auto* check =
+      app.add_subcommand("check", "Try what this host can do; with FILES, whether the server would take them");
   check->add_option("files", files, "Function files to check against the server");
   millrace::cli::add_client_options(*check, globals);
   check->callback([&] { status = files.empty() ? check_here(globals) : millrace::cli::check_files(globals, files); });

@@ -23,7 +23,8 @@ Result<std::optional<UserIds>> daemon_user(const Config& config) {
   const auto user = find_user(config.user);
   if (!user) {
     return fail(Error{.code = Errc::failed_precondition,
-                      .message = "user '" + config.user + "' does not exist, and the daemon shall not be root; make it "
+                      .message = "user '" + config.user +
+                                 "' does not exist, and the daemon shall not be root; make it "
                                  "(scripts/make_user), choose another with --user, or say --stay-root yes"});
   }
   return std::optional(*user);

@@ -20,9 +20,10 @@ Task<Result<std::unique_ptr<Broker>>> open_broker(const Config& config, EventLoo
   }
   if (url == "memory:") {
     if (!config.allow_weak_durability) {
-      co_return fail(Errc::failed_precondition,
-                     "broker memory: forgets every event when the daemon ends; say --allow-weak-durability yes to accept "
-                     "that");
+      co_return fail(
+          Errc::failed_precondition,
+          "broker memory: forgets every event when the daemon ends; say --allow-weak-durability yes to accept "
+          "that");
     }
     co_return make_memory_broker({}, loop, metrics);
   }
@@ -31,8 +32,8 @@ Task<Result<std::unique_ptr<Broker>>> open_broker(const Config& config, EventLoo
 
 }  // namespace
 
-Result<std::unique_ptr<Backends>> open_local_backends(const Config& config, EventLoop& loop, BlockingPool& pool, Log& log,
-                                                      Metrics& metrics) {
+Result<std::unique_ptr<Backends>> open_local_backends(const Config& config, EventLoop& loop, BlockingPool& pool,
+                                                      Log& log, Metrics& metrics) {
   auto backends = std::make_unique<Backends>();
   auto store = FsStore::open(loop, pool, log, metrics, {.root = config.data + "/buckets", .places = {}});
   if (!store) return fail(store.error());

@@ -39,7 +39,7 @@ struct Backends {
                                                                     BlockingPool& pool, Log& log, Metrics& metrics);
 
 // State and broker; on the running loop.
-[[nodiscard]] Task<Result<void>> open_durable_backends(Backends& backends, const Config& config, EventLoop& loop, Log& log,
-                                                       Metrics& metrics);
+[[nodiscard]] Task<Result<void>> open_durable_backends(Backends& backends, const Config& config, EventLoop& loop,
+                                                       Log& log, Metrics& metrics);
 
 }  // namespace millrace

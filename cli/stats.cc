@@ -51,8 +51,10 @@ std::string outcomes_text(const FunctionStats& stats) {
   return text;
 }
 
-bool all_succeeded(const FunctionStats& stats) {
-  return std::ranges::all_of(stats.outcomes, [](const auto& outcome) { return outcome.first == "succeeded"; });
+Tone tone_of_all(const FunctionStats& stats) {
+  const bool bad =
+      std::ranges::any_of(stats.outcomes, [](const auto& outcome) { return tone_of(outcome.first) == Tone::bad; });
+  return bad ? Tone::bad : Tone::good;
 }
 
 Result<int> show_stats(Context& context, const RunsWanted& wanted) {
@@ -106,7 +108,7 @@ Table stats_table(const std::map<std::string, FunctionStats>& stats) {
     for (const auto& [outcome, count] : of_function.outcomes) runs += count;
     std::vector<Cell> cells{name,
                             std::to_string(runs),
-                            {outcomes_text(of_function), all_succeeded(of_function) ? Tone::good : Tone::bad},
+                            {outcomes_text(of_function), tone_of_all(of_function)},
                             std::to_string(of_function.failures + of_function.losses)};
     for (const auto& measure : kMeasures) {
       const auto& values = of_function.*measure.values;

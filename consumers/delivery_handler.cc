@@ -82,14 +82,14 @@ Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const Fun
     if (runs_.active(standing.run_id)) co_return standing;
     const auto now = loop_.wall_now();
     standing.cancelled = runs_.take_cancelled(standing.run_id);
-    standing.active = std::make_unique<RunTable::Active>(
-        runs_, LiveRun{.run_id = standing.run_id,
-                       .event_id = event.id,
-                       .function = function.name,
-                       .key = event.object ? event.object->key : std::string(),
-                       .state = RunState::admitted,
-                       .since = now,
-                       .queued_at = delivery.published_at()});
+    standing.active =
+        std::make_unique<RunTable::Active>(runs_, LiveRun{.run_id = standing.run_id,
+                                                          .event_id = event.id,
+                                                          .function = function.name,
+                                                          .key = event.object ? event.object->key : std::string(),
+                                                          .state = RunState::admitted,
+                                                          .since = now,
+                                                          .queued_at = delivery.published_at()});
     auto record = co_await state_.runs().get(standing.run_id);
     if (!record) co_return fail(record.error());
     standing.record = std::move(*record);

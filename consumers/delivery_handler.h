@@ -33,8 +33,8 @@ class DeliveryHandler {
   DeliveryHandler(EventLoop& loop, Admission& admission, Invoker& invoker, Finish& finish, StateStore& state,
                   RunTable& runs, DeliveryOptions options, Log& log);
 
-  // Settles `delivery` exactly once: ack, nak with a delay, or term into the dead letters. On `shutdown` the function is
-  // ended and the event given back.
+  // Settles `delivery` exactly once: ack, nak with a delay, or term into the dead letters. On `shutdown` the function
+  // is ended and the event given back.
   [[nodiscard]] Task<void> handle(std::shared_ptr<const FunctionSpec> function, std::unique_ptr<Delivery> delivery,
                                   std::stop_token shutdown);
 

@@ -47,7 +47,9 @@ Task<void> WorkerPool::function_removed(std::shared_ptr<const FunctionSpec> gone
   backlog_.erase(topic);
 }
 
-Task<Result<void>> WorkerPool::drain() { co_return Result<void>{}; }
+Task<Result<void>> WorkerPool::drain() {
+  co_return Result<void>{};
+}
 
 void WorkerPool::share_soon() {
   if (stopping_ || std::exchange(share_queued_, true)) return;

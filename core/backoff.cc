@@ -11,7 +11,8 @@ Backoff::Milliseconds Backoff::ceiling(Milliseconds base, Milliseconds cap, std:
 }
 
 Backoff::Milliseconds Backoff::delay(Milliseconds base, Milliseconds cap, std::uint32_t failures) {
-  std::uniform_int_distribution<Milliseconds::rep> pick(0, std::max<Milliseconds::rep>(ceiling(base, cap, failures).count(), 0));
+  std::uniform_int_distribution<Milliseconds::rep> pick(
+      0, std::max<Milliseconds::rep>(ceiling(base, cap, failures).count(), 0));
   return Milliseconds(pick(random_));
 }
 

@@ -81,14 +81,18 @@ Errc code_of(int error_number) {
 
 }  // namespace
 
-std::string_view name_of(Errc code) { return row_of(code).name; }
+std::string_view name_of(Errc code) {
+  return row_of(code).name;
+}
 
 Errc errc_from_name(std::string_view name) {
   const auto* row = std::ranges::find(kRows, name, &Row::name);
   return row == kRows.end() ? Errc::internal : row->code;
 }
 
-bool retryable(Errc code) { return row_of(code).retryable; }
+bool retryable(Errc code) {
+  return row_of(code).retryable;
+}
 
 Error Error::with(std::string_view what) const {
   Error outer = *this;

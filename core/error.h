@@ -18,8 +18,8 @@
 namespace millrace {
 
 enum class Errc : std::uint8_t {
-  cancelled,            // the caller asked to stop
-  invalid_argument,     // wrong whatever the state of the system: fix the request
+  cancelled,         // the caller asked to stop
+  invalid_argument,  // wrong whatever the state of the system: fix the request
   not_found,
   already_exists,
   permission_denied,    // known caller, not allowed
@@ -30,10 +30,10 @@ enum class Errc : std::uint8_t {
   no_space,             // the disk or a bounded topic is full
   too_large,            // over a size limit; will never fit
   deadline_exceeded,
-  unavailable,          // a dependency is away; later is fine
-  data_loss,            // stored bytes are gone or corrupt
-  unimplemented,        // this backend or build cannot do it
-  internal,             // a bug of ours
+  unavailable,    // a dependency is away; later is fine
+  data_loss,      // stored bytes are gone or corrupt
+  unimplemented,  // this backend or build cannot do it
+  internal,       // a bug of ours
 };
 
 // The code's name as it appears in the API, logs and metrics, for example "not_found".
@@ -61,7 +61,9 @@ using Result = std::expected<T, Error>;
 [[nodiscard]] inline std::unexpected<Error> fail(Errc code, std::string message) {
   return std::unexpected(Error{.code = code, .message = std::move(message)});
 }
-[[nodiscard]] inline std::unexpected<Error> fail(Error error) { return std::unexpected(std::move(error)); }
+[[nodiscard]] inline std::unexpected<Error> fail(Error error) {
+  return std::unexpected(std::move(error));
+}
 
 // What a failed system call means: ENOENT is not_found, ENOSPC no_space, and so on. `what` names operation and object.
 [[nodiscard]] Error error_from_errno(int error_number, std::string_view what);

@@ -1,7 +1,7 @@
 // Event: something happened. What producers ingest, topics carry and functions are run on.
 //
-// Attributes follow CloudEvents 1.0; `data` is opaque bytes. An event about a file does not carry the file: it names the
-// object and the exact version that was seen.
+// Attributes follow CloudEvents 1.0; `data` is opaque bytes. An event about a file does not carry the file: it names
+// the object and the exact version that was seen.
 #pragma once
 
 #include <chrono>
@@ -35,18 +35,18 @@ struct ObjectRef {
 };
 
 struct Event {
-  EventId id;                // H(source, source_id)
-  std::string source;        // CloudEvents `source`: who says so
-  std::string source_id;     // CloudEvents `id`: unique per source only
-  std::string type;          // "millrace.object.created", "millrace.invoke", or the publisher's own
-  std::string subject;       // of object events: the key
+  EventId id;             // H(source, source_id)
+  std::string source;     // CloudEvents `source`: who says so
+  std::string source_id;  // CloudEvents `id`: unique per source only
+  std::string type;       // "millrace.object.created", "millrace.invoke", or the publisher's own
+  std::string subject;    // of object events: the key
   std::chrono::system_clock::time_point time{};
   std::string content_type;  // of `data`
 
-  Order order;               // greater = later among the roots; decides whose output keeps a name
-  std::uint32_t hops = 0;    // runs between the root and this event
+  Order order;                   // greater = later among the roots; decides whose output keeps a name
+  std::uint32_t hops = 0;        // runs between the root and this event
   std::uint32_t generation = 0;  // raised when a finished event is run again on purpose
-  RunId cause;               // the run that published it; empty at a root
+  RunId cause;                   // the run that published it; empty at a root
 
   std::optional<ObjectRef> object;
   std::vector<std::pair<std::string, std::string>> extensions;  // the publisher's own attributes, names lower-case

@@ -2,8 +2,12 @@
 
 namespace millrace {
 
-std::string_view name_of(ExecutorKind kind) { return kind == ExecutorKind::container ? "container" : "process"; }
-std::string_view name_of(NetworkKind kind) { return kind == NetworkKind::none ? "none" : "host"; }
+std::string_view name_of(ExecutorKind kind) {
+  return kind == ExecutorKind::container ? "container" : "process";
+}
+std::string_view name_of(NetworkKind kind) {
+  return kind == NetworkKind::none ? "none" : "host";
+}
 
 std::optional<ExecutorKind> executor_from_name(std::string_view name) {
   for (const auto kind : {ExecutorKind::container, ExecutorKind::process}) {

@@ -51,53 +51,53 @@ enum class ExecutorKind : std::uint8_t { container, process };
 enum class NetworkKind : std::uint8_t { none, host };
 
 struct LimitsSpec {
-  std::uint32_t cpu_millicores = 0;                // hard quota; 0: none, only the weight of `cpu`
+  std::uint32_t cpu_millicores = 0;  // hard quota; 0: none, only the weight of `cpu`
   std::uint32_t pids = 512;
   std::uint32_t open_files = 1024;
-  std::uint64_t scratch_bytes = 64ULL << 20;       // /tmp, counted as memory
-  std::uint64_t log_bytes = 1ULL << 20;            // per stream; the middle is dropped and counted
-  std::uint64_t result_bytes = 6ULL << 20;         // stdout as the result of a synchronous call
-  std::uint64_t output_bytes = 10ULL << 30;        // files in TMP_OUTPUT_DIR
+  std::uint64_t scratch_bytes = 64ULL << 20;  // /tmp, counted as memory
+  std::uint64_t log_bytes = 1ULL << 20;       // per stream; the middle is dropped and counted
+  std::uint64_t result_bytes = 6ULL << 20;    // stdout as the result of a synchronous call
+  std::uint64_t output_bytes = 10ULL << 30;   // files in TMP_OUTPUT_DIR
   std::uint32_t output_files = 100'000;
 
   bool operator==(const LimitsSpec&) const = default;
 };
 
 struct FunctionSpec {
-  std::string name;               // [a-z0-9]([-a-z0-9]*[a-z0-9])?, 1 to 39 characters
-  FunctionUid uid;                // set by the registry
-  std::uint64_t revision = 0;     // set by the registry: 1, 2, ...
+  std::string name;            // [a-z0-9]([-a-z0-9]*[a-z0-9])?, 1 to 39 characters
+  FunctionUid uid;             // set by the registry
+  std::uint64_t revision = 0;  // set by the registry: 1, 2, ...
 
   std::string image = "host";
-  std::string script;             // the content; run by its shebang, else by /bin/sh
+  std::string script;  // the content; run by its shebang, else by /bin/sh
   std::map<std::string, std::string> environment;
 
   ExecutorKind executor = ExecutorKind::container;
   NetworkKind network = NetworkKind::none;
-  std::uint64_t memory_bytes = 256ULL << 20;   // hard limit, swap 0
-  std::uint32_t cpu_millicores = 200;          // reserved for admission, and the weight
+  std::uint64_t memory_bytes = 256ULL << 20;  // hard limit, swap 0
+  std::uint32_t cpu_millicores = 200;         // reserved for admission, and the weight
   LimitsSpec limits;
-  bool limits_explicit = false;   // an author's limit that the host cannot enforce is refused, a default is dropped
+  bool limits_explicit = false;  // an author's limit that the host cannot enforce is refused, a default is dropped
 
   std::vector<InputSpec> inputs;
   std::vector<OutputSpec> outputs;
-  bool stage_in = true;           // false: INPUT_FILE_PATH is unset, the function fetches for itself
+  bool stage_in = true;  // false: INPUT_FILE_PATH is unset, the function fetches for itself
 
   std::chrono::milliseconds timeout = std::chrono::minutes(5);
-  std::chrono::milliseconds grace = std::chrono::seconds(2);   // between SIGTERM and the end of the whole tree
+  std::chrono::milliseconds grace = std::chrono::seconds(2);  // between SIGTERM and the end of the whole tree
   std::uint32_t concurrency = 0;  // runs at a time on a node; 0: as many as memory and cpu allow
   std::uint32_t retries = 3;      // attempts after the first that ended with an outcome other than success
   std::chrono::milliseconds retry_base = std::chrono::seconds(1);
   std::chrono::milliseconds retry_cap = std::chrono::minutes(15);
   std::uint32_t max_losses = 10;
   std::chrono::milliseconds infrastructure_retry_for = std::chrono::hours(24);
-  bool dead_letter = true;        // false: the last failure is only recorded
+  bool dead_letter = true;          // false: the last failure is only recorded
   bool publish_on_failure = false;  // outputs of a failed run appear as well
 
-  std::chrono::milliseconds settle{0};         // a file must have been left alone this long
+  std::chrono::milliseconds settle{0};                                // a file must have been left alone this long
   std::vector<std::string> ignore = {".*", "*.part", "*.tmp", "*~"};  // globs on the last part of a key
   std::chrono::milliseconds rescan = std::chrono::minutes(5);
-  std::uint32_t recursion_depth_max = 0;       // > 0: outputs may feed own inputs, at most so deep
+  std::uint32_t recursion_depth_max = 0;  // > 0: outputs may feed own inputs, at most so deep
 
   bool operator==(const FunctionSpec&) const = default;
 };

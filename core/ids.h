@@ -1,7 +1,7 @@
 // Identities of things, as types that cannot be mixed up, and the two ways we make them.
 //
-// Derived ids are hashes (formats/identity.h); made ids are ULIDs: 26 characters of Crockford's base 32, sorted by their
-// time of making. Both are plain text everywhere: in the API, in file names, in the log.
+// Derived ids are hashes (formats/identity.h); made ids are ULIDs: 26 characters of Crockford's base 32, sorted by
+// their time of making. Both are plain text everywhere: in the API, in file names, in the log.
 #pragma once
 
 #include <chrono>

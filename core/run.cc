@@ -26,14 +26,24 @@ std::optional<Enum> value(const std::array<std::string_view, N>& names, std::str
 
 }  // namespace
 
-std::string_view name_of(RunState state) { return text(kStates, state); }
-std::string_view name_of(AttemptOutcome outcome) { return text(kAttemptOutcomes, outcome); }
-std::string_view name_of(RunOutcome outcome) { return text(kRunOutcomes, outcome); }
+std::string_view name_of(RunState state) {
+  return text(kStates, state);
+}
+std::string_view name_of(AttemptOutcome outcome) {
+  return text(kAttemptOutcomes, outcome);
+}
+std::string_view name_of(RunOutcome outcome) {
+  return text(kRunOutcomes, outcome);
+}
 
-std::optional<RunState> run_state_from_name(std::string_view name) { return value<RunState>(kStates, name); }
+std::optional<RunState> run_state_from_name(std::string_view name) {
+  return value<RunState>(kStates, name);
+}
 std::optional<AttemptOutcome> attempt_outcome_from_name(std::string_view name) {
   return value<AttemptOutcome>(kAttemptOutcomes, name);
 }
-std::optional<RunOutcome> run_outcome_from_name(std::string_view name) { return value<RunOutcome>(kRunOutcomes, name); }
+std::optional<RunOutcome> run_outcome_from_name(std::string_view name) {
+  return value<RunOutcome>(kRunOutcomes, name);
+}
 
 }  // namespace millrace

@@ -31,12 +31,12 @@ enum class RunState : std::uint8_t {
 // How one attempt ended.
 enum class AttemptOutcome : std::uint8_t {
   succeeded,
-  failed,            // exit code other than 0, or a signal that was not ours
+  failed,  // exit code other than 0, or a signal that was not ours
   timed_out,
   out_of_memory,
   output_too_large,
   cancelled,
-  lost,              // its worker, launcher or host died
+  lost,  // its worker, launcher or host died
 };
 
 // How the run ended.
@@ -45,7 +45,7 @@ enum class RunOutcome : std::uint8_t {
   dead_lettered,  // every final failure of an event
   failed,         // of a synchronous call, or with `dead_letter: off`
   cancelled,
-  skipped,        // its input was gone or replaced: the new content has its own event
+  skipped,  // its input was gone or replaced: the new content has its own event
 };
 
 [[nodiscard]] std::string_view name_of(RunState state);
@@ -57,9 +57,9 @@ enum class RunOutcome : std::uint8_t {
 
 // What one attempt used. Times in microseconds.
 struct Usage {
-  std::uint64_t wall_us = 0;        // function's first instruction to its end
-  std::uint64_t queued_us = 0;      // event's ingest to the attempt's admission
-  std::uint64_t start_us = 0;       // request to the function's exec
+  std::uint64_t wall_us = 0;    // function's first instruction to its end
+  std::uint64_t queued_us = 0;  // event's ingest to the attempt's admission
+  std::uint64_t start_us = 0;   // request to the function's exec
   std::uint64_t cpu_us = 0;
   std::uint64_t memory_peak_bytes = 0;  // of the group, page cache included; 0: not measured here
   std::uint64_t rss_peak_bytes = 0;     // of the largest process
@@ -73,7 +73,7 @@ struct Usage {
 struct Attempt {
   RunId run_id;
   AttemptToken token;
-  std::string bucket;   // where its private directory lies; empty: the function has no outputs
+  std::string bucket;  // where its private directory lies; empty: the function has no outputs
   std::string node;
   WallTime started_at{};
   WallTime ended_at{};  // epoch: not ended, or nobody saw it end
@@ -88,15 +88,15 @@ struct Attempt {
 // bucket and key by a link to the very same file, so `placed` says which object is ours. What downstream functions read
 // is the private copy, which nobody can change or replace.
 struct OutputFile {
-  std::string name;           // relative to TMP_OUTPUT_DIR
+  std::string name;  // relative to TMP_OUTPUT_DIR
   std::string store = "local";
   std::string bucket;
   std::string key;
-  std::string source_path;    // below the store's root
-  ObjectVersion placed;       // of the file at source_path, and so of the one under the user's name
-  std::string private_path;   // below the store's root
-  ObjectVersion version;      // of the private copy
-  std::string sha256;         // 64 hex digits
+  std::string source_path;   // below the store's root
+  ObjectVersion placed;      // of the file at source_path, and so of the one under the user's name
+  std::string private_path;  // below the store's root
+  ObjectVersion version;     // of the private copy
+  std::string sha256;        // 64 hex digits
 };
 
 // The create-only row: run record and outbox in one. Nobody changes it afterwards but for the two marks.
@@ -113,20 +113,20 @@ struct RunRecord {
   std::optional<ObjectRef> input;
 
   RunOutcome outcome = RunOutcome::succeeded;
-  std::string reason;          // why it did not succeed
+  std::string reason;  // why it did not succeed
   int exit_code = 0;
   int signal = 0;
   std::uint32_t failures = 0;  // attempts that ended with an outcome other than success, this one included
   std::uint32_t losses = 0;
-  AttemptToken token;          // the attempt that won
+  AttemptToken token;  // the attempt that won
   std::string node;
   WallTime queued_at{};
   WallTime started_at{};
   WallTime committed_at{};
   Usage usage;
-  std::string log_tail;        // at most kLogTailBytesMax, stderr and stdout as they came
-  std::uint64_t log_bytes = 0; // all that was written, kept or not
-  std::string result;          // stdout of a synchronous call; empty otherwise
+  std::string log_tail;         // at most kLogTailBytesMax, stderr and stdout as they came
+  std::uint64_t log_bytes = 0;  // all that was written, kept or not
+  std::string result;           // stdout of a synchronous call; empty otherwise
   std::vector<OutputFile> outputs;
 
   bool placed = false;

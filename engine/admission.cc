@@ -26,8 +26,10 @@ std::uint32_t Admission::room(const FunctionSpec& function) const {
   std::uint64_t room = function.concurrency == 0 ? std::numeric_limits<std::uint32_t>::max()
                                                  : function.concurrency - std::min(busy, function.concurrency);
   // Asking for more than the node has means the whole node, so that the function runs, alone.
-  const auto memory = std::clamp<std::uint64_t>(function.memory_bytes, 1, std::max<std::uint64_t>(budget_.memory_bytes, 1));
-  const auto cpu = std::clamp<std::uint32_t>(function.cpu_millicores, 1, std::max<std::uint32_t>(budget_.cpu_millicores, 1));
+  const auto memory =
+      std::clamp<std::uint64_t>(function.memory_bytes, 1, std::max<std::uint64_t>(budget_.memory_bytes, 1));
+  const auto cpu =
+      std::clamp<std::uint32_t>(function.cpu_millicores, 1, std::max<std::uint32_t>(budget_.cpu_millicores, 1));
   room = std::min({room, free_.memory_bytes / memory, static_cast<std::uint64_t>(free_.cpu_millicores / cpu)});
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, std::numeric_limits<std::uint32_t>::max()));
 }
@@ -47,9 +49,8 @@ Task<Result<Admission::Slot>> Admission::acquire(std::shared_ptr<const FunctionS
 
   const auto waiter = std::make_shared<Waiter>(function, OneShot<Result<Slot>>(loop_));
   waiters_.push_back(waiter);
-  const auto timer = loop_.start_timer(hold, [waiter] {
-    waiter->admitted.set(fail(Errc::resource_exhausted, "no free slot on this node"));
-  });
+  const auto timer = loop_.start_timer(
+      hold, [waiter] { waiter->admitted.set(fail(Errc::resource_exhausted, "no free slot on this node")); });
   const std::stop_callback on_stop(stop, [waiter] { waiter->admitted.set(fail(Errc::cancelled, "cancelled")); });
   auto slot = co_await waiter->admitted.wait();
   if (!slot) std::erase(waiters_, waiter);

@@ -48,8 +48,8 @@ class Admission {
   Admission(const Admission&) = delete;
   Admission& operator=(const Admission&) = delete;
 
-  // Waits its turn at most `hold`: `resource_exhausted` then, `cancelled` when stopped. A function larger than the whole
-  // node is admitted alone: its limits still hold.
+  // Waits its turn at most `hold`: `resource_exhausted` then, `cancelled` when stopped. A function larger than the
+  // whole node is admitted alone: its limits still hold.
   [[nodiscard]] Task<Result<Slot>> acquire(std::shared_ptr<const FunctionSpec> function, EventLoop::Duration hold,
                                            std::stop_token stop);
 

@@ -8,7 +8,8 @@ namespace {
 // What is left of the node while credit is handed out; mirrors Admission's arithmetic.
 class Remaining {
  public:
-  explicit Remaining(const Admission& admission) : admission_(admission), budget_(admission.budget()), free_(admission.free()) {}
+  explicit Remaining(const Admission& admission)
+      : admission_(admission), budget_(admission.budget()), free_(admission.free()) {}
 
   bool take(const FunctionSpec& function) {
     const auto memory = std::min(std::max<std::uint64_t>(function.memory_bytes, 1), budget_.memory_bytes);
@@ -34,7 +35,8 @@ class Remaining {
 std::map<std::string, std::uint32_t> FairScheduler::share(std::vector<Demand> demands, const Admission& admission) {
   std::map<std::string, std::uint32_t> grants;
   std::ranges::sort(demands, {}, [](const Demand& demand) { return demand.function->name; });
-  const auto next = std::ranges::upper_bound(demands, last_, {}, [](const Demand& demand) { return demand.function->name; });
+  const auto next =
+      std::ranges::upper_bound(demands, last_, {}, [](const Demand& demand) { return demand.function->name; });
   std::ranges::rotate(demands, next);
 
   // Credit that is out already will take its slots first.

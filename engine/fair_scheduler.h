@@ -18,8 +18,8 @@ namespace millrace {
 
 struct Demand {
   std::shared_ptr<const FunctionSpec> function;
-  std::uint64_t pending = 0;     // deliverable messages
-  std::uint32_t outstanding = 0; // credit granted and not used yet
+  std::uint64_t pending = 0;      // deliverable messages
+  std::uint32_t outstanding = 0;  // credit granted and not used yet
 };
 
 class FairScheduler {

@@ -1,6 +1,6 @@
 // Finish: what happens after a run is committed. Place its outputs under the users' names, publish the events about
-// them, mark both. Serves the delivery handler, the synchronous call and the sweeper; a crash anywhere repeats only what
-// is not marked.
+// them, mark both. Serves the delivery handler, the synchronous call and the sweeper; a crash anywhere repeats only
+// what is not marked.
 //
 // Threads: the domain loop.
 #pragma once
@@ -20,8 +20,8 @@ class Finish {
  public:
   Finish(OutputStore& outputs, StateStore& state, Ingest& ingest, const Registry& registry, Log& log);
 
-  // Success: placed, published and marked. An error that is not retryable means that a name cannot be placed; the others
-  // are, and the message names path and cause.
+  // Success: placed, published and marked. An error that is not retryable means that a name cannot be placed; the
+  // others are, and the message names path and cause.
   [[nodiscard]] Task<Result<void>> place_and_publish(RunRecord record);
 
  private:

@@ -6,9 +6,13 @@
 
 namespace millrace {
 
-std::string object_source(const ObjectRef& object) { return "/" + object.store + "/" + object.bucket; }
+std::string object_source(const ObjectRef& object) {
+  return "/" + object.store + "/" + object.bucket;
+}
 
-EventId object_event_id(const ObjectRef& object) { return event_id(object_source(object), object_source_id(object)); }
+EventId object_event_id(const ObjectRef& object) {
+  return event_id(object_source(object), object_source_id(object));
+}
 
 Ingest::Ingest(EventLoop& loop, const Registry& registry, Broker& broker, SeenStore& seen, RunTable& runs,
                UlidMaker& ulids)

@@ -43,7 +43,8 @@ class Ingest {
   // A root: an object that appeared or changed outside of any function.
   [[nodiscard]] Task<Result<Accepted>> object_created(ObjectRef object);
 
-  // An event for one function. An empty `source_id` gets a ULID before the first publish. `not_found`: no such function.
+  // An event for one function. An empty `source_id` gets a ULID before the first publish. `not_found`: no such
+  // function.
   [[nodiscard]] Task<Result<Accepted>> invoke(std::string function, Event event);
 
   // The event about an output of a run: same hops, order and cause for every function that matches, ids from the run.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "async/sleep.h"
+#include "core/units.h"
 #include "engine/finish.h"
 #include "engine/output_names.h"
 #include "engine/retry_policy.h"
@@ -15,6 +16,9 @@ std::uint64_t microseconds_between(WallTime from, WallTime to) {
   const auto span = std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
   return static_cast<std::uint64_t>(std::max<std::int64_t>(span, 0));
 }
+
+// Below this nothing is started: a function that fills the rest of the disk takes everybody's outputs along.
+constexpr std::uint64_t kFreeBytesMin = 32ULL << 20;
 
 // An input that is gone or replaced is not an error: the new content has its own event.
 bool means_skipped(const Event& event, const Error& error) {
@@ -30,7 +34,9 @@ OutputRank rank_of(const Work& work) {
   return output_rank(work.event.order, work.generation, work.event.id, work.run_id);
 }
 
-std::unexpected<Error> given_up() { return fail(Errc::aborted, "given up: the run belongs to another worker now"); }
+std::unexpected<Error> given_up() {
+  return fail(Errc::aborted, "given up: the run belongs to another worker now");
+}
 
 }  // namespace
 
@@ -74,7 +80,14 @@ Task<Result<Invoked>> Invoker::run(const Work& work, StagedIn staged, RunTable::
   const auto begun = co_await state_.runs().begin_attempt(attempt);
   if (!begun) co_return fail(begun.error());
   auto directory = co_await outputs_.make_attempt(place);
-  if (!directory) co_return fail(directory.error());
+  if (directory && directory->free_bytes < kFreeBytesMin) {
+    directory = fail(Errc::no_space,
+                     "less than " + format_bytes(kFreeBytesMin) + " free for outputs in bucket '" + place.bucket + "'");
+  }
+  if (!directory) {
+    co_await close_unrun(std::move(attempt), directory.error().message);
+    co_return fail(directory.error());
+  }
 
   active.state(RunState::running, loop_.wall_now());
   ExecutionRequest request{.function = work.function,
@@ -88,12 +101,12 @@ Task<Result<Invoked>> Invoker::run(const Work& work, StagedIn staged, RunTable::
   auto execution = co_await (*executor)->run(std::move(request), any_stop.token());
   attempt.ended_at = loop_.wall_now();
   if (!execution) {
-    // It never ran. The attempt is closed so that nobody takes it for a loss.
-    attempt.outcome = AttemptOutcome::cancelled;
-    attempt.message = execution.error().message;
-    const auto ended = co_await state_.runs().end_attempt(attempt);
-    co_await drop_attempt(attempt);
-    if (!ended) co_return fail(ended.error());
+    const auto skipped = co_await why_skipped(work);
+    if (!skipped.empty()) {
+      auto invoked = co_await end_skipped(work, std::move(attempt), skipped, {});
+      co_return invoked;
+    }
+    co_await close_unrun(std::move(attempt), execution.error().message);
     co_return fail(execution.error());
   }
   execution->usage.queued_us = microseconds_between(work.queued_at, attempt.started_at);
@@ -105,10 +118,7 @@ Task<Result<Invoked>> Invoker::run(const Work& work, StagedIn staged, RunTable::
 
   if (stop.stop_requested()) {
     // Its outcome is nobody's: the next owner runs it again.
-    attempt.outcome = AttemptOutcome::cancelled;
-    const auto ended = co_await state_.runs().end_attempt(attempt);
-    co_await drop_attempt(attempt);
-    if (!ended) co_return fail(ended.error());
+    co_await close_unrun(std::move(attempt), given_up().error().message);
     co_return given_up();
   }
   if (execution->outcome == AttemptOutcome::succeeded) {
@@ -146,18 +156,10 @@ RunRecord Invoker::record_of(const Work& work, const Attempt& attempt) const {
 
 Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execution execution,
                                         RunTable::Active& active, std::stop_token stop) {
-  if (work.event.object && work.event.object->private_path.empty() && work.function->stage_in) {
-    const auto unchanged = co_await stage_in_.unchanged(*work.event.object);
-    if (!unchanged) {
-      if (!means_skipped(work.event, unchanged.error())) co_return fail(unchanged.error());
-      RunRecord record = record_of(work, attempt);
-      record.outcome = RunOutcome::skipped;
-      record.reason = unchanged.error().message + " while it was processed";
-      record.log_tail = std::move(execution.log_tail);
-      auto invoked = co_await commit(std::move(record), AttemptOutcome::cancelled, "input replaced");
-      co_await drop_attempt(attempt);
-      co_return invoked;
-    }
+  const auto skipped = co_await why_skipped(work);
+  if (!skipped.empty()) {
+    auto invoked = co_await end_skipped(work, std::move(attempt), skipped, std::move(execution.log_tail));
+    co_return invoked;
   }
 
   active.state(RunState::staging_out, loop_.wall_now());
@@ -191,6 +193,13 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
 
 Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Execution execution) {
   const bool counted = execution.outcome != AttemptOutcome::lost && execution.outcome != AttemptOutcome::cancelled;
+  // What failed may have failed because its input went away under it.
+  std::string skipped;
+  if (counted) skipped = co_await why_skipped(work);
+  if (!skipped.empty()) {
+    auto invoked = co_await end_skipped(work, std::move(attempt), skipped, std::move(execution.log_tail));
+    co_return invoked;
+  }
   const std::uint32_t failures = work.counters.failures + (counted ? 1 : 0);
   const bool final = work.synchronous || is_final(*work.function, execution.outcome, execution.exit_code, failures);
   const auto ended = co_await state_.runs().end_attempt(attempt);
@@ -224,14 +233,34 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
   co_return invoked;
 }
 
+Task<std::string> Invoker::why_skipped(const Work& work) {
+  const bool users = work.event.object && work.event.object->private_path.empty() && work.function->stage_in;
+  if (!users) co_return std::string();
+  const auto unchanged = co_await stage_in_.unchanged(*work.event.object);
+  if (unchanged || !means_skipped(work.event, unchanged.error())) co_return std::string();
+  co_return unchanged.error().message + " while it was processed";
+}
+
+Task<Result<Invoked>> Invoker::end_skipped(const Work& work, Attempt attempt, std::string reason,
+                                           std::string log_tail) {
+  RunRecord record = record_of(work, attempt);
+  record.outcome = RunOutcome::skipped;
+  record.reason = std::move(reason);
+  record.log_tail = std::move(log_tail);
+  auto invoked = co_await commit(std::move(record), AttemptOutcome::cancelled, "input replaced");
+  co_await drop_attempt(std::move(attempt));
+  co_return invoked;
+}
+
 Task<Result<Invoked>> Invoker::commit(RunRecord record, AttemptOutcome outcome, std::string message) {
   if (record.log_tail.size() > kLogTailBytesMax) record.log_tail.erase(0, record.log_tail.size() - kLogTailBytesMax);
   auto committed = co_await state_.runs().commit(std::move(record));
   if (!committed) co_return fail(committed.error().with("commit"));
   const RunRecord& standing = committed->standing;
   if (committed->won) {
-    metrics_.counter("millrace_runs_total", "Runs by function and outcome.",
-                     {{"function", standing.function}, {"outcome", std::string(name_of(standing.outcome))}})
+    metrics_
+        .counter("millrace_runs_total", "Runs by function and outcome.",
+                 {{"function", standing.function}, {"outcome", std::string(name_of(standing.outcome))}})
         .add();
   }
   co_return Invoked{.committed = std::move(committed->standing), .outcome = outcome, .message = std::move(message)};
@@ -248,10 +277,21 @@ Task<Result<RunRecord>> Invoker::commit_end(Work work, RunOutcome outcome, std::
   co_return std::move(*invoked->committed);
 }
 
+// An attempt without an outcome of its own: closed, so that nobody takes it for a loss. What fails here the sweeper
+// does.
+Task<void> Invoker::close_unrun(Attempt attempt, std::string why) {
+  attempt.outcome = AttemptOutcome::cancelled;
+  attempt.message = std::move(why);
+  if (attempt.ended_at == WallTime{}) attempt.ended_at = loop_.wall_now();
+  const auto ended = co_await state_.runs().end_attempt(attempt);
+  if (!ended) log_.warn("attempt not closed", {{"run", attempt.run_id.str()}, {"error", ended.error()}});
+  co_await drop_attempt(std::move(attempt));
+}
+
 // A directory that cannot be removed now is found by the sweeper: the attempt's row says it is there.
 Task<void> Invoker::drop_attempt(Attempt attempt) {
-  const auto removed = co_await outputs_.remove_attempt(
-      {.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
+  const auto removed =
+      co_await outputs_.remove_attempt({.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
   if (!removed) {
     log_.warn("attempt directory stays", {{"run", attempt.run_id.str()}, {"error", removed.error()}});
     co_return;

@@ -36,9 +36,9 @@ struct Work {
   Event event;
   RunId run_id;
   std::uint32_t generation = 0;
-  Counters counters;          // before this attempt
+  Counters counters;  // before this attempt
   WallTime queued_at{};
-  bool synchronous = false;   // somebody waits for the result: one attempt, and stdout is kept
+  bool synchronous = false;  // somebody waits for the result: one attempt, and stdout is kept
 };
 
 struct Invoked {
@@ -60,12 +60,16 @@ class Invoker {
   [[nodiscard]] Task<Result<RunRecord>> commit_end(Work work, RunOutcome outcome, std::string reason);
 
  private:
+  // Why the run is no longer worth anything: its input, a user's object, is gone or replaced. Empty otherwise.
+  Task<std::string> why_skipped(const Work& work);
   RunRecord record_of(const Work& work, const Attempt& attempt) const;
   Task<Result<Invoked>> run(const Work& work, StagedIn staged, RunTable::Active& active, std::stop_token stop);
   Task<Result<Invoked>> end_badly(const Work& work, Attempt attempt, Execution execution);
+  Task<Result<Invoked>> end_skipped(const Work& work, Attempt attempt, std::string reason, std::string log_tail);
   Task<Result<Invoked>> end_well(const Work& work, Attempt attempt, Execution execution, RunTable::Active& active,
                                  std::stop_token stop);
   Task<Result<Invoked>> commit(RunRecord record, AttemptOutcome outcome, std::string message);
+  Task<void> close_unrun(Attempt attempt, std::string why);
   Task<void> drop_attempt(Attempt attempt);
 
   EventLoop& loop_;

@@ -13,7 +13,7 @@ namespace millrace {
 // Every file is offered to every output; the order (outputs, then files by name) is the order of indexes, the same for
 // every attempt that leaves the same files. `{run}`, `{event}` and `{name}` in an output path stand for the run id, the
 // event id and the base name of the input without its last extension.
-[[nodiscard]] std::vector<OutputFile> name_outputs(const FunctionSpec& function, const Event& event, const RunId& run_id,
-                                                   const Sealed& sealed);
+[[nodiscard]] std::vector<OutputFile> name_outputs(const FunctionSpec& function, const Event& event,
+                                                   const RunId& run_id, const Sealed& sealed);
 
 }  // namespace millrace

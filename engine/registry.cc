@@ -42,9 +42,8 @@ std::vector<Trigger> triggers_of(const std::shared_ptr<const FunctionSpec>& func
 
 bool wanted(const FunctionSpec& function, std::string_view key) {
   const std::string name(key.substr(key.rfind('/') + 1));  // npos + 1 is 0
-  return std::ranges::none_of(function.ignore, [&](const std::string& glob) {
-    return fnmatch(glob.c_str(), name.c_str(), 0) == 0;
-  });
+  return std::ranges::none_of(function.ignore,
+                              [&](const std::string& glob) { return fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
 }
 
 Registry::Registry(EventLoop& loop, FunctionStore& store, Broker& broker, ObjectStore& objects,
@@ -74,44 +73,58 @@ Task<Result<void>> Registry::load() {
   co_return Result<void>{};
 }
 
-Task<Result<std::vector<std::string>>> Registry::check_against(const FunctionSpec& spec) {
-  std::vector<FunctionSpec> together{spec};
+Task<Result<std::vector<Applied>>> Registry::check(std::vector<FunctionSpec> specs) {
+  std::vector<FunctionSpec> together = specs;
   for (const auto& [name, function] : functions_) {
-    if (name != spec.name) together.push_back(*function);
+    const bool replaced = std::ranges::any_of(specs, [&](const FunctionSpec& spec) { return spec.name == name; });
+    if (!replaced) together.push_back(*function);
   }
   const auto acyclic = check_no_loops(together);
   if (!acyclic) co_return fail(acyclic.error());
 
-  const auto executor = executors_.find(spec.executor);
-  if (!executor) co_return fail(executor.error());
-  auto warnings = co_await (*executor)->check(std::make_shared<const FunctionSpec>(spec));
-  co_return warnings;
+  std::vector<Applied> checked;
+  for (auto& spec : specs) {
+    const auto function = std::make_shared<const FunctionSpec>(std::move(spec));
+    const auto executor = executors_.find(function->executor);
+    if (!executor) co_return fail(executor.error().with("function '" + function->name + "'"));
+    auto warnings = co_await (*executor)->check(function);
+    if (!warnings) co_return fail(warnings.error().with("function '" + function->name + "'"));
+    checked.push_back({.function = function,
+                       .created = !functions_.contains(function->name),
+                       .changed = false,
+                       .warnings = std::move(*warnings)});
+  }
+  co_return checked;
 }
 
-Task<Result<std::vector<std::string>>> Registry::check(FunctionSpec spec) {
-  auto warnings = co_await check_against(spec);
-  co_return warnings;
-}
-
-Task<Result<Applied>> Registry::apply(FunctionSpec spec) {
+Task<Result<std::vector<Applied>>> Registry::apply(std::vector<FunctionSpec> specs) {
   const auto turn = co_await changes_.acquire(1);
-  const auto before = find(spec.name);
-  auto warnings = co_await check_against(spec);
-  if (!warnings) co_return fail(warnings.error());
+  auto checked = co_await check(std::move(specs));
+  if (!checked) co_return fail(checked.error());
+  for (auto& item : *checked) {
+    const std::string name = item.function->name;
+    auto applied = co_await apply_checked(*item.function, std::move(item.warnings));
+    if (!applied) co_return fail(applied.error().with("function '" + name + "'"));
+    item = std::move(*applied);
+  }
+  co_return checked;
+}
 
-  Applied applied{.function = before, .created = !before, .changed = false, .warnings = std::move(*warnings)};
+Task<Result<Applied>> Registry::apply_checked(FunctionSpec spec, std::vector<std::string> warnings) {
+  const auto before = find(spec.name);
+  Applied applied{.function = before, .created = !before, .changed = false, .warnings = std::move(warnings)};
   if (!before || !same_content(spec, *before)) {
     spec.uid = before ? before->uid : FunctionUid(ulids_.make(loop_.wall_now()));
     spec.revision = before ? before->revision + 1 : 1;
     const auto stored = co_await store_.put(spec);
-    if (!stored) co_return fail(stored.error().with("store function '" + spec.name + "'"));
+    if (!stored) co_return fail(stored.error().with("store it"));
     applied.changed = true;
     applied.function = std::make_shared<const FunctionSpec>(std::move(spec));
     functions_[applied.function->name] = applied.function;
     rebuild_index();
   }
   const auto ready = co_await prepare(applied.function);
-  if (!ready) co_return fail(ready.error().with("function '" + applied.function->name + "' is stored but not ready"));
+  if (!ready) co_return fail(ready.error().with("stored but not ready"));
   if (applied.changed) {
     log_.info("function applied", {{"function", applied.function->name}, {"revision", applied.function->revision}});
   }
@@ -176,7 +189,8 @@ std::vector<Trigger> Registry::match(const ObjectRef& object) const {
   const auto bucket = index_.find(object.bucket);
   if (bucket == index_.end()) return matches;
   for (const auto& trigger : bucket->second) {
-    const bool known = std::ranges::any_of(matches, [&](const Trigger& match) { return match.function == trigger.function; });
+    const bool known =
+        std::ranges::any_of(matches, [&](const Trigger& match) { return match.function == trigger.function; });
     if (!known && object.key.starts_with(trigger.path.folder()) && wanted(*trigger.function, object.key)) {
       matches.push_back(trigger);
     }

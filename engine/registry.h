@@ -72,11 +72,12 @@ class Registry {
   // Reads what is stored and tells the observers; once, at start.
   [[nodiscard]] Task<Result<void>> load();
 
-  // Creates or updates. Errors name the field or the cycle and change nothing.
-  [[nodiscard]] Task<Result<Applied>> apply(FunctionSpec spec);
+  // Creates or updates all of them. All are checked, also against one another, before the first is stored: an error
+  // that names a field or a loop has changed nothing. In the order given.
+  [[nodiscard]] Task<Result<std::vector<Applied>>> apply(std::vector<FunctionSpec> specs);
 
-  // Checks like apply() and changes nothing; the warnings.
-  [[nodiscard]] Task<Result<std::vector<std::string>>> check(FunctionSpec spec);
+  // Checks like apply() and changes nothing.
+  [[nodiscard]] Task<Result<std::vector<Applied>>> check(std::vector<FunctionSpec> specs);
 
   // Removes the function. Its data, its topic and its run records stay.
   [[nodiscard]] Task<Result<void>> remove(std::string name);
@@ -93,7 +94,7 @@ class Registry {
  private:
   using Functions = std::map<std::string, std::shared_ptr<const FunctionSpec>, std::less<>>;
 
-  Task<Result<std::vector<std::string>>> check_against(const FunctionSpec& spec);
+  Task<Result<Applied>> apply_checked(FunctionSpec spec, std::vector<std::string> warnings);
   Task<Result<void>> prepare(std::shared_ptr<const FunctionSpec> function);
   void rebuild_index();
 

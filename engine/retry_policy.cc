@@ -29,7 +29,9 @@ bool is_final(const FunctionSpec& function, AttemptOutcome outcome, int exit_cod
   return true;
 }
 
-bool is_permanent(const Error& error) { return !retryable(error.code) && error.code != Errc::cancelled; }
+bool is_permanent(const Error& error) {
+  return !retryable(error.code) && error.code != Errc::cancelled;
+}
 
 std::chrono::milliseconds retry_delay(Backoff& backoff, const FunctionSpec& function, std::uint32_t failures) {
   return backoff.delay(function.retry_base, function.retry_cap, failures);

@@ -18,13 +18,15 @@
 namespace millrace {
 
 // True when an attempt with this end, the `failures`th of its event (this one included), is the last.
-[[nodiscard]] bool is_final(const FunctionSpec& function, AttemptOutcome outcome, int exit_code, std::uint32_t failures);
+[[nodiscard]] bool is_final(const FunctionSpec& function, AttemptOutcome outcome, int exit_code,
+                            std::uint32_t failures);
 
 // True when an error of our own will not go away: the event is given up at once.
 [[nodiscard]] bool is_permanent(const Error& error);
 
 // The wait before the attempt after `failures` failures.
-[[nodiscard]] std::chrono::milliseconds retry_delay(Backoff& backoff, const FunctionSpec& function, std::uint32_t failures);
+[[nodiscard]] std::chrono::milliseconds retry_delay(Backoff& backoff, const FunctionSpec& function,
+                                                    std::uint32_t failures);
 
 // The wait after an infrastructure error; honours the error's own hint.
 [[nodiscard]] std::chrono::milliseconds infrastructure_delay(Backoff& backoff, const Error& error);

@@ -24,9 +24,9 @@ struct LiveRun {
   RunId run_id;
   EventId event_id;
   std::string function;
-  std::string key;        // of the input object, if any
+  std::string key;  // of the input object, if any
   RunState state = RunState::queued;
-  WallTime since{};       // in this state
+  WallTime since{};  // in this state
   WallTime queued_at{};
   std::uint32_t failures = 0;
   std::uint32_t losses = 0;

@@ -16,7 +16,9 @@ namespace {
 // The kernel's bound of one environment string, less the name and the '='; a larger event is on stdin only.
 constexpr std::size_t kEventVariableBytesMax = (128 << 10) - 16;
 
-std::string base_name(const std::string& key) { return key.substr(key.rfind('/') + 1); }
+std::string base_name(const std::string& key) {
+  return key.substr(key.rfind('/') + 1);
+}
 
 Result<void> write_all(int fd, std::string_view bytes, const std::string& path) {
   while (!bytes.empty()) {

@@ -17,10 +17,9 @@ Sweeper::Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finis
       options_(options),
       log_(log) {}
 
-Task<void> Sweeper::sweep_own_past() {
-  const auto now = loop_.wall_now();
-  co_await finish_rows(now);
-  co_await drop_open_attempts(now, true);
+Task<void> Sweeper::sweep_own_past(WallTime started) {
+  co_await finish_rows(started);
+  co_await drop_open_attempts(started, true);
   co_await drop_stale_directories();
 }
 
@@ -74,8 +73,8 @@ Task<void> Sweeper::drop_stale_directories() {
 }
 
 Task<void> Sweeper::drop(Attempt attempt) {
-  const auto removed = co_await outputs_.remove_attempt(
-      {.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
+  const auto removed =
+      co_await outputs_.remove_attempt({.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
   if (!removed) {
     log_.warn("attempt directory stays", {{"run", attempt.run_id.str()}, {"error", removed.error()}});
     co_return;

@@ -29,8 +29,9 @@ class Sweeper {
   Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finish& finish, const RunTable& runs,
           std::string node, SweeperOptions options, Log& log);
 
-  // At start, when nothing of this node can be alive: everything of it, whatever its age.
-  [[nodiscard]] Task<void> sweep_own_past();
+  // At start, when nothing that this node began before `started` can be alive: all of that, whatever its age. The
+  // functions must be known by then: what is published to nobody counts as published.
+  [[nodiscard]] Task<void> sweep_own_past(WallTime started);
 
   // Until stopped.
   [[nodiscard]] Task<void> run(std::stop_token stop);

@@ -1,7 +1,6 @@
 #include "formats/diagnostics.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 namespace millrace {
@@ -14,7 +13,7 @@ constexpr std::size_t kNameMax = 64;  // longer words are no typing mistake of a
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before;
   std::vector<std::size_t> previous(b.size() + 1);
-  std::iota(previous.begin(), previous.end(), std::size_t{0});
+  for (std::size_t j = 0; j < previous.size(); ++j) previous[j] = j;
   for (std::size_t i = 1; i <= a.size(); ++i) {
     std::vector<std::size_t> row(b.size() + 1, i);
     for (std::size_t j = 1; j <= b.size(); ++j) {

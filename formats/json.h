@@ -126,13 +126,15 @@ struct Json::Member {
   bool operator==(const Member& other) const { return key == other.key && value == other.value; }
 };
 
-// Here, since a document holds Members, which hold documents.
+// Here, since a document holds Members, which hold documents. clang-tidy 19 takes a default outside of the class for an
+// implicitly inline one. NOLINTBEGIN(readability-redundant-inline-specifier)
 inline Json::Json() = default;
 inline Json::Json(const Json& other) = default;
 inline Json::Json(Json&& other) noexcept = default;
 inline Json& Json::operator=(const Json& other) = default;
 inline Json& Json::operator=(Json&& other) noexcept = default;
 inline Json::~Json() = default;
+// NOLINTEND(readability-redundant-inline-specifier)
 
 // What people call a value of that kind: "a string", "an array", "null".
 [[nodiscard]] std::string_view name_of(Json::Kind kind);

@@ -32,14 +32,13 @@ std::string form_escape(std::string_view text) {
 
 std::string storage_event_json(const ObjectRef& object, std::chrono::system_clock::time_point time, const EventId& id) {
   const std::string version = std::to_string(object.version.mtime_ns);
-  Json s3 = Json::object(
-      {{"s3SchemaVersion", "1.0"},
-       {"configurationId", "Config"},
-       {"bucket", Json::object({{"name", object.bucket}, {"arn", "arn:aws:s3:::" + object.bucket}})},
-       {"object", Json::object({{"key", form_escape(object.key)},
-                                {"size", object.version.size_bytes},
-                                {"eTag", id.str()},
-                                {"sequencer", version}})}});
+  Json s3 = Json::object({{"s3SchemaVersion", "1.0"},
+                          {"configurationId", "Config"},
+                          {"bucket", Json::object({{"name", object.bucket}, {"arn", "arn:aws:s3:::" + object.bucket}})},
+                          {"object", Json::object({{"key", form_escape(object.key)},
+                                                   {"size", object.version.size_bytes},
+                                                   {"eTag", id.str()},
+                                                   {"sequencer", version}})}});
   Json record = Json::object({{"eventVersion", "2.0"},
                               {"eventSource", "minio:s3"},
                               {"awsRegion", ""},

@@ -70,9 +70,9 @@ Result<void> check_authorization(std::string_view header, std::string_view token
     const auto decoded = decode_base64(header.substr(6));
     if (decoded && same_secret(*decoded, "oscar:" + std::string(token))) return {};
   }
-  return fail(Errc::unauthenticated, header.empty()
-                                         ? "a token is required: Authorization: Bearer <content of admin-token>"
-                                         : "the token is wrong; it stands in the file admin-token of the data directory");
+  return fail(Errc::unauthenticated,
+              header.empty() ? "a token is required: Authorization: Bearer <content of admin-token>"
+                             : "the token is wrong; it stands in the file admin-token of the data directory");
 }
 
 Result<std::string> load_or_make_token(const std::string& path) {
@@ -95,8 +95,8 @@ Result<std::string> load_or_make_token(const std::string& path) {
   ::unlink(aside.c_str());
   const Fd fresh(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fresh) return fail(error_from_errno(errno, "create " + aside));
-  if (::write(fresh.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) || ::fsync(fresh.get()) != 0 ||
-      ::rename(aside.c_str(), path.c_str()) != 0) {
+  if (::write(fresh.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) ||
+      ::fsync(fresh.get()) != 0 || ::rename(aside.c_str(), path.c_str()) != 0) {
     return fail(error_from_errno(errno, "write " + path));
   }
   return token;

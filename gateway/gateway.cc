@@ -24,8 +24,10 @@ Task<void> Gateway::handle(HttpRequest& request, HttpResponder& responder) {
   if (match->route == nullptr) {
     const std::string what = request.method() + " " + std::string(request.raw_path().substr(0, 200));
     if (match->other_method) {
-      co_await reply_json(exchange, 405, Json::object({{"error", Json::object({{"code", "unimplemented"},
-                                                                               {"message", what + ": not this method"}})}}));
+      co_await reply_json(
+          exchange, 405,
+          Json::object(
+              {{"error", Json::object({{"code", "unimplemented"}, {"message", what + ": not this method"}})}}));
     } else {
       co_await reply_error(exchange, Error{.code = Errc::not_found, .message = what + ": no such route"});
     }

@@ -21,9 +21,10 @@ Task<void> reply_error(Exchange& exchange, Error error) {
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(error.retry_after).count();
     headers.add("Retry-After", std::to_string(seconds > 0 ? seconds : 1));
   }
-  const Json body = Json::object(
-      {{"error", Json::object({{"code", name_of(error.code)}, {"message", std::move(error.message)}})}});
-  const auto sent = co_await exchange.responder.send(http_status_of(error.code), std::move(headers), body.dump() + "\n");
+  const Json body =
+      Json::object({{"error", Json::object({{"code", name_of(error.code)}, {"message", std::move(error.message)}})}});
+  const auto sent =
+      co_await exchange.responder.send(http_status_of(error.code), std::move(headers), body.dump() + "\n");
   if (!sent) exchange.services.log.debug("answer not sent", {{"error", sent.error()}});
 }
 

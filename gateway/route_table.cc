@@ -40,6 +40,8 @@ constexpr std::array kRoutes{
 
 }  // namespace
 
-std::span<const Route> route_table() { return kRoutes; }
+std::span<const Route> route_table() {
+  return kRoutes;
+}
 
 }  // namespace millrace

@@ -40,13 +40,14 @@ struct Route {
 [[nodiscard]] std::span<const Route> route_table();
 
 struct RouteMatch {
-  const Route* route = nullptr;   // null: no such path
+  const Route* route = nullptr;  // null: no such path
   PathParams params;
-  bool other_method = false;      // the path exists, with another method
+  bool other_method = false;  // the path exists, with another method
 };
 
 // `path` is still encoded. HEAD is served by GET's route. `invalid_argument` for a wrong percent escape or an encoded
 // NUL.
-[[nodiscard]] Result<RouteMatch> match_route(std::span<const Route> table, std::string_view method, std::string_view path);
+[[nodiscard]] Result<RouteMatch> match_route(std::span<const Route> table, std::string_view method,
+                                             std::string_view path);
 
 }  // namespace millrace

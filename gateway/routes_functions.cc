@@ -11,44 +11,10 @@
 namespace millrace::routes {
 namespace {
 
-// What one apply did, function by function; stops at the first that fails.
-struct Outcome {
-  std::vector<Applied> applied;
-  Result<void> result;
-};
-
-// All are checked before the first is applied, so that a mistake in the last changes nothing.
-Task<Outcome> apply_all(Services& services, std::vector<FunctionSpec> functions, bool only_check) {
-  Outcome outcome;
-  for (const auto& function : functions) {
-    auto warnings = co_await services.registry.check(function);
-    if (!warnings) {
-      outcome.result = fail(warnings.error().with("function '" + function.name + "'"));
-      co_return outcome;
-    }
-    if (only_check) {
-      outcome.applied.push_back({.function = std::make_shared<const FunctionSpec>(function),
-                                 .created = !services.registry.find(function.name),
-                                 .changed = false,
-                                 .warnings = std::move(*warnings)});
-    }
-  }
-  if (only_check) co_return outcome;
-  for (const auto& function : functions) {
-    auto applied = co_await services.registry.apply(function);
-    if (!applied) {
-      outcome.result = fail(applied.error().with("function '" + function.name + "'"));
-      co_return outcome;
-    }
-    outcome.applied.push_back(std::move(*applied));
-  }
-  co_return outcome;
-}
-
 // A server has no folder that a path could be relative to.
 Result<std::string> no_script_files(std::string_view path) {
-  return fail(Errc::invalid_argument, "script '" + std::string(path) +
-                                          "' is a path; send the script's content (`millrace apply` does)");
+  return fail(Errc::invalid_argument,
+              "script '" + std::string(path) + "' is a path; send the script's content (`millrace apply` does)");
 }
 
 }  // namespace
@@ -88,16 +54,15 @@ Task<void> apply_functions(Exchange& exchange) {
     co_return;
   }
   const bool only_check = query_flag(exchange.request, "check");
-  const auto outcome = co_await on_domain(services, exchange.request,
-                                          [&services, functions = std::move(parsed), only_check] {
-                                            return apply_all(services, functions, only_check);
-                                          });
-  if (!outcome.result) {
-    co_await reply_error(exchange, outcome.result.error());
+  const auto done = co_await on_domain(services, exchange.request, [&services, parsed, only_check] {
+    return only_check ? services.registry.check(parsed) : services.registry.apply(parsed);
+  });
+  if (!done) {
+    co_await reply_error(exchange, done.error());
     co_return;
   }
   Json list = Json::array();
-  for (const auto& applied : outcome.applied) {
+  for (const auto& applied : *done) {
     Json warnings = Json::array();
     for (const auto& warning : applied.warnings) warnings.append(warning);
     list.append(Json::object({{"name", applied.function->name},

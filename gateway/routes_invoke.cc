@@ -25,16 +25,17 @@ int status_of(const RunRecord& record) {
 
 Task<void> invoke_later(Exchange& exchange, std::string function, Event event) {
   Services& services = exchange.services;
-  const auto accepted = co_await on_domain(services, exchange.request,
-                                           [&services, function, event] { return services.ingest.invoke(function, event); });
+  const auto accepted = co_await on_domain(
+      services, exchange.request, [&services, function, event] { return services.ingest.invoke(function, event); });
   if (!accepted) {
     co_await reply_error(exchange, accepted.error());
     co_return;
   }
   const auto& run = accepted->runs.front();
-  co_await reply_json(exchange, 202, Json::object({{"event_id", accepted->event_id.str()},
-                                                   {"run_id", run.run_id.str()},
-                                                   {"duplicate", run.duplicate}}));
+  co_await reply_json(
+      exchange, 202,
+      Json::object(
+          {{"event_id", accepted->event_id.str()}, {"run_id", run.run_id.str()}, {"duplicate", run.duplicate}}));
 }
 
 }  // namespace
@@ -60,18 +61,19 @@ Task<void> invoke_function(Exchange& exchange) {
   }
 
   const auto hold = services.limits.call_hold;
-  auto record = co_await on_domain_while_wanted(
-      services, exchange.request, [&services, function, event, hold](std::stop_token left) {
-        return services.calls.call(function, event, hold, std::move(left));
-      });
+  auto record = co_await on_domain_while_wanted(services, exchange.request,
+                                                [&services, function, event, hold](std::stop_token left) {
+                                                  return services.calls.call(function, event, hold, std::move(left));
+                                                });
   if (!record) {
     co_await reply_error(exchange, record.error());
     co_return;
   }
-  HttpHeaders headers{{"Content-Type", "application/octet-stream"},
-                      {"X-Millrace-Run-Id", record->run_id.str()},
-                      {"X-Millrace-Outcome", std::string(name_of(record->outcome))},
-                      {"X-Millrace-Exit-Code", std::to_string(record->signal != 0 ? 128 + record->signal : record->exit_code)}};
+  HttpHeaders headers{
+      {"Content-Type", "application/octet-stream"},
+      {"X-Millrace-Run-Id", record->run_id.str()},
+      {"X-Millrace-Outcome", std::string(name_of(record->outcome))},
+      {"X-Millrace-Exit-Code", std::to_string(record->signal != 0 ? 128 + record->signal : record->exit_code)}};
   if (!record->reason.empty()) headers.add("X-Millrace-Reason", header_text(record->reason));
   const auto sent = co_await exchange.responder.send(status_of(*record), std::move(headers), std::move(record->result));
   if (!sent) services.log.debug("answer not sent", {{"error", sent.error()}});

@@ -12,9 +12,7 @@ constexpr std::uint64_t kListMax = 10'000;
 constexpr std::uint64_t kListDefault = 1'000;
 
 Json to_json(const ObjectInfo& info) {
-  return Json::object({{"key", info.key},
-                       {"size", info.version.size_bytes},
-                       {"mtime_ns", info.version.mtime_ns}});
+  return Json::object({{"key", info.key}, {"size", info.version.size_bytes}, {"mtime_ns", info.version.mtime_ns}});
 }
 
 std::string entity_tag(const ObjectVersion& version) {
@@ -27,7 +25,8 @@ Task<Result<std::pair<ObjectInfo, Accepted>>> commit_and_ingest(Services& servic
                                                                 std::string bucket) {
   auto info = co_await upload->commit();
   if (!info) co_return fail(info.error());
-  ObjectRef object{.store = "local", .bucket = std::move(bucket), .key = info->key, .version = info->version, .private_path = {}};
+  ObjectRef object{
+      .store = "local", .bucket = std::move(bucket), .key = info->key, .version = info->version, .private_path = {}};
   auto accepted = co_await services.ingest.object_created(std::move(object));
   if (!accepted) co_return fail(accepted.error().with("the object is stored; its event is not confirmed yet"));
   co_return std::pair(std::move(*info), std::move(*accepted));
@@ -79,15 +78,18 @@ Task<void> list_objects(Exchange& exchange) {
   }
   Json list = Json::array();
   for (const auto& info : listing->objects) list.append(to_json(info));
-  co_await reply_json(exchange, 200,
-                      Json::object({{"objects", std::move(list)}, {"truncated", listing->truncated}}));
+  co_await reply_json(exchange, 200, Json::object({{"objects", std::move(list)}, {"truncated", listing->truncated}}));
 }
 
 Task<void> get_object(Exchange& exchange) {
   Services& services = exchange.services;
-  ObjectRef object{.store = "local", .bucket = exchange.params["bucket"], .key = exchange.params["key"], .version = {}, .private_path = {}};
-  auto opened = co_await on_domain(services, exchange.request,
-                                   [&services, object] { return services.objects.open(object); });
+  ObjectRef object{.store = "local",
+                   .bucket = exchange.params["bucket"],
+                   .key = exchange.params["key"],
+                   .version = {},
+                   .private_path = {}};
+  auto opened =
+      co_await on_domain(services, exchange.request, [&services, object] { return services.objects.open(object); });
   if (!opened) {
     co_await reply_error(exchange, opened.error());
     co_return;
@@ -105,16 +107,21 @@ Task<void> put_object(Exchange& exchange) {
   const std::string key = exchange.params["key"];
   const std::uint64_t bytes_max = services.limits.object_bytes_max;
   if (exchange.request.content_length().value_or(0) > bytes_max) {
-    co_await reply_error(exchange, {.code = Errc::too_large,
-                                    .message = "the object is larger than object_bytes_max, " + std::to_string(bytes_max)});
+    co_await reply_error(exchange,
+                         {.code = Errc::too_large,
+                          .message = "the object is larger than object_bytes_max, " + std::to_string(bytes_max)});
     co_return;
   }
-  auto started = co_await on_domain(services, exchange.request, [&services, bucket, key] { return services.objects.start_put(bucket, key); });
+  auto started = co_await on_domain(services, exchange.request,
+                                    [&services, bucket, key] { return services.objects.start_put(bucket, key); });
   if (!started) {
     co_await reply_error(exchange, started.error());
     co_return;
   }
-  const std::shared_ptr<Upload> upload = std::move(*started);
+  // Written here, but ended where the store lives, also when the client leaves half-way.
+  EventLoop& domain = services.domain;
+  const std::shared_ptr<Upload> upload(started->release(),
+                                       [&domain](Upload* ended) { domain.post([ended] { delete ended; }); });
   std::uint64_t received = 0;
   for (;;) {
     const auto chunk = co_await exchange.request.next_chunk();
@@ -132,9 +139,8 @@ Task<void> put_object(Exchange& exchange) {
       co_return;
     }
   }
-  const auto done = co_await on_domain(services, exchange.request, [&services, upload, bucket] {
-    return commit_and_ingest(services, upload, bucket);
-  });
+  const auto done = co_await on_domain(
+      services, exchange.request, [&services, upload, bucket] { return commit_and_ingest(services, upload, bucket); });
   if (!done) {
     co_await reply_error(exchange, done.error());
     co_return;

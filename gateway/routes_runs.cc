@@ -87,8 +87,8 @@ Result<RunFilter> filter_of(const HttpRequest& request) {
   if (const auto outcome = request.query("outcome")) {
     filter.outcome = run_outcome_from_name(*outcome);
     if (!filter.outcome) {
-      return fail(Errc::invalid_argument,
-                  "outcome '" + std::string(*outcome) + "' is none of succeeded, dead_lettered, failed, cancelled, skipped");
+      return fail(Errc::invalid_argument, "outcome '" + std::string(*outcome) +
+                                              "' is none of succeeded, dead_lettered, failed, cancelled, skipped");
     }
   }
   if (const auto since = request.query("since")) {
@@ -111,8 +111,8 @@ Task<void> list_runs(Exchange& exchange) {
     co_await reply_error(exchange, filter.error());
     co_return;
   }
-  const auto runs = co_await on_domain(services, exchange.request,
-                                       [&services, filter] { return find_runs(services, *filter); });
+  const auto runs =
+      co_await on_domain(services, exchange.request, [&services, filter] { return find_runs(services, *filter); });
   if (!runs) {
     co_await reply_error(exchange, runs.error());
     co_return;
@@ -126,8 +126,8 @@ Task<void> list_runs(Exchange& exchange) {
 Task<void> get_run(Exchange& exchange) {
   Services& services = exchange.services;
   const RunId run_id(exchange.params["id"]);
-  auto details = co_await on_domain(services, exchange.request,
-                                    [&services, run_id] { return find_run(services, run_id); });
+  auto details =
+      co_await on_domain(services, exchange.request, [&services, run_id] { return find_run(services, run_id); });
   if (!details) {
     co_await reply_error(exchange, details.error());
     co_return;
@@ -151,8 +151,8 @@ Task<void> get_run(Exchange& exchange) {
 Task<void> get_run_log(Exchange& exchange) {
   Services& services = exchange.services;
   const RunId run_id(exchange.params["id"]);
-  auto details = co_await on_domain(services, exchange.request,
-                                    [&services, run_id] { return find_run(services, run_id); });
+  auto details =
+      co_await on_domain(services, exchange.request, [&services, run_id] { return find_run(services, run_id); });
   if (!details) {
     co_await reply_error(exchange, details.error());
     co_return;
@@ -166,10 +166,11 @@ Task<void> get_run_log(Exchange& exchange) {
 Task<void> cancel_run(Exchange& exchange) {
   Services& services = exchange.services;
   const RunId run_id(exchange.params["id"]);
-  const bool known = co_await ask_domain(services, exchange.request,
-                                         [&services, run_id] { return services.runs.cancel(run_id); });
+  const bool known =
+      co_await ask_domain(services, exchange.request, [&services, run_id] { return services.runs.cancel(run_id); });
   if (!known) {
-    co_await reply_error(exchange, {.code = Errc::not_found, .message = "run '" + run_id.str() + "' is not queued or running here"});
+    co_await reply_error(
+        exchange, {.code = Errc::not_found, .message = "run '" + run_id.str() + "' is not queued or running here"});
     co_return;
   }
   co_await reply_json(exchange, 202, Json::object({{"run_id", run_id.str()}, {"cancelling", true}}));

@@ -101,11 +101,10 @@ Task<void> wait_idle(Exchange& exchange) {
     co_await reply_error(exchange, busy.error());
     co_return;
   }
-  co_await reply_json(exchange, busy->idle() ? 200 : 504,
-                      Json::object({{"idle", busy->idle()},
-                                    {"queued", busy->queued},
-                                    {"delayed", busy->delayed},
-                                    {"running", busy->running}}));
+  co_await reply_json(
+      exchange, busy->idle() ? 200 : 504,
+      Json::object(
+          {{"idle", busy->idle()}, {"queued", busy->queued}, {"delayed", busy->delayed}, {"running", busy->running}}));
 }
 
 }  // namespace millrace::routes

@@ -72,8 +72,7 @@ Task<void> list_topics(Exchange& exchange) {
                               {"oldest_ms", row.lag.oldest.count()}}));
   }
   const auto durability = services.broker.capabilities().confirm;
-  co_await reply_json(exchange, 200,
-                      Json::object({{"topics", std::move(list)}, {"durability", name_of(durability)}}));
+  co_await reply_json(exchange, 200, Json::object({{"topics", std::move(list)}, {"durability", name_of(durability)}}));
 }
 
 // CloudEvents in binary mode: attributes are `ce-` headers. A body without them is opaque data.
@@ -139,15 +138,17 @@ Task<void> redrive_dead_letters(Exchange& exchange) {
     const auto request = parse_json(*body, services.limits.request_bytes_max);
     const Json* list = request ? request->find("ids") : nullptr;
     if (!request || list == nullptr || !list->is_array()) {
-      co_await reply_error(exchange, request ? Error{.code = Errc::invalid_argument, .message = "expected {\"ids\": [...]}"}
-                                             : request.error());
+      co_await reply_error(exchange, request
+                                         ? Error{.code = Errc::invalid_argument, .message = "expected {\"ids\": [...]}"}
+                                         : request.error());
       co_return;
     }
     for (const auto& id : list->items()) {
       if (id.is_string()) ids.push_back(*id.string());
     }
     if (ids.empty() || ids.size() != list->items().size()) {
-      co_await reply_error(exchange, {.code = Errc::invalid_argument, .message = "ids must be a list of texts, not empty"});
+      co_await reply_error(exchange,
+                           {.code = Errc::invalid_argument, .message = "ids must be a list of texts, not empty"});
       co_return;
     }
   }

@@ -107,16 +107,16 @@ Task<Result<Chain>> chain_of(Services& services, std::string id) {
 Task<void> why(Exchange& exchange) {
   Services& services = exchange.services;
   const std::string id = exchange.params["id"];
-  const auto chain =
-      co_await on_domain(services, exchange.request, [&services, id] { return chain_of(services, id); });
+  const auto chain = co_await on_domain(services, exchange.request, [&services, id] { return chain_of(services, id); });
   if (!chain) {
     co_await reply_error(exchange, chain.error());
     co_return;
   }
   Json roots = Json::array();
   for (const auto& root : chain->roots) roots.append(to_json(root));
-  co_await reply_json(exchange, 200,
-                      Json::object({{"chain", std::move(roots)}, {"runs", chain->runs}, {"truncated", chain->truncated}}));
+  co_await reply_json(
+      exchange, 200,
+      Json::object({{"chain", std::move(roots)}, {"runs", chain->runs}, {"truncated", chain->truncated}}));
 }
 
 }  // namespace millrace::routes

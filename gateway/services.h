@@ -32,7 +32,7 @@ namespace millrace {
 struct GatewayLimits {
   std::size_t event_bytes_max = kEventBytesMax;
   std::uint64_t object_bytes_max = 5ULL << 40;
-  std::size_t request_bytes_max = 8 << 20;                      // of JSON and FDL
+  std::size_t request_bytes_max = 8 << 20;                         // of JSON and FDL
   std::chrono::milliseconds call_hold = std::chrono::seconds(30);  // how long a synchronous call waits for a slot
   std::chrono::milliseconds wait_max = std::chrono::hours(24);     // of `wait --idle`
 };

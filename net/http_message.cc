@@ -179,21 +179,21 @@ Result<HttpQuery> parse_query(std::string_view text) {
 
 int http_status_of(Errc code) {
   switch (code) {
-    case Errc::cancelled: return 503;
     case Errc::invalid_argument: return 400;
-    case Errc::not_found: return 404;
-    case Errc::already_exists: return 409;
-    case Errc::permission_denied: return 403;
     case Errc::unauthenticated: return 401;
-    case Errc::failed_precondition: return 409;
+    case Errc::permission_denied: return 403;
+    case Errc::not_found: return 404;
+    case Errc::already_exists:
+    case Errc::failed_precondition:
     case Errc::aborted: return 409;
-    case Errc::resource_exhausted: return 429;
-    case Errc::no_space: return 507;
     case Errc::too_large: return 413;
-    case Errc::deadline_exceeded: return 504;
-    case Errc::unavailable: return 503;
-    case Errc::data_loss: return 500;
+    case Errc::resource_exhausted: return 429;
     case Errc::unimplemented: return 501;
+    case Errc::cancelled:
+    case Errc::unavailable: return 503;
+    case Errc::deadline_exceeded: return 504;
+    case Errc::no_space: return 507;
+    case Errc::data_loss:
     case Errc::internal: return 500;
   }
   return 500;

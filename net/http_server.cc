@@ -18,9 +18,7 @@
 namespace millrace {
 namespace {
 
-using std::chrono_literals::operator""ms;
-
-constexpr auto kTimeToCancel = 500ms;
+constexpr auto kTimeToCancel = std::chrono::milliseconds(500);
 // Connections beyond the limit that are told so at the same time; beyond that they are closed without a word.
 constexpr std::size_t kTurnedAwayMax = 64;
 
@@ -39,7 +37,7 @@ struct Shared {
 std::chrono::milliseconds tick_of(const HttpServerOptions& options) {
   const auto shortest =
       std::min({options.idle, options.header, options.body_silence, options.write_silence, options.linger});
-  return std::clamp(shortest / 4, 1ms, 250ms);
+  return std::clamp(shortest / 4, std::chrono::milliseconds(1), std::chrono::milliseconds(250));
 }
 
 // The connections of one io thread. Made and destroyed on it.

@@ -11,11 +11,9 @@
 namespace millrace {
 namespace {
 
-using std::chrono_literals::operator""ms;
-
 constexpr int kBacklog = 4096;       // the kernel cuts it to net.core.somaxconn
 constexpr int kAcceptedAtOnce = 64;  // then the other work of the loop has its turn
-constexpr auto kPauseWithoutRoom = 100ms;
+constexpr auto kPauseWithoutRoom = std::chrono::milliseconds(100);
 
 struct AddressesDeleter {
   void operator()(addrinfo* addresses) const { ::freeaddrinfo(addresses); }

@@ -4,9 +4,9 @@
 //   if (!execution) ...            // it never ran: infrastructure, nothing is counted as the function's failure
 //   execution->outcome             // otherwise: what the function did, or what we had to do to it
 //
-// The contract of protocol `script`: the function finds TMP_INPUT_DIR, TMP_OUTPUT_DIR, INPUT_FILE_PATH (where there is an
-// input) and everything in `environment`; the event's bytes are on stdin; stdout is its result, stdout and stderr are its
-// log. When run() returns, no process of it exists any more.
+// The contract of protocol `script`: the function finds TMP_INPUT_DIR, TMP_OUTPUT_DIR, INPUT_FILE_PATH (where there is
+// an input) and everything in `environment`; the event's bytes are on stdin; stdout is its result, stdout and stderr
+// are its log. When run() returns, no process of it exists any more.
 //
 // Threads: called on the domain loop, resumes there.
 #pragma once
@@ -30,30 +30,30 @@ namespace millrace {
 
 // A file the function may read under TMP_INPUT_DIR/<name>.
 struct InputFile {
-  std::string name;        // one path component, any bytes but '/' and NUL
-  Fd fd;                   // O_RDONLY, a regular file
-  std::string host_path;   // absolute, for executors without isolation
+  std::string name;       // one path component, any bytes but '/' and NUL
+  Fd fd;                  // O_RDONLY, a regular file
+  std::string host_path;  // absolute, for executors without isolation
 };
 
 struct ExecutionRequest {
   std::shared_ptr<const FunctionSpec> function;
   RunId run_id;
   std::vector<InputFile> inputs;
-  Fd output_directory;     // becomes TMP_OUTPUT_DIR
-  std::string output_path; // the same, absolute
+  Fd output_directory;      // becomes TMP_OUTPUT_DIR
+  std::string output_path;  // the same, absolute
   std::map<std::string, std::string> environment;
-  std::string input_bytes; // for stdin
+  std::string input_bytes;  // for stdin
 };
 
 struct Execution {
   AttemptOutcome outcome = AttemptOutcome::succeeded;
   int exit_code = 0;
   int signal = 0;
-  std::string message;      // why it did not succeed: "killed by signal 11", "ran longer than 30s", "exit code 3"
+  std::string message;  // why it did not succeed: "killed by signal 11", "ran longer than 30s", "exit code 3"
   Usage usage;
-  std::string result;       // stdout, at most limits.result_bytes
+  std::string result;  // stdout, at most limits.result_bytes
   bool result_truncated = false;
-  std::string log_tail;     // stdout and stderr in order of arrival, at most kLogTailBytesMax
+  std::string log_tail;  // stdout and stderr in order of arrival, at most kLogTailBytesMax
   std::uint64_t log_bytes = 0;
 };
 
@@ -61,9 +61,9 @@ struct Execution {
 enum class ControlState : std::uint8_t { real, emulated, missing };
 
 struct Control {
-  std::string name;     // "memory", "cpu_weight", "cpu_quota", "pids", "isolation", ...
+  std::string name;  // "memory", "cpu_weight", "cpu_quota", "pids", "isolation", ...
   ControlState state = ControlState::missing;
-  std::string detail;   // how, or why not and what would enable it
+  std::string detail;  // how, or why not and what would enable it
 };
 
 [[nodiscard]] std::string_view name_of(ControlState state);

@@ -44,7 +44,7 @@ fresh_data() {
     [ -e "$mark" ] || die "$data exists and was not made by this script; move it away"
     local old
     old=$(cat "$mark")
-    if [ -n "$old" ] && tr '\0' ' ' <"/proc/$old/cmdline" 2>/dev/null | grep -qF -- "--data $data "; then
+    if [ -n "$old" ] && [ -e "/proc/$old" ] && tr '\0' ' ' <"/proc/$old/cmdline" | grep -qF -- "--data $data "; then
       die "another demo is running there (process $old); stop it first"
     fi
     rm -rf --one-file-system "$data"
@@ -118,7 +118,7 @@ PYTHON
 [[ $frames =~ ^[1-9][0-9]{0,5}$ ]] || die "N=$frames: expected a number of frames, 1 to 999999"
 [ -x "$millrace" ] || die "$millrace is missing; run \`make build\`, or \`make demo\`, which does"
 trap stop_server EXIT
-trap 'exit 130' INT
+trap 'echo; exit 130' INT
 trap 'exit 143' TERM HUP
 scripts/make_user
 fresh_data

@@ -32,7 +32,7 @@ IDLE_TIMEOUT = "120s"
 COMMAND_TIMEOUT_S = 150
 POLL_S = 0.02
 SKIPPED = 77
-FAST_OPTIONS = ("--lease", "2s", "--sweep-every", "200ms", "--drain-timeout", "10s")
+OPTIONS = {"--listen": "127.0.0.1:0", "--lease": "2s", "--sweep-every": "200ms", "--drain-timeout": "10s"}
 
 COPY = '#!/bin/sh\ncp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
 
@@ -63,7 +63,7 @@ def all_pids():
 class Server:
     """One data directory, and the server on it as often as it is started."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, options):
         self.data = folder / "data"
         self.log_path = folder / "serve.log"
         self.options = options
@@ -73,18 +73,20 @@ class Server:
 
     # ---- life
 
-    def launch(self, *options):
+    def launch(self):
         """Starts the process, and nothing more."""
-        (self.data / "listen").unlink(missing_ok=True)  # of an earlier life
+        if self.data.is_dir():
+            (self.data / "listen").unlink(missing_ok=True)  # of an earlier life
+        options = OPTIONS | {"--data": str(self.data)} | self.options
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [BIN, "serve", "--data", str(self.data), "--listen", "127.0.0.1:0", *FAST_OPTIONS, *self.options, *options],
+                [BIN, "serve", *(text for option in options.items() for text in option)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")})
         self.sessions.add(self.process.pid)
 
-    def start(self, *options):
-        self.launch(*options)
+    def start(self):
+        self.launch()
         self.wait_ready()
         return self
 
@@ -121,11 +123,11 @@ class Server:
         return status
 
     def kill(self):
-        """As a power switch would: the supervisor goes, and with it everything else."""
+        """Kills the supervisor: everything else ends with it."""
         self.process.kill()
         self.process.wait()
         self.process = None
-        until(lambda: not self.leftovers(), "everything ends with the supervisor")
+        until(lambda: not self.own_pids(), "everything ends with the supervisor")
 
     def restart(self):
         self.stop()
@@ -282,22 +284,24 @@ class TestCase(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.servers = []
 
-    def make_server(self, *options, name="one"):
+    def make_server(self, options=None, name="one"):
+        """Not started yet. `options`: of `millrace serve`, besides OPTIONS."""
         folder = self.folder / name
         folder.mkdir()
-        server = Server(folder, *options)
+        server = Server(folder, options or {})
         self.servers.append(server)
         self.addCleanup(self._close, server)
         return server
 
-    def start_server(self, *options):
-        return self.make_server(*options).start()
+    def start_server(self, options=None):
+        return self.make_server(options).start()
 
     def _close(self, server):
         clean = False
         try:
             server.close()
-            clean = self._outcome.success
+            result = self._outcome.result
+            clean = all(test is not self for test, _ in result.failures + result.errors)
         finally:
             if not clean:
                 print(f"---- log of {server.data}\n{server.log()[-12000:]}", file=sys.stderr)

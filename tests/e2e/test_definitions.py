@@ -76,7 +76,7 @@ class Definitions(harness.TestCase):
 
     def test_one_mistake_stops_the_whole_apply(self):
         self.refused("functions:\n  millrace:\n  - {name: good, script: \"true\\n\"}\n"
-                     "  - {name: a, script: \"true\\n\", input: [p], output: [p]}\n", "'a'")
+                     "  - {name: a, script: \"true\\n\", input: [p], output: [p]}\n", "a: p -> a")
 
     def test_windows_line_ends_and_one_line_scripts(self):
         (self.folder / "dos.sh").write_bytes(b"#!/bin/sh\r\necho dos\r\n")

@@ -19,7 +19,7 @@ class KillLoop(harness.TestCase):
         seed = int(os.environ.get("MILLRACE_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
         print(f"MILLRACE_SEED={seed}", flush=True)
         self.random = random.Random(seed)
-        server = self.make_server("--restarts-max", "1000")
+        server = self.make_server({"--restarts-max": "1000"})
         server.start()
         common = {"retries": 50, "max_losses": 100, "retry": {"base": "50ms", "cap": "500ms"}, "memory": "32Mi",
                   "cpu": "100m"}
@@ -43,7 +43,9 @@ class KillLoop(harness.TestCase):
 
         harness.until(server.is_healthy, "the server is ready again")
         server.wait_idle("145s")
-        self.assertEqual(server.names("out"), {b"file-%d" % number for number in range(FILES)})
+        done = {run["input"]["key"]: (run["outcome"], run.get("reason")) for run in server.runs("second")}
+        letters = server.ask("redrive", "first", "--list"), server.ask("redrive", "second", "--list")
+        self.assertEqual(server.names("out"), {b"file-%d" % number for number in range(FILES)}, (done, letters))
         for number in range(FILES):
             self.assert_one_output(server, "out", f"file-{number}", b"content %d\nfirst\nsecond\n" % number)
         for function in ("first", "second"):

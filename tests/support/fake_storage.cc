@@ -80,7 +80,8 @@ Task<Result<OpenedObject>> FakeStorage::open(ObjectRef object) {
     if (found == private_.end()) co_return fail(Errc::not_found, object.private_path);
     version = found->second;
   }
-  co_return OpenedObject{.fd = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), .version = version, .host_path = object.key};
+  co_return OpenedObject{
+      .fd = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), .version = version, .host_path = object.key};
 }
 
 Task<Result<std::unique_ptr<Upload>>> FakeStorage::start_put(std::string, std::string) {
@@ -97,7 +98,8 @@ Task<Result<void>> FakeStorage::remove(std::string bucket, std::string key) {
 Task<Result<AttemptDirectory>> FakeStorage::make_attempt(AttemptPlace place) {
   co_await yield(loop_);
   attempts_.insert(path_of(place));
-  co_return AttemptDirectory{.fd = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), .host_path = path_of(place)};
+  co_return AttemptDirectory{
+      .fd = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), .host_path = path_of(place), .free_bytes = 1ULL << 40};
 }
 
 Task<Result<Sealed>> FakeStorage::seal(AttemptPlace place, SealLimits, OutputRank) {

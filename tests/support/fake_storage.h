@@ -69,9 +69,9 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   EventLoop& loop_;
   std::map<Name, Visible> visible_;
   std::map<Name, int> appearances_;
-  std::map<std::string, ObjectVersion> private_;         // by private path
-  std::map<std::string, std::set<std::string>> left_;    // by host path
-  std::map<std::string, Sealed> sealed_;                 // by attempt
+  std::map<std::string, ObjectVersion> private_;       // by private path
+  std::map<std::string, std::set<std::string>> left_;  // by host path
+  std::map<std::string, Sealed> sealed_;               // by attempt
   std::set<std::string> attempts_;
   int failing_places_ = 0;
   Error place_error_;

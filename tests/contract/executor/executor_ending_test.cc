@@ -18,8 +18,8 @@ INSTANTIATE_TEST_SUITE_P(Executors, ExecutorEnding, testing::Values(ExecutorKind
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
 TEST_P(ExecutorEnding, TimeoutEndsTheWholeTree) {
-  FunctionSpec function = spec("trap '' TERM; setsid sh -c 'setsid sleep " + mark_ + " & wait' & sleep " + mark_ +
-                               " & echo started; wait; wait; sleep 3600");
+  FunctionSpec function = spec("echo started; trap '' TERM; setsid sh -c 'setsid sleep " + mark_ + " & wait' & sleep " +
+                               mark_ + " & wait; wait; sleep 3600");
   function.timeout = std::chrono::milliseconds(700);
   function.grace = std::chrono::milliseconds(100);
   const auto execution = run(std::move(function));
@@ -33,7 +33,7 @@ TEST_P(ExecutorEnding, TimeoutEndsTheWholeTree) {
 TEST_P(ExecutorEnding, TimeoutAsksBeforeItKills) {
   FunctionSpec function =
       spec("trap 'echo bye; echo saved > \"$TMP_OUTPUT_DIR/state\"; exit 0' TERM; sleep 3600 & wait");
-  function.timeout = std::chrono::milliseconds(300);
+  function.timeout = std::chrono::milliseconds(1500);
   function.grace = std::chrono::seconds(30);
   const auto execution = run(std::move(function));
   ASSERT_TRUE(execution) << describe(execution);

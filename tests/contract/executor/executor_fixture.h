@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <stop_token>
 #include <string>
 
@@ -17,6 +18,18 @@
 #include "telemetry/log.h"
 #include "tests/contract/executor/launcher_process.h"
 #include "tests/support/temp_dir.h"
+
+namespace millrace {
+
+// For GoogleTest's messages and test names.
+inline void PrintTo(ExecutorKind kind, std::ostream* out) {
+  *out << name_of(kind);
+}
+inline void PrintTo(AttemptOutcome outcome, std::ostream* out) {
+  *out << name_of(outcome);
+}
+
+}  // namespace millrace
 
 namespace millrace::test {
 

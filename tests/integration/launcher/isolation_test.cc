@@ -134,7 +134,7 @@ TEST_F(Isolation, ShowsOnlyAllowedDirectoriesOfTheHost) {
     if (path == "/oscar" || ::access(path.c_str(), F_OK) == 0) expected += std::string(name) + " ";
   }
   EXPECT_EQ(shell("ls -A / | tr '\\n' ' '"), expected);
-  EXPECT_EQ(shell("ls -A /home /root /run /sys /tmp /mnt 2>/dev/null | grep -v :"), "\n\n\n\n");
+  EXPECT_EQ(shell("ls -A /home /root /run /sys /tmp /mnt 2>/dev/null | grep -v :"), "\n\n\n\nin\nout\n");
   EXPECT_EQ(shell("readlink /var/tmp"), "/tmp\n");
   EXPECT_EQ(shell("ls -A /dev | tr '\\n' ' '"), "fd full null random shm stderr stdin stdout tty urandom zero ");
 }
@@ -219,8 +219,8 @@ TEST_F(Isolation, NetworkHostReachesTheHost) {
 }
 
 TEST_F(Isolation, SharesNoIpcHostnameOrTemporaryFilesBetweenRuns) {
-  EXPECT_EQ(shell("echo secret > /tmp/left; echo secret > /dev/shm/left; ls /tmp /dev/shm | wc -l"), "5\n");
-  EXPECT_EQ(shell("ls -A /tmp /dev/shm | tr '\\n' ' '"), "/dev/shm:  /tmp: ");
+  EXPECT_EQ(shell("echo secret > /tmp/left; echo secret > /dev/shm/left; ls /tmp /dev/shm | wc -l"), "7\n");
+  EXPECT_EQ(shell("ls -A /tmp /dev/shm | tr '\\n' ' '"), "/dev/shm:  /tmp: in out ");
   const auto host = read_text("/proc/sys/kernel/hostname");
   EXPECT_EQ(shell("hostname"), "function\n");
   EXPECT_EQ(read_text("/proc/sys/kernel/hostname"), host);

@@ -109,7 +109,9 @@ Result<Applied> WatchRig::try_apply(const std::string& name, const std::string& 
   spec.script = "true";
   spec.inputs.push_back({.storage = {.provider = "local", .path = path}});
   if (change) change(spec);
-  return run_task(loop, daemon_->registry.apply(spec));
+  auto applied = run_task(loop, daemon_->registry.apply({spec}));
+  if (!applied) return fail(applied.error());
+  return std::move(applied->front());
 }
 
 void WatchRig::apply(const std::string& name, const std::string& path,

@@ -69,9 +69,8 @@ TEST_P(Pipeline, TheSameObjectTwiceRunsOnce) {
 
 TEST_P(Pipeline, AFailingFunctionIsRetriedThenDeadLettered) {
   World world(GetParam());
-  world.executor.define("bad", 10ms, [](const ExecutionRequest&, int) {
-    return ended(AttemptOutcome::failed, "exit code 3", 3);
-  });
+  world.executor.define("bad", 10ms,
+                        [](const ExecutionRequest&, int) { return ended(AttemptOutcome::failed, "exit code 3", 3); });
   FunctionSpec spec = World::function("bad", "in", "out");
   spec.retries = 2;
   world.apply(spec);
@@ -91,9 +90,8 @@ TEST_P(Pipeline, AFailingFunctionIsRetriedThenDeadLettered) {
 
 TEST_P(Pipeline, APermanentExitCodeIsNotRetried) {
   World world(GetParam());
-  world.executor.define("bad", 10ms, [](const ExecutionRequest&, int) {
-    return ended(AttemptOutcome::failed, "exit code 65", 65);
-  });
+  world.executor.define("bad", 10ms,
+                        [](const ExecutionRequest&, int) { return ended(AttemptOutcome::failed, "exit code 65", 65); });
   world.apply(World::function("bad", "in", "out"));
   world.drop("in", "a", "bad");
   world.loop.run_for(60s);
@@ -135,9 +133,8 @@ TEST_P(Pipeline, LossesDoNotCountAsFailures) {
 
 TEST_P(Pipeline, TooManyLossesEndInTheDeadLetters) {
   World world(GetParam());
-  world.executor.define("killer", 10ms, [](const ExecutionRequest&, int) {
-    return ended(AttemptOutcome::lost, "the launcher died");
-  });
+  world.executor.define("killer", 10ms,
+                        [](const ExecutionRequest&, int) { return ended(AttemptOutcome::lost, "the launcher died"); });
   FunctionSpec spec = World::function("killer", "in", "out");
   spec.max_losses = 3;
   world.apply(spec);
@@ -254,7 +251,8 @@ TEST_P(Pipeline, APlaceThatIsInTheWayIsADeadLetterAndRedriveGoesOnWithoutRunning
 
 TEST_P(Pipeline, ACancelledRunIsCommittedAsSuch) {
   World world(GetParam());
-  world.executor.define("slow", 600s, [&world](const ExecutionRequest& request, int) { return world.leave_copy(request); });
+  world.executor.define("slow", 600s,
+                        [&world](const ExecutionRequest& request, int) { return world.leave_copy(request); });
   world.apply(World::function("slow", "in", "out"));
   const RunId run = world.drop("in", "a", "slow");
   world.loop.run_for(2s);
@@ -268,7 +266,8 @@ TEST_P(Pipeline, ACancelledRunIsCommittedAsSuch) {
 
 TEST_P(Pipeline, AQueuedRunCanBeCancelledBeforeItStarts) {
   World world(GetParam(), {.memory_bytes = 1ULL << 30, .cpu_millicores = 1000});
-  world.executor.define("slow", 10s, [&world](const ExecutionRequest& request, int) { return world.leave_copy(request); });
+  world.executor.define("slow", 10s,
+                        [&world](const ExecutionRequest& request, int) { return world.leave_copy(request); });
   world.apply(World::function("slow", "in", "out"));
   world.drop("in", "a", "slow");
   const RunId queued = world.drop("in", "b", "slow");
@@ -305,7 +304,8 @@ TEST_P(Pipeline, AFloodForOneFunctionDoesNotStarveAnother) {
 
 TEST_P(Pipeline, AStopGivesRunningWorkBackAndCommitsNothingOfIt) {
   World world(GetParam());
-  world.executor.define("slow", 600s, [&world](const ExecutionRequest& request, int) { return world.leave_copy(request); });
+  world.executor.define("slow", 600s,
+                        [&world](const ExecutionRequest& request, int) { return world.leave_copy(request); });
   world.apply(World::function("slow", "in", "out"));
   const RunId run = world.drop("in", "a", "slow");
   world.loop.run_for(2s);
@@ -385,10 +385,45 @@ TEST_P(Pipeline, AnEventThatCameThroughTooManyRunsIsStopped) {
 
 TEST_P(Pipeline, AFunctionThatFeedsItselfIsRefused) {
   World world(GetParam());
-  const auto applied = world.wait(world.registry.apply(World::function("loop", "a", "a/out")));
+  const auto applied = world.wait(world.registry.apply({World::function("loop", "a", "a/out")}));
   ASSERT_FALSE(applied);
   EXPECT_EQ(applied.error().code, Errc::invalid_argument);
   EXPECT_EQ(world.registry.find("loop"), nullptr);
+}
+
+TEST_P(Pipeline, OneLoopInADocumentKeepsAllOfItOut) {
+  World world(GetParam());
+  const auto applied =
+      world.wait(world.registry.apply({World::function("a", "one", "two"), World::function("b", "two", "one")}));
+  ASSERT_FALSE(applied);
+  EXPECT_TRUE(world.registry.all().empty());
+}
+
+TEST_P(Pipeline, AFailureBecauseTheInputVanishedIsASkip) {
+  World world(GetParam());
+  world.executor.define("copy", 50ms, [&world](const ExecutionRequest&, int) -> Result<Execution> {
+    world.storage.take_away("in", "a");
+    return ended(AttemptOutcome::failed, "exit code 1", 1);
+  });
+  world.apply(World::function("copy", "in", "out"));
+  const RunId run = world.drop("in", "a", "copy");
+  world.loop.run_for(10s);
+  ASSERT_TRUE(world.row(run));
+  EXPECT_EQ(world.row(run)->outcome, RunOutcome::skipped);
+  EXPECT_EQ(world.lag("copy").dead, 0U);
+}
+
+TEST_P(Pipeline, AnInputThatVanishesWhileItIsAttachedIsASkip) {
+  World world(GetParam());
+  world.executor.define("copy", 50ms, [&world](const ExecutionRequest&, int) -> Result<Execution> {
+    world.storage.take_away("in", "a");
+    return fail(Errc::not_found, "input 'a' was removed while it was attached");
+  });
+  world.apply(World::function("copy", "in", "out"));
+  const RunId run = world.drop("in", "a", "copy");
+  world.loop.run_for(10s);
+  ASSERT_TRUE(world.row(run));
+  EXPECT_EQ(world.row(run)->outcome, RunOutcome::skipped);
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ FunctionSpec World::function(const std::string& name, const std::string& from, c
 }
 
 void World::apply(FunctionSpec spec) {
-  const auto applied = wait(registry.apply(std::move(spec)));
+  const auto applied = wait(registry.apply({std::move(spec)}));
   if (!applied) throw std::runtime_error(applied.error().message);
 }
 
@@ -62,7 +62,9 @@ RunId World::drop(const std::string& bucket, const std::string& key, const std::
   return {};
 }
 
-std::optional<RunRecord> World::row(const RunId& run_id) { return *wait(state->runs().get(run_id)); }
+std::optional<RunRecord> World::row(const RunId& run_id) {
+  return *wait(state->runs().get(run_id));
+}
 
 Lag World::lag(const std::string& function) {
   return *wait(broker->lag(work_topic(function), std::string(kWorkersGroup)));

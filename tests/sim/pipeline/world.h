@@ -1,5 +1,5 @@
-// A whole node on virtual time: real engine and consumers over the memory broker, the memory state and fakes for storage
-// and functions.
+// A whole node on virtual time: real engine and consumers over the memory broker, the memory state and fakes for
+// storage and functions.
 #pragma once
 
 #include <chrono>

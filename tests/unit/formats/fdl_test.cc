@@ -193,8 +193,7 @@ TEST(FdlMillrace, RefusesScriptsThatCannotBe) {
 }
 
 TEST(FdlMillrace, ReportsAllProblemsTogether) {
-  EXPECT_EQ(
-      problems_of(R"(functions:
+  EXPECT_EQ(problems_of(R"(functions:
   millrace:
   - name: First
     script: thumb.sh
@@ -209,16 +208,16 @@ TEST(FdlMillrace, ReportsAllProblemsTogether) {
     script: thumb.sh
 extra: 1
 )"),
-      (Texts{"line 14: extra: unknown field",
-             "line 3: functions.millrace[0].name: 'First' is not a function's name; expected 1 to 39 of a-z, 0-9 and "
-             "-, beginning and ending with a letter or digit",
-             "line 5: functions.millrace[0].memroy: unknown field; did you mean 'memory'?",
-             "line 8: functions.millrace[1].memory: must be a size such as 512Mi, is an array",
-             "line 9: functions.millrace[1].timeout: '30' is not a duration; expected numbers with ms, s, m, h or d, "
-             "for example 90s or 1h30m",
-             "line 10: functions.millrace[1].vo: has no meaning in functions.millrace",
-             "line 11: functions.millrace[2]: must be an object, is 7",
-             "line 12: functions.millrace[3].name: 'ok' is the name of an earlier function too"}));
+            (Texts{"line 14: extra: unknown field",
+                   std::string("line 3: functions.millrace[0].name: 'First' is not a function's name; ") +
+                       "expected 1 to 39 of a-z, 0-9 and -, beginning and ending with a letter or digit",
+                   "line 5: functions.millrace[0].memroy: unknown field; did you mean 'memory'?",
+                   "line 8: functions.millrace[1].memory: must be a size such as 512Mi, is an array",
+                   std::string("line 9: functions.millrace[1].timeout: '30' is not a duration; ") +
+                       "expected numbers with ms, s, m, h or d, for example 90s or 1h30m",
+                   "line 10: functions.millrace[1].vo: has no meaning in functions.millrace",
+                   "line 11: functions.millrace[2]: must be an object, is 7",
+                   "line 12: functions.millrace[3].name: 'ok' is the name of an earlier function too"}));
 }
 
 TEST(FdlMillrace, HoldsTheRuleOfNames) {
