@@ -66,27 +66,26 @@ FsWatch::Options watch_options(const Config& config) {
 }
 
 // The engine and what hangs on it. Members in the order of need: each may use those above it.
-class Node {
- public:
+struct Node {
   Node(const Config& config, EventLoop& loop, BlockingPool& pool, Backends& backends, Log& log, Metrics& metrics)
-      : name_(config.node.empty() ? host_name() : config.node),
-        runs_(config.queued_runs_max),
-        admission_(loop, budget_of(config)),
-        registry_(loop, backends.state->functions(), *backends.broker, backends.store->objects(), backends.executors,
-                  ulids_, log),
-        ingest_(loop, registry_, *backends.broker, backends.state->seen(), runs_, ulids_),
-        stage_in_(backends.store->objects(), pool, config.data + "/scratch"),
-        invoker_(loop, backends.executors, stage_in_, backends.store->outputs(), *backends.state, name_, log, metrics),
-        finish_(backends.store->outputs(), *backends.state, ingest_, registry_, log),
-        calls_(loop, registry_, ingest_, admission_, invoker_, finish_, *backends.state, runs_),
-        sweeper_(loop, *backends.state, backends.store->outputs(), finish_, runs_, name_,
-                 {.every = config.sweep_every, .age_min = 2 * config.lease}, log),
-        handler_(loop, admission_, invoker_, finish_, *backends.state, runs_, {.hold = config.hold}, log),
-        workers_(loop, *backends.broker, admission_, handler_, log),
-        watch_(
+      : name(config.node.empty() ? host_name() : config.node),
+        runs(config.queued_runs_max),
+        admission(loop, budget_of(config)),
+        registry(loop, backends.state->functions(), *backends.broker, backends.store->objects(), backends.executors,
+                 ulids, log),
+        ingest(loop, registry, *backends.broker, backends.state->seen(), runs, ulids),
+        stage_in(backends.store->objects(), pool, config.data + "/scratch"),
+        invoker(loop, backends.executors, stage_in, backends.store->outputs(), *backends.state, name, log, metrics),
+        finish(backends.store->outputs(), *backends.state, ingest, registry, log),
+        calls(loop, registry, ingest, admission, invoker, finish, *backends.state, runs),
+        sweeper(loop, *backends.state, backends.store->outputs(), finish, runs, name,
+                {.every = config.sweep_every, .age_min = 2 * config.lease}, log),
+        handler(loop, admission, invoker, finish, *backends.state, runs, {.hold = config.hold}, log),
+        workers(loop, *backends.broker, admission, handler, log),
+        watch(
             loop, pool,
-            {.registry = registry_,
-             .ingest = ingest_,
+            {.registry = registry,
+             .ingest = ingest,
              .objects = backends.store->objects(),
              .outputs = backends.store->outputs(),
              .state = *backends.state,
@@ -94,40 +93,40 @@ class Node {
             backends.watch_source,
             [&backends](const std::string& bucket) { return backends.store->directory_of(bucket); },
             watch_options(config), metrics, log),
-        gateway_({.domain = loop,
-                  .registry = registry_,
-                  .ingest = ingest_,
-                  .calls = calls_,
-                  .state = *backends.state,
-                  .runs = runs_,
-                  .broker = *backends.broker,
-                  .objects = backends.store->objects(),
-                  .admission = admission_,
-                  .metrics = metrics,
-                  .log = log,
-                  .controls = [&backends] { return backends.container->controls(); },
-                  .node = name_,
-                  .token = {},
-                  .limits = {.event_bytes_max = config.event_bytes_max, .object_bytes_max = config.object_bytes_max}}) {
-    registry_.observe(workers_);
-    registry_.observe(watch_);
+        gateway({.domain = loop,
+                 .registry = registry,
+                 .ingest = ingest,
+                 .calls = calls,
+                 .state = *backends.state,
+                 .runs = runs,
+                 .broker = *backends.broker,
+                 .objects = backends.store->objects(),
+                 .admission = admission,
+                 .metrics = metrics,
+                 .log = log,
+                 .controls = [&backends] { return backends.container->controls(); },
+                 .node = name,
+                 .token = {},
+                 .limits = {.event_bytes_max = config.event_bytes_max, .object_bytes_max = config.object_bytes_max}}) {
+    registry.observe(workers);
+    registry.observe(watch);
   }
 
-  const std::string name_;
-  UlidMaker ulids_;
-  RunTable runs_;
-  Admission admission_;
-  Registry registry_;
-  Ingest ingest_;
-  StageIn stage_in_;
-  Invoker invoker_;
-  Finish finish_;
-  SynchronousCalls calls_;
-  Sweeper sweeper_;
-  DeliveryHandler handler_;
-  WorkerPool workers_;
-  FsWatch watch_;
-  Gateway gateway_;
+  const std::string name;
+  UlidMaker ulids;
+  RunTable runs;
+  Admission admission;
+  Registry registry;
+  Ingest ingest;
+  StageIn stage_in;
+  Invoker invoker;
+  Finish finish;
+  SynchronousCalls calls;
+  Sweeper sweeper;
+  DeliveryHandler handler;
+  WorkerPool workers;
+  FsWatch watch;
+  Gateway gateway;
 };
 
 class Daemon {
@@ -138,6 +137,7 @@ class Daemon {
               .format = config.log_format == "json" ? LogFormat::json : LogFormat::text,
               .fd = STDERR_FILENO}),
         pool_(loop_, {.threads = kBlockingThreads}),
+        background_(loop_),
         tasks_(loop_) {}
 
   int run() {
@@ -171,7 +171,7 @@ class Daemon {
     if (!token) co_return fail(token.error());
 
     node_ = std::make_unique<Node>(config_, loop_, pool_, *backends_, log_, metrics_);
-    node_->gateway_.set_token(std::move(*token));
+    node_->gateway.set_token(std::move(*token));
     const auto ready = co_await bring_up();
     if (ready) co_await wait_for_stop();
     co_await shut_down();
@@ -182,10 +182,10 @@ class Daemon {
     const auto started = loop_.wall_now();
     const auto hello = co_await backends_->launcher->wait_hello(stop_.get_token());
     if (!hello) co_return fail(hello.error().with("the launcher"));
-    const auto loaded = co_await node_->registry_.load();
+    const auto loaded = co_await node_->registry.load();
     if (!loaded) co_return fail(loaded.error());
-    co_await node_->sweeper_.sweep_own_past(started);
-    tasks_.spawn(node_->sweeper_.run(stop_.get_token()));
+    co_await node_->sweeper.sweep_own_past(started);
+    background_.spawn(node_->sweeper.run(stop_.get_token()));
 
     const auto address = parse_listen(config_.listen, config_.insecure_listen);
     if (!address) co_return fail(address.error());
@@ -194,7 +194,7 @@ class Daemon {
     options.port = address->port;
     options.io_threads = config_.io_threads != 0 ? config_.io_threads : host_cores();
     options.connections_max = config_.connections_max;
-    auto server = HttpServer::start(std::move(options), node_->gateway_, metrics_);
+    auto server = HttpServer::start(std::move(options), node_->gateway, metrics_);
     if (!server) {
       // A taken port does not become free by restarting the daemon.
       Error error = server.error();
@@ -205,7 +205,7 @@ class Daemon {
     const std::string where = address->host + ":" + std::to_string(server_->port());
     const auto written = write_file(config_.data + "/listen", where + "\n");
     if (!written) co_return fail(written.error());
-    log_.info("ready", {{"listen", where}, {"node", node_->name_}});
+    log_.info("ready", {{"listen", where}, {"node", node_->name}});
     co_return Result<void>{};
   }
 
@@ -223,8 +223,9 @@ class Daemon {
   Task<void> shut_down() {
     stop_.request_stop();
     if (server_) co_await server_->stop(loop_, kHttpGrace);
-    co_await node_->watch_.close();
-    co_await node_->workers_.stop(config_.drain_timeout);
+    co_await node_->watch.close();
+    co_await node_->workers.stop(config_.drain_timeout);
+    co_await background_.join();
     co_await backends_->broker->close();
     co_await backends_->state->close();
     log_.info("stopped");
@@ -241,6 +242,7 @@ class Daemon {
   std::optional<LifeLine> life_line_;
   std::unique_ptr<Node> node_;
   std::unique_ptr<HttpServer> server_;
+  TaskGroup background_;
   TaskGroup tasks_;
 };
 

@@ -23,7 +23,6 @@
 
 namespace {
 
-using millrace::Config;
 using millrace::ConfigSource;
 using millrace::Result;
 

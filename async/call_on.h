@@ -29,7 +29,7 @@ template <class T>
 struct TaskValue;
 template <class T>
 struct TaskValue<Task<T>> {
-  using type = T;
+  using Value = T;
 };
 
 template <class MakeTask, class T>
@@ -97,7 +97,7 @@ class Waiting {
 template <class MakeTask>
 [[nodiscard]] auto call_on(EventLoop& target, EventLoop& home, std::stop_token stop, MakeTask make_task)
     -> std::invoke_result_t<MakeTask&, std::stop_token> {
-  using T = typename call_on_detail::TaskValue<std::invoke_result_t<MakeTask&, std::stop_token>>::type;
+  using T = typename call_on_detail::TaskValue<std::invoke_result_t<MakeTask&, std::stop_token>>::Value;
   static_assert(!std::is_void_v<T>, "return a Result<void>");
   using Call = call_on_detail::Call<MakeTask, T>;
   using Shared = std::shared_ptr<Call>;

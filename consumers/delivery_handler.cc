@@ -36,7 +36,7 @@ DeliveryHandler::DeliveryHandler(EventLoop& loop, Admission& admission, Invoker&
 
 Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function, std::unique_ptr<Delivery> delivery,
                                    std::stop_token shutdown) {
-  const auto slot = co_await admission_.acquire(function, options_.hold, shutdown);
+  auto slot = co_await admission_.acquire(function, options_.hold, shutdown);
   if (!slot) {
     const bool stopping = shutdown.stop_requested();
     co_await nak(*delivery, stopping ? std::chrono::milliseconds(0) : kOverloadDelay,
@@ -69,7 +69,7 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
     co_await give_up(std::move(work), *delivery, *standing->active, RunOutcome::cancelled, "cancelled while queued");
     co_return;
   }
-  co_await run(std::move(work), *delivery, *standing->active, shutdown);
+  co_await run(std::move(work), std::move(*slot), *delivery, *standing->active, shutdown);
 }
 
 Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const FunctionSpec& function,
@@ -100,7 +100,8 @@ Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const Fun
   }
 }
 
-Task<void> DeliveryHandler::run(Work work, Delivery& delivery, RunTable::Active& active, std::stop_token shutdown) {
+Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& delivery, RunTable::Active& active,
+                                std::stop_token shutdown) {
   if (work.event.hops > hops_max(*work.function)) {
     co_await give_up(std::move(work), delivery, active, RunOutcome::dead_lettered,
                      "the event came through too many runs (hop limit): is a chain feeding itself?");
@@ -129,7 +130,7 @@ Task<void> DeliveryHandler::run(Work work, Delivery& delivery, RunTable::Active&
     room = std::move(*permit);
   }
 
-  auto invoked = co_await invoker_.invoke(work, active, stop.token());
+  auto invoked = co_await invoker_.invoke(work, std::move(slot), active, stop.token());
   if (!invoked) {
     co_await after_error(std::move(work), delivery, active, std::move(invoked.error()));
     co_return;

@@ -49,7 +49,8 @@ class DeliveryHandler {
   };
 
   Task<Result<Standing>> find_standing(const FunctionSpec& function, const Delivery& delivery);
-  Task<void> run(Work work, Delivery& delivery, RunTable::Active& active, std::stop_token shutdown);
+  Task<void> run(Work work, Admission::Slot slot, Delivery& delivery, RunTable::Active& active,
+                 std::stop_token shutdown);
   Task<void> after_error(Work work, Delivery& delivery, RunTable::Active& active, Error error);
   Task<void> give_up(Work work, Delivery& delivery, RunTable::Active& active, RunOutcome outcome, std::string reason);
   Task<void> settle(Delivery& delivery, RunTable::Active& active, RunRecord record);

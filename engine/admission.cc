@@ -12,8 +12,9 @@ Admission::Slot::Slot(Slot&& other) noexcept
       memory_bytes_(other.memory_bytes_),
       cpu_millicores_(other.cpu_millicores_) {}
 
-Admission::Slot::~Slot() {
-  if (owner_ != nullptr) owner_->release(function_, memory_bytes_, cpu_millicores_);
+void Admission::Slot::release() {
+  if (owner_ == nullptr) return;
+  std::exchange(owner_, nullptr)->release(function_, memory_bytes_, cpu_millicores_);
 }
 
 std::uint32_t Admission::running(const std::string& function) const {

@@ -35,7 +35,10 @@ class Admission {
         : owner_(owner), function_(std::move(function)), memory_bytes_(memory_bytes), cpu_millicores_(cpu_millicores) {}
     Slot(Slot&& other) noexcept;
     Slot& operator=(Slot&&) = delete;
-    ~Slot();
+    ~Slot() { release(); }
+
+    // Early: nothing of the run uses memory or cpu any more.
+    void release();
 
    private:
     Admission* owner_;

@@ -20,6 +20,9 @@ std::uint64_t microseconds_between(WallTime from, WallTime to) {
 // Below this nothing is started: a function that fills the rest of the disk takes everybody's outputs along.
 constexpr std::uint64_t kFreeBytesMin = 32ULL << 20;
 
+// Runs that have ended and are being committed and placed. More keep their slots.
+constexpr std::size_t kSettlingMax = 256;
+
 // An input that is gone or replaced is not an error: the new content has its own event.
 bool means_skipped(const Event& event, const Error& error) {
   const bool users = event.object && event.object->private_path.empty();
@@ -49,22 +52,25 @@ Invoker::Invoker(EventLoop& loop, const Executors& executors, StageIn& stage_in,
       state_(state),
       node_(std::move(node)),
       log_(log),
-      metrics_(metrics) {}
+      metrics_(metrics),
+      settling_(loop, kSettlingMax) {}
 
-Task<Result<Invoked>> Invoker::invoke(Work work, RunTable::Active& active, std::stop_token stop) {
+Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable::Active& active, std::stop_token stop) {
   active.state(RunState::staging_in, loop_.wall_now());
   auto staged = co_await stage_in_.stage(work.function, work.event, work.run_id);
   if (!staged && means_skipped(work.event, staged.error())) {
     auto record = co_await commit_end(std::move(work), RunOutcome::skipped, staged.error().message);
     if (!record) co_return fail(record.error());
-    co_return Invoked{.committed = std::move(*record), .outcome = AttemptOutcome::cancelled, .message = {}};
+    co_return Invoked{
+        .committed = std::move(*record), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
   }
   if (!staged) co_return fail(staged.error());
-  auto invoked = co_await run(work, std::move(*staged), active, stop);
+  auto invoked = co_await run(work, std::move(slot), std::move(*staged), active, stop);
   co_return invoked;
 }
 
-Task<Result<Invoked>> Invoker::run(const Work& work, StagedIn staged, RunTable::Active& active, std::stop_token stop) {
+Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, StagedIn staged, RunTable::Active& active,
+                                   std::stop_token stop) {
   const auto executor = executors_.find(work.function->executor);
   if (!executor) co_return fail(executor.error());
 
@@ -109,6 +115,8 @@ Task<Result<Invoked>> Invoker::run(const Work& work, StagedIn staged, RunTable::
     co_await close_unrun(std::move(attempt), execution.error().message);
     co_return fail(execution.error());
   }
+  auto settling = co_await settling_.acquire(1);
+  slot.release();
   execution->usage.queued_us = microseconds_between(work.queued_at, attempt.started_at);
   attempt.outcome = execution->outcome;
   attempt.exit_code = execution->exit_code;
@@ -121,11 +129,18 @@ Task<Result<Invoked>> Invoker::run(const Work& work, StagedIn staged, RunTable::
     co_await close_unrun(std::move(attempt), given_up().error().message);
     co_return given_up();
   }
-  if (execution->outcome == AttemptOutcome::succeeded) {
-    auto invoked = co_await end_well(work, std::move(attempt), std::move(*execution), active, stop);
+  auto invoked = co_await conclude(work, std::move(attempt), std::move(*execution), active, stop);
+  if (invoked && settling) invoked->settling = std::move(*settling);
+  co_return invoked;
+}
+
+Task<Result<Invoked>> Invoker::conclude(const Work& work, Attempt attempt, Execution execution,
+                                        RunTable::Active& active, std::stop_token stop) {
+  if (execution.outcome == AttemptOutcome::succeeded) {
+    auto invoked = co_await end_well(work, std::move(attempt), std::move(execution), active, stop);
     co_return invoked;
   }
-  auto invoked = co_await end_badly(work, std::move(attempt), std::move(*execution));
+  auto invoked = co_await end_badly(work, std::move(attempt), std::move(execution));
   co_return invoked;
 }
 
@@ -206,7 +221,10 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
   if (!ended) co_return fail(ended.error());
   if (!final) {
     co_await drop_attempt(attempt);
-    co_return Invoked{.committed = std::nullopt, .outcome = execution.outcome, .message = std::move(execution.message)};
+    co_return Invoked{.committed = std::nullopt,
+                      .outcome = execution.outcome,
+                      .message = std::move(execution.message),
+                      .settling = {}};
   }
 
   RunRecord record = record_of(work, attempt);
@@ -263,7 +281,8 @@ Task<Result<Invoked>> Invoker::commit(RunRecord record, AttemptOutcome outcome, 
                  {{"function", standing.function}, {"outcome", std::string(name_of(standing.outcome))}})
         .add();
   }
-  co_return Invoked{.committed = std::move(committed->standing), .outcome = outcome, .message = std::move(message)};
+  co_return Invoked{
+      .committed = std::move(committed->standing), .outcome = outcome, .message = std::move(message), .settling = {}};
 }
 
 Task<Result<RunRecord>> Invoker::commit_end(Work work, RunOutcome outcome, std::string reason) {

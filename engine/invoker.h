@@ -14,12 +14,14 @@
 #include <string>
 
 #include "async/event_loop.h"
+#include "async/semaphore.h"
 #include "async/task.h"
 #include "broker/broker.h"
 #include "core/error.h"
 #include "core/event.h"
 #include "core/function_spec.h"
 #include "core/run.h"
+#include "engine/admission.h"
 #include "engine/registry.h"
 #include "engine/run_table.h"
 #include "engine/stage_in.h"
@@ -45,6 +47,7 @@ struct Invoked {
   std::optional<RunRecord> committed;
   AttemptOutcome outcome = AttemptOutcome::succeeded;
   std::string message;
+  Semaphore::Permit settling;  // hold it until the run is settled: it bounds how many wait for disks at a time
 };
 
 class Invoker {
@@ -54,7 +57,10 @@ class Invoker {
 
   // `stop` means: give it up without a trace, somebody else will run it (the lease is lost, the worker shuts down); the
   // answer is `aborted`. A user's cancel comes through `active` and is committed as the run's outcome.
-  [[nodiscard]] Task<Result<Invoked>> invoke(Work work, RunTable::Active& active, std::stop_token stop);
+  // `slot` is given back as soon as the function's last process is gone: committing and placing wait for disks, not for
+  // cpu or memory.
+  [[nodiscard]] Task<Result<Invoked>> invoke(Work work, Admission::Slot slot, RunTable::Active& active,
+                                             std::stop_token stop);
 
   // Commits an end that no attempt can improve: a final failure, a skip, a cancel. The standing row.
   [[nodiscard]] Task<Result<RunRecord>> commit_end(Work work, RunOutcome outcome, std::string reason);
@@ -63,7 +69,10 @@ class Invoker {
   // Why the run is no longer worth anything: its input, a user's object, is gone or replaced. Empty otherwise.
   Task<std::string> why_skipped(const Work& work);
   RunRecord record_of(const Work& work, const Attempt& attempt) const;
-  Task<Result<Invoked>> run(const Work& work, StagedIn staged, RunTable::Active& active, std::stop_token stop);
+  Task<Result<Invoked>> run(const Work& work, Admission::Slot slot, StagedIn staged, RunTable::Active& active,
+                            std::stop_token stop);
+  Task<Result<Invoked>> conclude(const Work& work, Attempt attempt, Execution execution, RunTable::Active& active,
+                                 std::stop_token stop);
   Task<Result<Invoked>> end_badly(const Work& work, Attempt attempt, Execution execution);
   Task<Result<Invoked>> end_skipped(const Work& work, Attempt attempt, std::string reason, std::string log_tail);
   Task<Result<Invoked>> end_well(const Work& work, Attempt attempt, Execution execution, RunTable::Active& active,
@@ -80,6 +89,7 @@ class Invoker {
   std::string node_;
   Log& log_;
   Metrics& metrics_;
+  Semaphore settling_;
 };
 
 }  // namespace millrace

@@ -39,7 +39,7 @@ Task<Result<RunRecord>> SynchronousCalls::call(std::string function, Event event
                                   .queued_at = now});
   // A caller who leaves cancels the run.
   const std::stop_callback on_leave(stop, [this, run_id] { (void)runs_.cancel(run_id); });
-  const auto slot = co_await admission_.acquire(spec, hold, active.cancel_requested());
+  auto slot = co_await admission_.acquire(spec, hold, active.cancel_requested());
   if (!slot) co_return fail(slot.error());
   Work work{.function = spec,
             .event = std::move(event),
@@ -48,7 +48,7 @@ Task<Result<RunRecord>> SynchronousCalls::call(std::string function, Event event
             .counters = {},
             .queued_at = now,
             .synchronous = true};
-  auto invoked = co_await invoker_.invoke(std::move(work), active, {});
+  auto invoked = co_await invoker_.invoke(std::move(work), std::move(*slot), active, {});
   if (!invoked) co_return fail(invoked.error());
   if (!invoked->committed) {
     co_return fail(Errc::unavailable, invoked->message.empty() ? "the run was lost; try again" : invoked->message);

@@ -89,7 +89,7 @@ Result<std::string> load_or_make_token(const std::string& path) {
   if (errno != ENOENT) return fail(error_from_errno(errno, "open " + path));
 
   // Written aside and linked in place: a crash leaves no half token.
-  const std::string token = random_hex(32);
+  std::string token = random_hex(32);
   const std::string line = token + "\n";
   const std::string aside = path + ".new";
   ::unlink(aside.c_str());

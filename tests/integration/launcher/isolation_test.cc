@@ -166,7 +166,7 @@ TEST_F(Isolation, SocketsAndFifosOfTheHostAreDead) {
   const std::string fifo = path + ".fifo";
   const Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  std::copy(path.begin(), path.end(), address.sun_path);
+  std::ranges::copy(path, address.sun_path);
   ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
   ASSERT_EQ(::listen(listener.get(), 1), 0);
   ASSERT_EQ(::chmod(path.c_str(), 0777), 0);
@@ -270,10 +270,10 @@ TEST_F(HostImageOptions, ShowMoreOfTheHostAndHideParts) {
   const Fd file = files.file("model.bin", "weights", 0644);
   LauncherRig rig(LauncherRig::As::root, {"--show=" + files.path(), "--hide=/etc/hostname", "--hide=/usr/share/doc"});
   rig.prepare(1, Kind::container);
-  const auto result = rig.run({.argv = {"sh", "-c",
-                                        "cat \"$1\"/model.bin; for f in /etc/hostname /usr/share/doc /etc/passwd "
-                                        "/usr/share; do [ -e $f ] && echo \" $f\"; done",
-                                        "sh", files.path()}});
+  const std::string look =
+      "cat \"$1\"/model.bin; for f in /etc/hostname /usr/share/doc /etc/passwd /usr/share; do "
+      "[ -e $f ] && echo \" $f\"; done";
+  const auto result = rig.run({.argv = {"sh", "-c", look, "sh", files.path()}});
   EXPECT_EQ(result.output, "weights /etc/passwd\n /usr/share\n") << result.errors;
 }
 

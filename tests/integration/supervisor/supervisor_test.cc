@@ -259,7 +259,7 @@ TEST_F(SupervisorTest, TellsWhatCannotBeExecuted) {
 
 TEST_F(SupervisorTest, RunsTheLauncherFromMemoryAndPassesDescriptorsToTheDaemon) {
   std::ofstream(directory_ / "config") << "words";
-  options_.daemon_descriptors.push_back(Fd(::open((directory_ / "config").c_str(), O_RDONLY | O_CLOEXEC)));
+  options_.daemon_descriptors.emplace_back(::open((directory_ / "config").c_str(), O_RDONLY | O_CLOEXEC));
   start();
   const auto launcher = await("launcher start");
   EXPECT_NE(launcher.find("exe=/memfd:millrace-launcher"), std::string::npos) << launcher;
@@ -273,7 +273,7 @@ TEST_F(SupervisorTest, GivesTheDaemonAnOrdinaryUserAndOnlyTheDescriptorsNamed) {
   std::ofstream(config) << "words";
   ASSERT_EQ(::chmod(config.c_str(), 0600), 0);
   options_.user = UserIds{.uid = kDaemonUid, .gid = kDaemonUid};
-  options_.daemon_descriptors.push_back(Fd(::open(config.c_str(), O_RDONLY | O_CLOEXEC)));
+  options_.daemon_descriptors.emplace_back(::open(config.c_str(), O_RDONLY | O_CLOEXEC));
   const Fd stray(::open("/dev/null", O_RDONLY));  // inheritable
   start();
   EXPECT_EQ(await("daemon start"),
