@@ -20,7 +20,6 @@ class DedupeWindow {
   struct Entry {
     IdDigest id;
     std::uint64_t content = 0;   // digest_content of its event
-    std::uint64_t seq = 0;       // of its message in the topic
     std::uint32_t epoch = 0;     // the log segment that remembers it; 0: none
     EventLoop::TimePoint until;  // the end of its window
   };

@@ -177,7 +177,6 @@ Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing message)
                 .published_ms = wall.time_since_epoch().count(),
                 .size_bytes = static_cast<std::uint32_t>(size),
                 .place = {}};
-  const std::uint64_t seq = topic.next_seq();
   if (auto written = core_->journal->write_message(topic, added, content, message.delay); !written) {
     return fail(std::move(written.error()));
   }

@@ -269,7 +269,7 @@ Result<std::size_t> HttpTransfer::give_body(char* data, std::size_t room) {
 Result<HttpClientResponse> HttpTransfer::take_result(CURLcode code) {
   if (failure_) return fail(std::move(*failure_));
   if (code == CURLE_OK) return std::move(response_);
-  const std::string words = error_text_.c_str();
+  const std::string words = error_text_.substr(0, error_text_.find(char{0}));
   return fail(code_of(code), name_ + ": " + (words.empty() ? curl_easy_strerror(code) : words));
 }
 

@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import platform
-import resource
 import shutil
 import signal
 import statistics
@@ -56,12 +55,12 @@ class Server:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def resident_bytes(self):
-        total = 0
-        for pid in self.processes():
-            pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
-            total += pages * resource.getpagesize()
-        return total
+    def memory_bytes(self, pid, field):
+        """A row of smaps_rollup: "Rss", or "Pss", which counts what processes share only once over all of them."""
+        for line in open(f"/proc/{pid}/smaps_rollup"):
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024
+        raise SystemExit(f"no {field} for {pid}")
 
     def close(self):
         self.process.send_signal(signal.SIGTERM)

@@ -9,7 +9,7 @@ import time
 import common
 
 FUNCTIONS = int(os.environ.get("FUNCTIONS", "1000"))
-SECONDS = int(os.environ.get("SECONDS", "30"))
+SECONDS = int(os.environ.get("IDLE_SECONDS", "30"))
 
 
 def main():
@@ -25,14 +25,17 @@ def main():
         before = server.cpu_seconds()
         time.sleep(SECONDS)
         percent = (server.cpu_seconds() - before) * 100 / SECONDS
-        resident = server.resident_bytes() / 1e6
+        supervisor, *others = server.processes()
+        daemon = max(server.memory_bytes(pid, "Rss") for pid in others) / 1e6
+        tree = sum(server.memory_bytes(pid, "Pss") for pid in (supervisor, *others)) / 1e6
     finally:
         server.close()
         shutil.rmtree(directory)
-    rows = [{"name": "resident", "unit": "MB", "ours": resident, "rounds": 1},
+    rows = [{"name": "daemon, resident", "unit": "MB", "ours": daemon, "rounds": 1},
+            {"name": "whole tree, proportional", "unit": "MB", "ours": tree, "rounds": 1},
             {"name": "cpu of one core", "unit": "%", "ours": percent, "rounds": 1}]
     common.report("idle", rows,
-                  [{"name": "resident MB", "want": "< 50", "got": round(resident, 1), "ok": resident < 50},
+                  [{"name": "daemon resident MB", "want": "< 50", "got": round(daemon, 1), "ok": daemon < 50},
                    {"name": "cpu % of a core", "want": "< 0.5", "got": round(percent, 3), "ok": percent < 0.5}])
 
 

@@ -63,12 +63,7 @@ Result<void> Replay::apply_message(const Record& record, RecordPlace place) {
                  .size_bytes = record.length,
                  .place = place},
                 due);
-  remember(topic,
-           {.id = digest_id(body->id, id_key_),
-            .content = body->content,
-            .seq = record.head.seq,
-            .epoch = place.epoch,
-            .until = {}},
+  remember(topic, {.id = digest_id(body->id, id_key_), .content = body->content, .epoch = place.epoch, .until = {}},
            body->known_until_ms);
   return {};
 }
@@ -134,8 +129,7 @@ Result<void> Replay::apply_ids(const Record& record, RecordPlace place) {
   if (!body) return fail(body.error());
   TopicState& topic = topics_.restore(record.head.topic);
   for (const auto& known : *body) {
-    remember(topic, {.id = known.id, .content = known.content, .seq = 0, .epoch = place.epoch, .until = {}},
-             known.until_ms);
+    remember(topic, {.id = known.id, .content = known.content, .epoch = place.epoch, .until = {}}, known.until_ms);
   }
   return {};
 }
