@@ -182,7 +182,6 @@ Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing message)
   }
   topic.dedupe.add({.id = id,
                     .content = content,
-                    .seq = seq,
                     .epoch = added.place.epoch,
                     .until = now + topic.settings.dedupe_window});
   const bool delayed = message.delay > std::chrono::milliseconds(0);
