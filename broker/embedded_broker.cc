@@ -180,10 +180,8 @@ Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing message)
   if (auto written = core_->journal->write_message(topic, added, content, message.delay); !written) {
     return fail(std::move(written.error()));
   }
-  topic.dedupe.add({.id = id,
-                    .content = content,
-                    .epoch = added.place.epoch,
-                    .until = now + topic.settings.dedupe_window});
+  topic.dedupe.add(
+      {.id = id, .content = content, .epoch = added.place.epoch, .until = now + topic.settings.dedupe_window});
   const bool delayed = message.delay > std::chrono::milliseconds(0);
   topic.append(std::move(added), delayed ? std::optional(now + message.delay) : std::nullopt);
   core_->reveal_later(topic);
