@@ -90,7 +90,7 @@ std::string human_duration_us(std::uint64_t microseconds) {
   if (ms < 999.95) return fmt::format("{:.1f} ms", ms);
   const double seconds = ms / 1e3;
   if (seconds < 119.995) return fmt::format("{:.2f} s", seconds);
-  const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+  const auto whole = (microseconds + 500'000) / 1'000'000;
   return fmt::format("{}m {}s", whole / 60, whole % 60);
 }
 

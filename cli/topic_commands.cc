@@ -51,13 +51,12 @@ Result<std::string> topic_of(Context& context, const std::string& target) {
   const auto answer = context.client().get("/api/v1/topics");
   if (!answer) return fail(answer.error());
   const Json* topics = answer->find("topics");
-  const std::string work_topic = "fn." + target;
   if (topics != nullptr) {
     const auto is_there = [topics](const std::string& name) {
       return std::ranges::any_of(topics->items(),
                                  [&name](const Json& topic) { return topic.string_or("name", "") == name; });
     };
-    if (is_there(work_topic)) return work_topic;
+    if (is_there("fn." + target)) return "fn." + target;
     if (is_there(target)) return target;
   }
   return fail(Errc::not_found, "neither a function nor a topic is called '" + target + "'");

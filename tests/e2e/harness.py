@@ -9,6 +9,7 @@
 A test file ends with `harness.main()` and takes the names of its methods as arguments: all without any. Exit status 77:
 everything was skipped. MILLRACE_BIN names the executable.
 """
+import ctypes
 import http.client
 import json
 import os
@@ -49,6 +50,15 @@ def until(condition, what, timeout_s=60.0):
         time.sleep(POLL_S)
 
 
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+def die_with_parent():
+    """A test that is killed, by a time limit say, takes its server along."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def read_proc(pid, name):
     try:
         return pathlib.Path(f"/proc/{pid}/{name}").read_bytes()
@@ -81,7 +91,7 @@ class Server:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [BIN, "serve", *(text for option in options.items() for text in option)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent,
                 env={k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")})
         self.sessions.add(self.process.pid)
 

@@ -44,9 +44,11 @@ void expect_same(const RunRecord& a, const RunRecord& b);
 [[nodiscard]] std::vector<std::string> tokens(const std::vector<Attempt>& attempts);
 
 class StateContract : public testing::TestWithParam<Backend> {
+ public:
+  ~StateContract() override;
+
  protected:
   StateContract();
-  ~StateContract() override;
 
   StateStore& state() { return *state_; }
 

@@ -16,7 +16,6 @@
 namespace millrace {
 namespace {
 
-using std::chrono_literals::operator""h;
 using test::run_task;
 
 // A loop on a thread of its own, as the domain is for an io thread.
@@ -57,7 +56,7 @@ TEST(CallOn, TakesTasksThatNeverWait) {
 Task<Result<void>> sleep_long(UvEventLoop& loop, std::stop_token stop, std::atomic<int>& started,
                               std::atomic<int>& stopped_here) {
   ++started;
-  auto slept = co_await sleep_for(loop, 1h, stop);
+  auto slept = co_await sleep_for(loop, std::chrono::hours(1), stop);
   if (!slept && loop.on_loop_thread()) ++stopped_here;
   co_return slept;
 }

@@ -19,9 +19,6 @@
 
 namespace millrace::test {
 
-using std::chrono_literals::operator""ms;
-using std::chrono_literals::operator""h;
-
 // Routes by path, with answers that tests look at.
 class TestHandler final : public HttpHandler {
  public:
@@ -148,7 +145,7 @@ inline Task<void> TestHandler::count(HttpRequest& request, HttpResponder& respon
 
 inline Task<void> TestHandler::wait(HttpRequest& request, HttpResponder& responder) {
   ++waiting;
-  const auto slept = co_await sleep_for(request.loop(), 1h, request.stop_token());
+  const auto slept = co_await sleep_for(request.loop(), std::chrono::hours(1), request.stop_token());
   if (!slept) ++cancelled;
   --waiting;
   (void)co_await responder.send(200, {}, "over");
@@ -162,8 +159,12 @@ inline Task<void> TestHandler::send_file(HttpRequest& request, HttpResponder& re
 }
 
 inline HttpServerOptions HttpTest::quick() {
-  return {
-      .io_threads = 1, .idle = 300ms, .header = 300ms, .body_silence = 300ms, .write_silence = 300ms, .linger = 300ms};
+  return {.io_threads = 1,
+          .idle = std::chrono::milliseconds(300),
+          .header = std::chrono::milliseconds(300),
+          .body_silence = std::chrono::milliseconds(300),
+          .write_silence = std::chrono::milliseconds(300),
+          .linger = std::chrono::milliseconds(300)};
 }
 
 inline void HttpTest::start(HttpServerOptions options) {

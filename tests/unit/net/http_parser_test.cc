@@ -48,8 +48,9 @@ const std::string kRequests =
     "GET /b?x=1 HTTP/1.1\r\nHost: h\r\nX:\t y \r\n\r\n"
     "\r\nPUT /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
     "chunked\r\n\r\n3;q=\"z\"\r\nabc\r\n0a\r\n0123456789\r\n0\r\nT: 1\r\n\r\n"
+    "PUT /e HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     "GET http://h/d HTTP/1.0\r\n\r\n";
-const Seen kUnderstood = {.targets = {"/a", "/b?x=1", "/c", "/d"}, .bodies = "helloabc0123456789", .done = 4};
+const Seen kUnderstood = {.targets = {"/a", "/b?x=1", "/c", "/e", "/d"}, .bodies = "helloabc0123456789", .done = 5};
 
 TEST(HttpParser, UnderstandsRequestsCutAnywhere) {
   EXPECT_EQ(parse({kRequests}), kUnderstood);
