@@ -72,7 +72,7 @@ struct Node {
         runs(config.queued_runs_max),
         admission(loop, budget_of(config)),
         registry(loop, backends.state->functions(), *backends.broker, backends.store->objects(), backends.executors,
-                 ulids, log),
+                 ulids, config.lease, log),
         ingest(loop, registry, *backends.broker, backends.state->seen(), runs, ulids),
         stage_in(backends.store->objects(), pool, config.data + "/scratch"),
         invoker(loop, backends.executors, stage_in, backends.store->outputs(), *backends.state, name, log, metrics),

@@ -47,13 +47,14 @@ bool wanted(const FunctionSpec& function, std::string_view key) {
 }
 
 Registry::Registry(EventLoop& loop, FunctionStore& store, Broker& broker, ObjectStore& objects,
-                   const Executors& executors, UlidMaker& ulids, Log& log)
+                   const Executors& executors, UlidMaker& ulids, std::chrono::milliseconds lease, Log& log)
     : loop_(loop),
       store_(store),
       broker_(broker),
       objects_(objects),
       executors_(executors),
       ulids_(ulids),
+      lease_(lease),
       log_(log),
       changes_(loop, 1) {}
 
@@ -122,6 +123,7 @@ Task<Result<Applied>> Registry::apply_checked(FunctionSpec spec, std::vector<std
     applied.function = std::make_shared<const FunctionSpec>(std::move(spec));
     functions_[applied.function->name] = applied.function;
     rebuild_index();
+    if (before) forget(*before);
   }
   const auto ready = co_await prepare(applied.function);
   if (!ready) co_return fail(ready.error().with("stored but not ready"));
@@ -140,7 +142,7 @@ Task<Result<void>> Registry::prepare(std::shared_ptr<const FunctionSpec> functio
     const auto made = co_await objects_.ensure_bucket(bucket);
     if (!made) co_return fail(made.error());
   }
-  TopicSpec topic{.name = work_topic(function->name), .groups = {std::string(kWorkersGroup)}};
+  TopicSpec topic{.name = work_topic(function->name), .groups = {std::string(kWorkersGroup)}, .lease = lease_};
   const auto ensured = co_await broker_.ensure(std::move(topic));
   if (!ensured) co_return fail(ensured.error());
   for (FunctionObserver* observer : observers_) {
@@ -159,8 +161,14 @@ Task<Result<void>> Registry::remove(std::string name) {
   functions_.erase(name);
   rebuild_index();
   for (FunctionObserver* observer : observers_) co_await observer->function_removed(function);
+  forget(*function);
   log_.info("function removed", {{"function", name}});
   co_return Result<void>{};
+}
+
+void Registry::forget(const FunctionSpec& revision) {
+  const auto executor = executors_.find(revision.executor);
+  if (executor) (*executor)->forget(revision.uid, revision.revision);
 }
 
 std::shared_ptr<const FunctionSpec> Registry::find(std::string_view name) const {

@@ -7,6 +7,7 @@
 // Threads: the domain loop.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -64,7 +65,7 @@ struct Applied {
 class Registry {
  public:
   Registry(EventLoop& loop, FunctionStore& store, Broker& broker, ObjectStore& objects, const Executors& executors,
-           UlidMaker& ulids, Log& log);
+           UlidMaker& ulids, std::chrono::milliseconds lease, Log& log);
 
   // All observers, before load().
   void observe(FunctionObserver& observer) { observers_.push_back(&observer); }
@@ -97,6 +98,7 @@ class Registry {
   Task<Result<Applied>> apply_checked(FunctionSpec spec, std::vector<std::string> warnings);
   Task<Result<void>> prepare(std::shared_ptr<const FunctionSpec> function);
   void rebuild_index();
+  void forget(const FunctionSpec& revision);  // what an executor has prepared for it
 
   EventLoop& loop_;
   FunctionStore& store_;
@@ -104,6 +106,7 @@ class Registry {
   ObjectStore& objects_;
   const Executors& executors_;
   UlidMaker& ulids_;
+  std::chrono::milliseconds lease_;  // of deliveries of work topics
   Log& log_;
   std::vector<FunctionObserver*> observers_;
   Functions functions_;

@@ -69,7 +69,6 @@ class RunTable {
   [[nodiscard]] bool cancel(const RunId& run_id);
   [[nodiscard]] bool take_cancelled(const RunId& run_id);
 
-  void forget(const RunId& run_id) { waiting_.erase(run_id); }
   [[nodiscard]] std::optional<LiveRun> find(const RunId& run_id) const;
   [[nodiscard]] std::vector<LiveRun> list(std::string_view function, std::size_t limit) const;  // active first
   [[nodiscard]] std::size_t active_count() const { return active_.size(); }

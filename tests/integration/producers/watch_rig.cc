@@ -51,7 +51,8 @@ Result<WatchBatch> LossySource::read() {
 struct WatchRig::Daemon {
   Daemon(WatchRig& rig, std::unique_ptr<FsStore> opened, BlockingPool& threads)
       : store(std::move(opened)),
-        registry(rig.loop, rig.state->functions(), *rig.broker, store->objects(), rig.executors_, rig.ulids_, rig.log_),
+        registry(rig.loop, rig.state->functions(), *rig.broker, store->objects(), rig.executors_, rig.ulids_,
+                 std::chrono::seconds(30), rig.log_),
         ingest(rig.loop, registry, *rig.broker, rig.state->seen(), runs, rig.ulids_),
         watch(
             rig.loop, threads,

@@ -13,7 +13,7 @@ World::World(std::uint64_t seed, NodeBudget budget)
       broker(make_memory_broker({}, loop, metrics)),
       pool(loop, {.threads = 0}),
       admission(loop, budget),
-      registry(loop, state->functions(), *broker, storage, executors, ulids, log),
+      registry(loop, state->functions(), *broker, storage, executors, ulids, std::chrono::seconds(30), log),
       ingest(loop, registry, *broker, state->seen(), runs, ulids),
       stage_in(storage, pool, "/nonexistent"),
       invoker(loop, executors, stage_in, storage, *state, "node-1", log, metrics),

@@ -29,7 +29,7 @@ class ProducerRig {
         runs(loop),
         broker(loop),
         ulids(1),
-        registry(loop, functions, broker, objects, executors, ulids, log),
+        registry(loop, functions, broker, objects, executors, ulids, std::chrono::seconds(30), log),
         ingest(loop, registry, broker, seen, table, ulids) {}
 
   // A task that needs no time to pass.
