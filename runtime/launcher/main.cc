@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -15,6 +16,7 @@
 #include "runtime/launcher/container_support.h"
 #include "runtime/launcher/launcher_options.h"
 #include "runtime/launcher/probe.h"
+#include "runtime/launcher/raw_syscall.h"
 #include "runtime/launcher/server.h"
 #include "runtime/launcher/vm_clone.h"
 
@@ -38,7 +40,17 @@ void fill_standard_descriptors() {
 
 void settle_process() {
   // Children share this memory until they exec: no handler may run there, and a lease's end raises SIGIO here.
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  // By the kernel's own call: the C library refuses the two signals it keeps for itself, and a parent that used
+  // posix_spawn(3) hands exactly those down as ignored.
+  const struct {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)();
+    std::uint64_t mask;
+  } standard{SIG_DFL, 0, nullptr, 0};
+  for (int signal = 1; signal < NSIG; ++signal) {
+    raw::call(SYS_rt_sigaction, raw::word(signal), raw::word(&standard), 0, sizeof(standard.mask));
+  }
   sigset_t all;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);

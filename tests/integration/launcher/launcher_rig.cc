@@ -6,11 +6,13 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -43,6 +45,14 @@ std::string from_environment(const char* name) {
   const char* value = std::getenv(name);
   EXPECT_NE(value, nullptr) << name << " is set by ctest";
   return value == nullptr ? "" : value;
+}
+
+// As the worst parent leaves them: every signal ignored and blocked, those the C library keeps for itself included.
+void spoil_signals() {
+  const std::array<std::uint64_t, 4> ignored{reinterpret_cast<std::uintptr_t>(SIG_IGN), 0, 0, 0};
+  for (int signal = 1; signal < NSIG; ++signal) ::syscall(SYS_rt_sigaction, signal, ignored.data(), nullptr, 8);
+  const std::uint64_t all = ~std::uint64_t{0};
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, nullptr, sizeof(all));
 }
 
 }  // namespace
@@ -85,6 +95,7 @@ void LauncherRig::launch() {
       if (::setgid(kDaemonUid) != 0 || ::setuid(kDaemonUid) != 0) ::_exit(98);
     }
     ::fcntl(5, F_SETFD, FD_CLOEXEC);
+    spoil_signals();
     ::fexecve(5, const_cast<char* const*>(argv.data()), environ);
     ::_exit(99);
   }

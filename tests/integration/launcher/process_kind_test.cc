@@ -89,7 +89,7 @@ TEST_P(ProcessKind, InheritsNoDescriptorButTheThree) {
 
 TEST_P(ProcessKind, StartsWithDefaultSignalsInASessionOfItsOwn) {
   const auto result =
-      shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; [ \"$(ps -o sid= -p $$)\" -eq $$ ] && echo own");
+      shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; set -- $(cat /proc/$$/stat); [ \"$6\" = $$ ] && echo own");
   EXPECT_EQ(result.output, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nown\n");
 }
 
