@@ -1,5 +1,7 @@
 #include "app/config.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -9,11 +11,18 @@
 #include "core/units.h"
 #include "formats/diagnostics.h"
 #include "formats/yaml.h"
+#include "storage/object_store.h"
 
 namespace millrace {
 namespace {
 
 using View = std::string_view;
+
+View trimmed(View text) {
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  while (text.ends_with(' ')) text.remove_suffix(1);
+  return text;
+}
 
 template <std::string Config::* Member>
 Result<void> set_text(Config& config, View value) {
@@ -91,6 +100,26 @@ Result<void> set_log_format(Config& config, View value) {
   return {};
 }
 
+Result<void> set_buckets(Config& config, View value) {
+  config.buckets.clear();
+  while (!value.empty()) {
+    const auto comma = value.find(',');
+    const View pair = trimmed(value.substr(0, comma));
+    value = comma == View::npos ? View() : value.substr(comma + 1);
+    const auto equals = pair.find('=');
+    const View directory = equals == View::npos ? View() : pair.substr(equals + 1);
+    if (!directory.starts_with('/')) {
+      return fail(Errc::invalid_argument, "'" + std::string(pair) + "' is not BUCKET=/ABSOLUTE/DIRECTORY");
+    }
+    const std::string name(pair.substr(0, equals));
+    if (const auto good = check_bucket_name(name); !good) return good;
+    if (!config.buckets.emplace(name, directory).second) {
+      return fail(Errc::invalid_argument, "bucket '" + name + "' is given twice");
+    }
+  }
+  return {};
+}
+
 constexpr std::uint64_t kNoSizeMax = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kDayMs = 86'400'000;
 
@@ -98,6 +127,10 @@ constexpr std::array kOptions{
     ConfigOption{"data", "text", "/var/lib/millrace",
                  "Directory of everything: broker log, state, buckets. Copying it, stopped, copies the system.",
                  set_text<&Config::data>},
+    ConfigOption{
+        "buckets", "BUCKET=DIRECTORY, ...", "",
+        "Buckets that lie elsewhere than in <data>/buckets, in absolute directories the daemon's user may write.",
+        set_buckets},
     ConfigOption{"listen", "text", "127.0.0.1:8090", "HOST:PORT of the HTTP API; port 0 takes a free one.",
                  set_text<&Config::listen>},
     ConfigOption{"insecure_listen", "yes/no", "no",
@@ -114,6 +147,9 @@ constexpr std::array kOptions{
     ConfigOption{"allow_weak_durability", "yes/no", "no",
                  "Accept a broker that confirms events before they are on stable storage.",
                  set_flag<&Config::allow_weak_durability>},
+    ConfigOption{"allow_missing_isolation", "yes/no", "no",
+                 "Start on a host that cannot isolate functions: only those with executor: process are accepted then.",
+                 set_flag<&Config::allow_missing_isolation>},
     ConfigOption{"node", "text", "", "This node's name in run records. Empty: the host's name.",
                  set_text<&Config::node>},
     ConfigOption{"log_level", "debug|info|warn|error", "info", "The least severe log lines to write.", set_log_level},
@@ -161,7 +197,19 @@ std::string unknown(View name) {
   return "unknown option '" + std::string(name) + "'" + (near ? "; did you mean '" + std::string(*near) + "'?" : "");
 }
 
+LogLevel level_of(View name) {
+  if (name == "debug") return LogLevel::debug;
+  if (name == "warn") return LogLevel::warn;
+  return name == "error" ? LogLevel::error : LogLevel::info;
+}
+
 }  // namespace
+
+Log::Options log_options(const Config& config) {
+  return {.level = level_of(config.log_level),
+          .format = config.log_format == "json" ? LogFormat::json : LogFormat::text,
+          .fd = STDERR_FILENO};
+}
 
 std::span<const ConfigOption> config_options() {
   return kOptions;

@@ -26,13 +26,15 @@ struct Config {
   std::string data;
   std::string listen;
   std::string user;
-  std::string broker;  // empty: log:<data>/log
-  std::string node;    // empty: the host's name
+  std::string broker;                          // empty: log:<data>/log
+  std::string node;                            // empty: the host's name
+  std::map<std::string, std::string> buckets;  // those that lie elsewhere: name to absolute directory
   std::string log_level;
   std::string log_format;
   bool insecure_listen = false;
   bool stay_root = false;
   bool allow_weak_durability = false;
+  bool allow_missing_isolation = false;
 
   std::uint32_t io_threads = 0;      // 0: as many as cores
   std::uint64_t memory_bytes = 0;    // 0: 80 % of the host's
@@ -49,6 +51,9 @@ struct Config {
   std::chrono::milliseconds drain_timeout{0};
   std::chrono::milliseconds sweep_every{0};
 };
+
+// Where and what both the supervisor and the daemon log.
+[[nodiscard]] Log::Options log_options(const Config& config);
 
 // One row of the table.
 struct ConfigOption {

@@ -1,5 +1,6 @@
 #include "app/daemon.h"
 
+#include <malloc.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@
 #include "gateway/gateway.h"
 #include "net/http_server.h"
 #include "producers/fs_watch.h"
+#include "runtime/launched/host_check.h"
 #include "telemetry/metrics.h"
 
 namespace millrace {
@@ -46,12 +48,8 @@ namespace {
 constexpr double kMemoryShare = 0.8;  // of the host's, for functions
 constexpr std::chrono::milliseconds kHttpGrace{2'000};
 constexpr std::size_t kBlockingThreads = 8;
-
-LogLevel level_of(const std::string& name) {
-  if (name == "debug") return LogLevel::debug;
-  if (name == "warn") return LogLevel::warn;
-  return name == "error" ? LogLevel::error : LogLevel::info;
-}
+constexpr int kHeapKept = 8 << 20;  // of each arena of malloc
+constexpr int kHeapStep = 256 << 10;
 
 NodeBudget budget_of(const Config& config) {
   const auto share = static_cast<std::uint64_t>(static_cast<double>(host_memory_bytes()) * kMemoryShare);
@@ -133,9 +131,7 @@ class Daemon {
  public:
   explicit Daemon(const Config& config)
       : config_(config),
-        log_({.level = level_of(config.log_level),
-              .format = config.log_format == "json" ? LogFormat::json : LogFormat::text,
-              .fd = STDERR_FILENO}),
+        log_(log_options(config)),
         pool_(loop_, {.threads = kBlockingThreads}),
         background_(loop_),
         tasks_(loop_) {}
@@ -182,6 +178,8 @@ class Daemon {
     const auto started = loop_.wall_now();
     const auto hello = co_await backends_->launcher->wait_hello(stop_.get_token());
     if (!hello) co_return fail(hello.error().with("the launcher"));
+    const auto isolated = check_isolation(*hello);
+    if (!isolated) co_return fail(isolated.error());
     const auto loaded = co_await node_->registry.load();
     if (!loaded) co_return fail(loaded.error());
     co_await node_->sweeper.sweep_own_past(started);
@@ -207,6 +205,21 @@ class Daemon {
     if (!written) co_return fail(written.error());
     log_.info("ready", {{"listen", where}, {"node", node_->name}});
     co_return Result<void>{};
+  }
+
+  // A host that cannot keep strangers' programs apart is served only to those who know it.
+  Result<void> check_isolation(const launcher::Hello& hello) {
+    const std::string missing = launched::missing_isolation(hello);
+    if (missing.empty()) return {};
+    if (!config_.allow_missing_isolation) {
+      const std::string remedy = hello.privileged ? "let root use them on this host" : "start the server as root";
+      return fail(Errc::failed_precondition,
+                  "functions cannot be isolated on this host: " + missing + "; " + remedy +
+                      ", or say --allow-missing-isolation yes to run functions with executor: process, which isolates "
+                      "nothing; `millrace check` shows what this host can do");
+    }
+    log_.warn("functions cannot be isolated: only executor: process is accepted", {{"missing", missing}});
+    return {};
   }
 
   Task<void> wait_for_stop() {
@@ -255,6 +268,10 @@ int run_daemon(const Config& config) {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&blocked, signal);
   sigprocmask(SIG_BLOCK, &blocked, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  // Memory that a burst of runs took is kept for the next one: giving it back and taking it again with every run costs
+  // more system calls than all its files.
+  mallopt(M_TRIM_THRESHOLD, kHeapKept);
+  mallopt(M_TOP_PAD, kHeapStep);
   Daemon daemon(config);
   return daemon.run();
 }

@@ -79,6 +79,11 @@ Result<void> prepare_data_directory(const std::string& path, std::optional<UserI
                                              std::to_string(owner) +
                                              "; chown it, or choose another with --data or --user");
   }
+  if ((info.st_mode & S_IRWXU) != S_IRWXU) {
+    return fail(Errc::permission_denied, "the data directory " + path +
+                                             " may not be read and written by its owner; chmod u+rwx it, or choose "
+                                             "another with --data");
+  }
   if (!user && ::access(path.c_str(), W_OK | X_OK) != 0) {
     return fail(error_from_errno(errno, "write to the data directory " + path));
   }

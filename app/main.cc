@@ -83,7 +83,7 @@ int complain(const millrace::Error& error) {
   return millrace::cli::kUsage;
 }
 
-// Prints what was tried. Fails only when isolation, memory or the data directory is missing altogether.
+// Prints what was tried. Fails only when something is missing without which `serve` would not start.
 int check_here(const millrace::cli::Globals& globals) {
   std::map<std::string, std::string> flags;
   if (!globals.data.empty()) flags["data"] = globals.data;
@@ -96,7 +96,7 @@ int check_here(const millrace::cli::Globals& globals) {
   millrace::cli::Table table({{"CHECK"}, {"STATE"}, {"DETAIL"}});
   millrace::Json list = millrace::Json::array();
   for (const auto& control : controls) {
-    const bool needed = control.name == "namespaces" || control.name == "seccomp" || control.name == "kernel" ||
+    const bool needed = control.name == "isolation" || control.name == "seccomp" || control.name == "kernel" ||
                         control.name == "data_directory" || control.name == "launcher";
     if (needed && control.state == millrace::ControlState::missing) good = false;
     table.add({control.name, std::string(name_of(control.state)), control.detail});

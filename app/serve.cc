@@ -66,9 +66,7 @@ Result<int> supervise(const Config& config, const std::map<std::string, std::str
 }  // namespace
 
 int serve(const Config& config, const std::map<std::string, std::string>& values) {
-  Log log({.level = config.log_level == "debug" ? LogLevel::debug : LogLevel::info,
-           .format = config.log_format == "json" ? LogFormat::json : LogFormat::text,
-           .fd = STDERR_FILENO});
+  Log log(log_options(config));
   const auto status = supervise(config, values, log);
   if (status) return *status;
   log.error("cannot serve", {{"error", status.error()}});

@@ -228,7 +228,7 @@ void Supervisor::read_signals() {
     if (!stopping_) {
       log_.info("stopping", {{"signal", static_cast<int>(signal.ssi_signo)}});
       begin_stop(0);
-    } else if (daemon_.alive) {
+    } else if (daemon_.alive && Clock::now() - stop_began_ >= options_.second_signal_after) {
       log_.warn("second signal: the daemon is killed");
       signal_child(daemon_.process, SIGKILL);
     }
@@ -328,6 +328,7 @@ void Supervisor::count_death(Child& child, const std::string& how) {
 
 void Supervisor::begin_stop(int status) {
   stopping_ = true;
+  stop_began_ = Clock::now();
   status_ = status;
   launcher_.restart_at.reset();
   daemon_.restart_at.reset();

@@ -41,6 +41,9 @@ struct SupervisorOptions {
 
   std::chrono::milliseconds daemon_stop_wait{120'000};  // to drain after a signal, then it is killed
   std::chrono::milliseconds launcher_stop_wait{15'000};
+  // A second signal after this long kills the daemon. timeout(1) and terminals send one twice at once; a person who
+  // sends another one means it.
+  std::chrono::milliseconds second_signal_after{500};
 };
 
 // A daemon that exits so has a configuration that no restart can mend (EX_CONFIG of sysexits.h).
@@ -97,6 +100,7 @@ class Supervisor {
   bool daemon_needs_socket_ = false;
 
   bool stopping_ = false;
+  Clock::time_point stop_began_;
   int status_ = 0;  // what run() returns in the end, if nothing went wrong
   std::optional<Error> failure_;
   std::optional<Clock::time_point> daemon_deadline_;

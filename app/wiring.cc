@@ -35,7 +35,7 @@ Task<Result<std::unique_ptr<Broker>>> open_broker(const Config& config, EventLoo
 Result<std::unique_ptr<Backends>> open_local_backends(const Config& config, EventLoop& loop, BlockingPool& pool,
                                                       Log& log, Metrics& metrics) {
   auto backends = std::make_unique<Backends>();
-  auto store = FsStore::open(loop, pool, log, metrics, {.root = config.data + "/buckets", .places = {}});
+  auto store = FsStore::open(loop, pool, log, metrics, {.root = config.data + "/buckets", .places = config.buckets});
   if (!store) return fail(store.error());
   backends->store = std::move(*store);
   auto inotify = Inotify::open();

@@ -8,6 +8,8 @@
 namespace millrace {
 namespace {
 
+constexpr int kRoundsMax = 16;  // of posted callbacks in one turn of the loop
+
 // A libuv call that fails here means broken arguments or no descriptors left at start-up: nothing can go on.
 void check(int status) {
   if (status < 0) std::abort();
@@ -108,22 +110,26 @@ void UvEventLoop::post(Callback callback) {
   bool first = false;
   {
     const std::lock_guard lock(mutex_);
-    first = inbox_.empty();
+    first = inbox_.empty() && !draining_;
     inbox_.push_back(std::move(callback));
   }
   if (first) uv_async_send(&native_->wake);  // one wake-up for everything posted until it runs
 }
 
 void UvEventLoop::run_posted() {
-  bool stop_now = false;
-  {
-    const std::lock_guard lock(mutex_);
-    running_.swap(inbox_);
-    stop_now = stopping_;
+  // What a callback posts runs in the next round, without a trip through the kernel: one of our coroutines resumes the
+  // next many times a run. After some rounds I/O gets its turn.
+  for (int round = 0; round < kRoundsMax; ++round) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) uv_stop(loop_.get());
+      running_.swap(inbox_);
+      draining_ = !running_.empty() && round + 1 < kRoundsMax;
+    }
+    if (running_.empty()) return;
+    for (auto& callback : running_) callback();
+    running_.clear();
   }
-  for (auto& callback : running_) callback();
-  running_.clear();
-  if (stop_now) uv_stop(loop_.get());
 }
 
 std::unique_ptr<EventLoop::Handle> UvEventLoop::start_timer(Duration delay, Callback callback) {

@@ -50,9 +50,10 @@ class UvEventLoop final : public EventLoop {
   std::unique_ptr<uv_loop_s, NativeDeleter> loop_;
   std::unique_ptr<Native> native_;
   std::atomic<std::thread::id> thread_;
-  std::mutex mutex_;  // guards inbox_ and stopping_
+  std::mutex mutex_;  // guards inbox_, stopping_ and draining_
   std::vector<Callback> inbox_;
   bool stopping_ = false;
+  bool draining_ = false;          // the inbox will be looked at once more in this turn
   std::vector<Callback> running_;  // the batch being run; reused to keep its memory
 };
 

@@ -62,6 +62,15 @@ void Context::print_table(const Table& table) {
   if (!table.empty()) print(table.to_text(colours()));
 }
 
+void Context::pass_on_warnings(const Json& function) {
+  const Json* warnings = function.find("warnings");
+  if (warnings == nullptr) return;
+  for (const auto& warning : warnings->items()) {
+    const std::string* text = warning.string();
+    complain("warning: " + function.string_or("name", "") + ": " + (text == nullptr ? warning.dump() : *text));
+  }
+}
+
 void Context::complain(std::string_view text) {
   const std::string line = "millrace: " + printable_lines(text) + "\n";
   (void)std::fwrite(line.data(), 1, line.size(), stderr);

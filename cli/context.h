@@ -34,6 +34,8 @@ class Context {
 
   // To stderr, as "millrace: <text>".
   static void complain(std::string_view text);
+  // What the server warns of about one function.
+  static void pass_on_warnings(const Json& function);
 
   // The command's end: its exit code, or the message of its error.
   void finish(const Result<int>& result);

@@ -87,13 +87,7 @@ Result<int> apply_files(Context& context, const ApplyOptions& options) {
     const auto revision = function.uint_or("revision", 0);
     table.add({function.string_or("name", ""), what_happened(function, options.check),
                revision == 0 ? std::string("-") : std::to_string(revision)});
-    const Json* warnings = function.find("warnings");
-    if (warnings == nullptr) continue;
-    for (const auto& warning : warnings->items()) {
-      const std::string* text = warning.string();
-      Context::complain("warning: " + function.string_or("name", "") + ": " +
-                        (text == nullptr ? warning.dump() : *text));
-    }
+    Context::pass_on_warnings(function);
   }
   context.print_table(table);
   return kOk;

@@ -49,6 +49,7 @@ Result<int> list_functions(Context& context) {
       table.add({function.string_or("name", ""), std::to_string(function.uint_or("revision", 0)),
                  function.string_or("image", ""), paths(function, "input"), paths(function, "output"),
                  function.string_or("memory", ""), function.string_or("cpu", ""), function.string_or("timeout", "")});
+      Context::pass_on_warnings(function);
     }
   }
   context.print_table(table);

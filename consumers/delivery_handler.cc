@@ -12,9 +12,14 @@ namespace millrace {
 namespace {
 
 constexpr std::size_t kQuarantineRooms = 1;
+constexpr std::size_t kTroubledMax = 10'000;  // beyond it some begin their patience anew
 constexpr std::uint32_t kQuarantineFromLosses = 2;
 constexpr std::chrono::milliseconds kOverloadDelay{200};
 constexpr std::chrono::milliseconds kLostDelay{500};
+
+RunOutcome final_failure(const FunctionSpec& function) {
+  return function.dead_letter ? RunOutcome::dead_lettered : RunOutcome::failed;
+}
 
 std::uint32_t hops_max(const FunctionSpec& function) {
   return function.recursion_depth_max > 0 ? function.recursion_depth_max : kHopsMax;
@@ -55,7 +60,7 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
     co_return;
   }
   if (standing->record) {  // the function ran already: only what is not marked is left to do
-    co_await settle(*delivery, *standing->active, std::move(*standing->record));
+    co_await settle(*function, *delivery, *standing->active, std::move(*standing->record));
     co_return;
   }
   Work work{.function = function,
@@ -91,7 +96,10 @@ Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const Fun
                                                           .since = now,
                                                           .queued_at = delivery.published_at()});
     auto record = co_await state_.runs().get(standing.run_id);
-    if (!record) co_return fail(record.error());
+    if (!record) {
+      wait_again(*standing.active, standing.run_id, standing.cancelled);
+      co_return fail(record.error());
+    }
     standing.record = std::move(*record);
     // A redrive supersedes a failure by the next generation; a success whose outputs could not be placed goes on.
     const bool superseded = standing.record && standing.record->outcome == RunOutcome::dead_lettered &&
@@ -102,20 +110,22 @@ Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const Fun
 
 Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& delivery, RunTable::Active& active,
                                 std::stop_token shutdown) {
+  const auto function = work.function;
   if (work.event.hops > hops_max(*work.function)) {
-    co_await give_up(std::move(work), delivery, active, RunOutcome::dead_lettered,
+    co_await give_up(std::move(work), delivery, active, final_failure(*function),
                      "the event came through too many runs (hop limit): is a chain feeding itself?");
     co_return;
   }
   const auto counters = co_await delivery.begin();
   if (!counters) {
+    active.waits_for_retry(loop_.wall_now());
     co_await nak(delivery, infrastructure_delay(backoff_, counters.error()), NakReason::infrastructure);
     co_return;
   }
   work.counters = *counters;
   active.counters(counters->failures, counters->losses);
   if (counters->losses >= work.function->max_losses) {
-    co_await give_up(std::move(work), delivery, active, RunOutcome::dead_lettered,
+    co_await give_up(std::move(work), delivery, active, final_failure(*function),
                      "its worker went away " + std::to_string(counters->losses) + " times while it ran");
     co_return;
   }
@@ -124,6 +134,7 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
   if (counters->losses >= kQuarantineFromLosses) {
     auto permit = co_await quarantine_.acquire(1, stop.token());
     if (!permit) {
+      active.waits_for_retry(loop_.wall_now());
       co_await nak(delivery, std::chrono::milliseconds(0), NakReason::shutdown);
       co_return;
     }
@@ -135,8 +146,9 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
     co_await after_error(std::move(work), delivery, active, std::move(invoked.error()));
     co_return;
   }
+  troubled_.erase(work.run_id);
   if (invoked->committed) {
-    co_await settle(delivery, active, std::move(*invoked->committed));
+    co_await settle(*function, delivery, active, std::move(*invoked->committed));
     co_return;
   }
   active.waits_for_retry(loop_.wall_now());
@@ -160,9 +172,10 @@ Task<void> DeliveryHandler::after_error(Work work, Delivery& delivery, RunTable:
     co_await nak(delivery, std::chrono::milliseconds(0), NakReason::shutdown);
     co_return;
   }
-  const bool too_old = loop_.wall_now() - work.queued_at > work.function->infrastructure_retry_for;
+  const bool too_old = in_trouble_for(work.run_id) > work.function->infrastructure_retry_for;
   if (is_permanent(error) || too_old) {
-    const auto outcome = work.function->dead_letter ? RunOutcome::dead_lettered : RunOutcome::failed;
+    troubled_.erase(work.run_id);
+    const auto outcome = final_failure(*work.function);
     co_await give_up(std::move(work), delivery, active, outcome, std::move(error.message));
     co_return;
   }
@@ -171,27 +184,46 @@ Task<void> DeliveryHandler::after_error(Work work, Delivery& delivery, RunTable:
   co_await nak(delivery, infrastructure_delay(backoff_, error), NakReason::infrastructure);
 }
 
+// Since its first trouble here: how long it has queued before says nothing.
+std::chrono::milliseconds DeliveryHandler::in_trouble_for(const RunId& run_id) {
+  const auto now = loop_.wall_now();
+  if (troubled_.size() >= kTroubledMax && !troubled_.contains(run_id)) troubled_.erase(troubled_.begin());
+  const auto since = troubled_.try_emplace(run_id, now).first->second;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now - since);
+}
+
 // The end is committed before the dead letter, so that a worker that comes back from a pause cannot commit a success
 // after it.
 Task<void> DeliveryHandler::give_up(Work work, Delivery& delivery, RunTable::Active& active, RunOutcome outcome,
                                     std::string reason) {
+  const auto function = work.function;
+  const RunId run_id = work.run_id;
   auto record = co_await invoker_.commit_end(std::move(work), outcome, std::move(reason));
   if (!record) {
+    wait_again(active, run_id, outcome == RunOutcome::cancelled);
     co_await nak(delivery, infrastructure_delay(backoff_, record.error()), NakReason::infrastructure);
     co_return;
   }
-  co_await settle(delivery, active, std::move(*record));
+  co_await settle(*function, delivery, active, std::move(*record));
+}
+
+// A cancelling that could not be carried out is not forgotten.
+void DeliveryHandler::wait_again(RunTable::Active& active, const RunId& run_id, bool cancelled) {
+  if (cancelled) (void)runs_.cancel(run_id);
+  active.waits_for_retry(loop_.wall_now());
 }
 
 // The committed row says what must appear; a crash anywhere below repeats only what is not marked.
-Task<void> DeliveryHandler::settle(Delivery& delivery, RunTable::Active& active, RunRecord record) {
+Task<void> DeliveryHandler::settle(const FunctionSpec& spec, Delivery& delivery, RunTable::Active& active,
+                                   RunRecord record) {
   active.state(RunState::placing, loop_.wall_now());
   const RunId run_id = record.run_id;
   const RunOutcome outcome = record.outcome;
   const std::string reason = record.reason;
   const std::string function = record.function;
+  const bool too_old = loop_.wall_now() - record.committed_at > spec.infrastructure_retry_for;
   const auto finished = co_await finish_.place_and_publish(std::move(record));
-  if (!finished && !is_permanent(finished.error())) {
+  if (!finished && !is_permanent(finished.error()) && !too_old) {
     log_.warn("run not finished yet", {{"run", run_id.str()}, {"error", finished.error()}});
     active.waits_for_retry(loop_.wall_now());
     co_await nak(delivery, infrastructure_delay(backoff_, finished.error()), NakReason::infrastructure);

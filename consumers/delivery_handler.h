@@ -4,6 +4,7 @@
 // Threads: the domain loop. Never blocks, owns every resource it touches: leaving at any point releases them.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -53,7 +54,9 @@ class DeliveryHandler {
                  std::stop_token shutdown);
   Task<void> after_error(Work work, Delivery& delivery, RunTable::Active& active, Error error);
   Task<void> give_up(Work work, Delivery& delivery, RunTable::Active& active, RunOutcome outcome, std::string reason);
-  Task<void> settle(Delivery& delivery, RunTable::Active& active, RunRecord record);
+  Task<void> settle(const FunctionSpec& spec, Delivery& delivery, RunTable::Active& active, RunRecord record);
+  [[nodiscard]] std::chrono::milliseconds in_trouble_for(const RunId& run_id);
+  void wait_again(RunTable::Active& active, const RunId& run_id, bool cancelled);
   Task<void> nak(Delivery& delivery, std::chrono::milliseconds delay, NakReason reason);
 
   EventLoop& loop_;
@@ -65,6 +68,7 @@ class DeliveryHandler {
   DeliveryOptions options_;
   Log& log_;
   Backoff backoff_;
+  std::map<RunId, WallTime> troubled_;  // runs kept from running by something else than their function, since when
   Semaphore quarantine_;  // one suspect at a time: an event that may kill its worker must not take others along
 };
 

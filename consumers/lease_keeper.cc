@@ -11,7 +11,10 @@ LeaseKeeper::LeaseKeeper(EventLoop& loop, Delivery& delivery) : group_(loop, del
 }
 
 Task<void> LeaseKeeper::renew(EventLoop& loop, Delivery& delivery, std::stop_token stop) {
-  std::minstd_rand random(std::random_device{}());
+  // Renewals of deliveries that came together spread out; any seed that differs does.
+  const auto seed = reinterpret_cast<std::uintptr_t>(&delivery) / alignof(std::max_align_t);
+  std::minstd_rand random(static_cast<std::minstd_rand::result_type>(seed));
+  random.discard(1);  // neighbours start near each other
   for (;;) {
     const auto third = delivery.lease() / 3;
     const auto jitter = third.count() * static_cast<std::int64_t>(random() % 201) / 1000 - third.count() / 10;

@@ -6,6 +6,11 @@
 #include "async/sleep.h"
 
 namespace millrace {
+namespace {
+
+constexpr std::chrono::seconds kAfterBrokerError{1};
+
+}  // namespace
 
 WorkerPool::WorkerPool(EventLoop& loop, Broker& broker, Admission& admission, DeliveryHandler& handler, Log& log)
     : loop_(loop),
@@ -15,11 +20,15 @@ WorkerPool::WorkerPool(EventLoop& loop, Broker& broker, Admission& admission, De
       log_(log),
       receivers_(loop),
       handlers_(loop) {
-  broker_.on_backlog([this](const std::string& topic) {
+  // Both keep what they are given for longer than this pool lives.
+  broker_.on_backlog([this, alive = std::weak_ptr(alive_)](const std::string& topic) {
+    if (alive.expired()) return;
     backlog_.insert(topic);
     share_soon();
   });
-  admission_.on_room([this] { share_soon(); });
+  admission_.on_room([this, alive = std::weak_ptr(alive_)] {
+    if (!alive.expired()) share_soon();
+  });
 }
 
 Task<Result<void>> WorkerPool::function_applied(std::shared_ptr<const FunctionSpec> now) {
@@ -30,6 +39,7 @@ Task<Result<void>> WorkerPool::function_applied(std::shared_ptr<const FunctionSp
   }
   auto subscription = co_await broker_.subscribe({.topic = topic, .group = std::string(kWorkersGroup)});
   if (!subscription) co_return fail(subscription.error());
+  if (stopping_) co_return fail(Errc::unavailable, "this node is stopping and takes no more work");
   const auto member = std::make_shared<Member>(std::move(now), std::move(*subscription));
   members_[topic] = member;
   receivers_.spawn(receive(member));
@@ -53,7 +63,8 @@ Task<Result<void>> WorkerPool::drain() {
 
 void WorkerPool::share_soon() {
   if (stopping_ || std::exchange(share_queued_, true)) return;
-  loop_.post([this] {
+  loop_.post([this, alive = std::weak_ptr(alive_)] {
+    if (alive.expired()) return;
     share_queued_ = false;
     if (!stopping_) receivers_.spawn(share());
   });
@@ -73,7 +84,11 @@ Task<void> WorkerPool::share() {
     const auto member = members_.find(topic);
     if (member == members_.end() || (lag && lag->pending == 0)) continue;
     backlog_.insert(topic);
-    if (!lag) continue;
+    if (!lag) {
+      log_.warn("backlog unknown", {{"function", member->second->function->name}, {"error", lag.error()}});
+      share_again_later_ = loop_.start_timer(kAfterBrokerError, [this] { share_soon(); });
+      continue;
+    }
     demands.push_back({.function = member->second->function,
                        .pending = lag->pending,
                        .outstanding = member->second->subscription->credit()});
@@ -89,22 +104,29 @@ Task<void> WorkerPool::share() {
 Task<void> WorkerPool::receive(std::shared_ptr<Member> member) {
   for (;;) {
     auto delivery = co_await member->subscription->next(member->stop.get_token());
-    if (!delivery) {
-      if (delivery.error().code != Errc::cancelled) {
-        log_.error("subscription ended", {{"function", member->function->name}, {"error", delivery.error()}});
-      }
-      co_return;
+    if (delivery) {
+      handlers_.spawn(work(member, std::move(*delivery)));
+      continue;
     }
-    handlers_.spawn(handler_.handle(member->function, std::move(*delivery), shutdown_.get_token()));
+    if (delivery.error().code == Errc::cancelled) co_return;
+    // One message that cannot be read must not end the function: the next may be well.
+    log_.error("no delivery", {{"function", member->function->name}, {"error", delivery.error()}});
+    const auto rested = co_await sleep_for(loop_, kAfterBrokerError, member->stop.get_token());
+    if (!rested) co_return;
   }
+}
+
+// Holds the member, also of a function that is removed meanwhile: a subscription outlives its deliveries.
+Task<void> WorkerPool::work(std::shared_ptr<Member> member, std::unique_ptr<Delivery> delivery) {
+  co_await handler_.handle(member->function, std::move(delivery), shutdown_.get_token());
 }
 
 Task<void> WorkerPool::stop(EventLoop::Duration grace) {
   stopping_ = true;
   for (const auto& [topic, member] : members_) member->stop.request_stop();
   const auto timer = loop_.start_timer(grace, [this] { shutdown_.request_stop(); });
+  co_await receivers_.join();  // first: a delivery that is just being read is handed to the handlers still
   co_await handlers_.join();
-  co_await receivers_.join();
   members_.clear();
 }
 

@@ -45,6 +45,7 @@ class WorkerPool final : public FunctionObserver {
   void share_soon();
   Task<void> share();
   Task<void> receive(std::shared_ptr<Member> member);
+  Task<void> work(std::shared_ptr<Member> member, std::unique_ptr<Delivery> delivery);
 
   EventLoop& loop_;
   Broker& broker_;
@@ -58,7 +59,9 @@ class WorkerPool final : public FunctionObserver {
   bool sharing_ = false;
   bool share_again_ = false;
   bool stopping_ = false;
-  std::stop_source shutdown_;  // of the handlers
+  std::unique_ptr<EventLoop::Handle> share_again_later_;
+  std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);  // for callbacks that others keep
+  std::stop_source shutdown_;                                               // of the handlers
   TaskGroup receivers_;
   TaskGroup handlers_;
 };

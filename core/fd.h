@@ -1,4 +1,4 @@
-// Fd: owns one file descriptor.
+// Fd: owns one file descriptor; -1 is none.
 #pragma once
 
 #include <unistd.h>

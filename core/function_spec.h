@@ -53,9 +53,10 @@ enum class NetworkKind : std::uint8_t { none, host };
 struct LimitsSpec {
   std::uint32_t cpu_millicores = 0;  // hard quota; 0: none, only the weight of `cpu`
   std::uint32_t pids = 512;
+  bool pids_explicit = false;  // written by the author
   std::uint32_t open_files = 1024;
   std::uint64_t scratch_bytes = 64ULL << 20;  // /tmp, counted as memory
-  std::uint64_t log_bytes = 1ULL << 20;       // per stream; the middle is dropped and counted
+  std::uint64_t log_bytes = 64ULL << 10;      // per stream; the middle is dropped and counted
   std::uint64_t result_bytes = 6ULL << 20;    // stdout as the result of a synchronous call
   std::uint64_t output_bytes = 10ULL << 30;   // files in TMP_OUTPUT_DIR
   std::uint32_t output_files = 100'000;
@@ -77,7 +78,7 @@ struct FunctionSpec {
   std::uint64_t memory_bytes = 256ULL << 20;  // hard limit, swap 0
   std::uint32_t cpu_millicores = 200;         // reserved for admission, and the weight
   LimitsSpec limits;
-  bool limits_explicit = false;  // an author's limit that the host cannot enforce is refused, a default is dropped
+  bool memory_explicit = false;  // an author's limit that the host cannot enforce is refused, a default is dropped
 
   std::vector<InputSpec> inputs;
   std::vector<OutputSpec> outputs;

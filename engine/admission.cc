@@ -22,6 +22,10 @@ std::uint32_t Admission::running(const std::string& function) const {
   return found == running_.end() ? 0 : found->second;
 }
 
+bool Admission::at_own_limit(const FunctionSpec& function) const {
+  return function.concurrency != 0 && running(function.name) >= function.concurrency;
+}
+
 std::uint32_t Admission::room(const FunctionSpec& function) const {
   const std::uint32_t busy = running(function.name);
   std::uint64_t room = function.concurrency == 0 ? std::numeric_limits<std::uint32_t>::max()
@@ -46,16 +50,30 @@ Admission::Slot Admission::take(const FunctionSpec& function) {
 
 Task<Result<Admission::Slot>> Admission::acquire(std::shared_ptr<const FunctionSpec> function, EventLoop::Duration hold,
                                                  std::stop_token stop) {
-  if (waiters_.empty() && room(*function) > 0) co_return take(*function);
-
-  const auto waiter = std::make_shared<Waiter>(function, OneShot<Result<Slot>>(loop_));
+  const auto waiter = std::make_shared<Waiter>(this, std::move(function), OneShot<Result<Slot>>(loop_));
   waiters_.push_back(waiter);
-  const auto timer = loop_.start_timer(
-      hold, [waiter] { waiter->admitted.set(fail(Errc::resource_exhausted, "no free slot on this node")); });
-  const std::stop_callback on_stop(stop, [waiter] { waiter->admitted.set(fail(Errc::cancelled, "cancelled")); });
+  const Place place(waiter);
+  admit_waiting();
+  std::unique_ptr<EventLoop::Handle> timer;
+  if (waiter->owner != nullptr) {
+    timer =
+        loop_.start_timer(hold, [waiter] { give_up(waiter, Errc::resource_exhausted, "no free slot on this node"); });
+  }
+  const std::stop_callback on_stop(stop, [waiter] { give_up(waiter, Errc::cancelled, "cancelled"); });
   auto slot = co_await waiter->admitted.wait();
-  if (!slot) std::erase(waiters_, waiter);
   co_return slot;
+}
+
+void Admission::give_up(const std::shared_ptr<Waiter>& waiter, Errc code, const char* why) {
+  if (waiter->owner == nullptr) return;
+  waiter->admitted.set(fail(code, why));
+  waiter->owner->leave(waiter);
+}
+
+void Admission::leave(const std::shared_ptr<Waiter>& waiter) {
+  waiter->owner = nullptr;
+  waiters_.erase(std::ranges::find(waiters_, waiter));
+  admit_waiting();  // it may have been the one that all others waited behind
 }
 
 void Admission::release(const std::string& function, std::uint64_t memory_bytes, std::uint32_t cpu_millicores) {
@@ -71,17 +89,20 @@ void Admission::release(const std::string& function, std::uint64_t memory_bytes,
   });
 }
 
-// In order of arrival, past those whose function is at its own limit: a full function must not block the node.
+// In order of arrival, past those whose function is at its own limit: a full function must not block the node. One that
+// only waits for the node blocks the others, else a large function would wait for ever behind small ones that fit.
 void Admission::admit_waiting() {
-  for (auto waiter = waiters_.begin(); waiter != waiters_.end();) {
-    if ((*waiter)->admitted.is_set()) {
-      waiter = waiters_.erase(waiter);  // gave up in this very step
-    } else if (room(*(*waiter)->function) == 0) {
-      ++waiter;
-    } else {
-      (*waiter)->admitted.set(take(*(*waiter)->function));
-      waiter = waiters_.erase(waiter);
+  for (auto next = waiters_.begin(); next != waiters_.end();) {
+    const auto waiter = *next;
+    const FunctionSpec& function = *waiter->function;
+    if (at_own_limit(function)) {
+      ++next;
+      continue;
     }
+    if (room(function) == 0) return;
+    next = waiters_.erase(next);
+    waiter->owner = nullptr;
+    waiter->admitted.set(take(function));
   }
 }
 

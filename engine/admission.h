@@ -7,11 +7,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <map>
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "async/event_loop.h"
 #include "async/one_shot.h"
@@ -59,6 +60,9 @@ class Admission {
   // How many more runs of `function` would be admitted right now.
   [[nodiscard]] std::uint32_t room(const FunctionSpec& function) const;
 
+  // True when its own `concurrency` is used up, whatever the node has free.
+  [[nodiscard]] bool at_own_limit(const FunctionSpec& function) const;
+
   [[nodiscard]] std::uint32_t running(const std::string& function) const;
   [[nodiscard]] NodeBudget budget() const { return budget_; }
   [[nodiscard]] NodeBudget free() const { return free_; }
@@ -68,19 +72,36 @@ class Admission {
 
  private:
   struct Waiter {
+    Admission* owner;  // null once it is no longer queued
     std::shared_ptr<const FunctionSpec> function;
     OneShot<Result<Slot>> admitted;
   };
 
+  // A place in the queue; leaves it with the frame that waits.
+  class Place {
+   public:
+    explicit Place(std::shared_ptr<Waiter> waiter) : waiter_(std::move(waiter)) {}
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place() {
+      if (waiter_->owner != nullptr) waiter_->owner->leave(waiter_);
+    }
+
+   private:
+    std::shared_ptr<Waiter> waiter_;
+  };
+
   Slot take(const FunctionSpec& function);
   void release(const std::string& function, std::uint64_t memory_bytes, std::uint32_t cpu_millicores);
+  static void give_up(const std::shared_ptr<Waiter>& waiter, Errc code, const char* why);
+  void leave(const std::shared_ptr<Waiter>& waiter);
   void admit_waiting();
 
   EventLoop& loop_;
   NodeBudget budget_;
   NodeBudget free_;
   std::map<std::string, std::uint32_t> running_;
-  std::deque<std::shared_ptr<Waiter>> waiters_;
+  std::list<std::shared_ptr<Waiter>> waiters_;
   std::move_only_function<void()> on_room_;
   bool told_ = false;
 };

@@ -5,6 +5,8 @@
 namespace millrace {
 namespace {
 
+constexpr std::uint32_t kPassedOverMax = 16;
+
 // What is left of the node while credit is handed out; mirrors Admission's arithmetic.
 class Remaining {
  public:
@@ -56,6 +58,20 @@ std::map<std::string, std::uint32_t> FairScheduler::share(std::vector<Demand> de
       granted = true;
     }
   }
+  std::map<std::string, std::uint32_t> passed_over;
+  for (const auto& demand : demands) {
+    const std::string& name = demand.function->name;
+    const bool waits = demand.pending > 0 && demand.outstanding == 0 && !grants.contains(name);
+    if (!waits || admission.at_own_limit(*demand.function)) continue;
+    const auto before = passed_over_.find(name);
+    const std::uint32_t times = (before == passed_over_.end() ? 0 : before->second) + (grants.empty() ? 0 : 1);
+    if (times < kPassedOverMax) {
+      passed_over.emplace(name, times);
+    } else {
+      grants[name] = 1;
+    }
+  }
+  passed_over_ = std::move(passed_over);
   return grants;
 }
 

@@ -1,6 +1,7 @@
 // The fair scheduler: which functions may ask the broker for how much. Functions with a backlog take turns, one event
 // each, for as long as a run of theirs would find a slot; nobody asks for more than the node can hold, so the rest of a
-// flood stays in the broker.
+// flood stays in the broker. A function whose runs find no room again and again while others are served asks all the
+// same: its event then waits at the head of the admission's queue, and the node empties for it.
 //
 // Pure but for the turn it remembers. Threads: the domain loop.
 #pragma once
@@ -28,6 +29,8 @@ class FairScheduler {
   [[nodiscard]] std::map<std::string, std::uint32_t> share(std::vector<Demand> demands, const Admission& admission);
 
  private:
+  // How often a function was passed over in a row because the node had no room for it while others were served.
+  std::map<std::string, std::uint32_t> passed_over_;
   std::string last_;  // who was served last: the next one by name begins
 };
 

@@ -51,15 +51,28 @@ Finish::Finish(OutputStore& outputs, StateStore& state, Ingest& ingest, const Re
     : outputs_(outputs), state_(state), ingest_(ingest), registry_(registry), log_(log) {}
 
 Task<Result<void>> Finish::place_and_publish(RunRecord record) {
+  RunMarks marks;
   if (!record.placed) {
     const auto placed = co_await place(record);
     if (!placed) co_return fail(placed.error());
+    marks.placed = true;
   }
+  Result<void> published;
   if (!record.published) {
-    const auto published = co_await publish(record);
-    if (!published) co_return fail(published.error());
+    published = co_await publish(record, marks.seen);
+    marks.published = published.has_value();
   }
-  co_return Result<void>{};
+  // One write for both: what a crash before it repeats is the same names and the same event ids.
+  if (marks.placed || marks.published) {
+    const auto marked = co_await state_.runs().mark(record.run_id, marks);
+    if (!marked) co_return fail(marked.error());
+  }
+  if (marks.placed && !record.outputs.empty()) {
+    const auto tidied = co_await outputs_.finish_placing(attempt_place(record));
+    // Only links that nobody needs any more are left behind.
+    if (!tidied) log_.warn("attempt not tidied", {{"run", record.run_id.str()}, {"error", tidied.error()}});
+  }
+  co_return published;
 }
 
 Task<Result<void>> Finish::place(const RunRecord& record) {
@@ -69,18 +82,10 @@ Task<Result<void>> Finish::place(const RunRecord& record) {
     const auto placed = co_await outputs_.place(output, rank);
     if (!placed && all) all = fail(placed.error().with("cannot_place"));
   }
-  if (!all) co_return all;
-  const auto marked = co_await state_.runs().mark(record.run_id, RunMark::placed);
-  if (!marked) co_return fail(marked.error());
-  if (!record.outputs.empty()) {
-    const auto tidied = co_await outputs_.finish_placing(attempt_place(record));
-    // Only links that nobody needs any more are left behind.
-    if (!tidied) log_.warn("attempt not tidied", {{"run", record.run_id.str()}, {"error", tidied.error()}});
-  }
-  co_return Result<void>{};
+  co_return all;
 }
 
-Task<Result<void>> Finish::publish(const RunRecord& record) {
+Task<Result<void>> Finish::publish(const RunRecord& record, SeenRows& seen) {
   for (std::uint32_t index = 0; index < record.outputs.size(); ++index) {
     const OutputFile& output = record.outputs[index];
     const auto accepted = co_await ingest_.output_created(output_event(record, index));
@@ -93,12 +98,10 @@ Task<Result<void>> Finish::publish(const RunRecord& record) {
                            .version = output.placed,
                            .private_path = {}};
     for (const auto& trigger : registry_.match(placed)) {
-      const auto remembered = co_await state_.seen().put(trigger.id, {{placed.key, object_event_id(placed)}});
-      if (!remembered) co_return fail(remembered.error());
+      seen[trigger.id].insert_or_assign(placed.key, object_event_id(placed));
     }
   }
-  const auto marked = co_await state_.runs().mark(record.run_id, RunMark::published);
-  co_return marked;
+  co_return Result<void>{};
 }
 
 }  // namespace millrace

@@ -26,7 +26,8 @@ class Finish {
 
  private:
   Task<Result<void>> place(const RunRecord& record);
-  Task<Result<void>> publish(const RunRecord& record);
+  // Adds to `seen` what triggers then know of the outputs.
+  Task<Result<void>> publish(const RunRecord& record, SeenRows& seen);
 
   OutputStore& outputs_;
   StateStore& state_;

@@ -1,5 +1,6 @@
 #include "engine/ingest.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "formats/identity.h"
@@ -28,6 +29,31 @@ void Ingest::stamp_root(Event& event) {
 
 Task<Result<Accepted>> Ingest::object_created(ObjectRef object) {
   const auto triggers = registry_.match(object);
+  auto missing = co_await unseen(triggers, object);
+  if (!missing) co_return fail(missing.error());
+  auto accepted = co_await object_created(std::move(object), std::move(*missing));
+  if (!accepted) co_return fail(accepted.error());
+  for (const auto& trigger : triggers) {
+    const std::string& name = trigger.function->name;
+    if (std::ranges::find(accepted->runs, name, &AcceptedRun::function) != accepted->runs.end()) continue;
+    accepted->runs.push_back(
+        {.function = name, .run_id = make_run_id(trigger.function->uid, accepted->event_id, 0), .duplicate = true});
+  }
+  co_return accepted;
+}
+
+Task<Result<std::vector<Trigger>>> Ingest::unseen(std::vector<Trigger> triggers, ObjectRef object) {
+  const EventId id = object_event_id(object);
+  std::vector<Trigger> missing;
+  for (auto& trigger : triggers) {
+    const auto row = co_await seen_.get(trigger.id, object.key);
+    if (!row) co_return fail(row.error());
+    if (!*row || **row != id) missing.push_back(std::move(trigger));
+  }
+  co_return missing;
+}
+
+Task<Result<Accepted>> Ingest::object_created(ObjectRef object, std::vector<Trigger> triggers) {
   Event event;
   event.source = object_source(object);
   event.source_id = object_source_id(object);

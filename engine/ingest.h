@@ -40,8 +40,15 @@ class Ingest {
  public:
   Ingest(EventLoop& loop, const Registry& registry, Broker& broker, SeenStore& seen, RunTable& runs, UlidMaker& ulids);
 
-  // A root: an object that appeared or changed outside of any function.
+  // A root: an object that appeared or changed outside of any function. What a trigger has seen already is not
+  // published again, however long ago that was; its run is in the answer as a duplicate.
   [[nodiscard]] Task<Result<Accepted>> object_created(ObjectRef object);
+
+  // The same for a producer that has asked unseen() already: for these triggers only.
+  [[nodiscard]] Task<Result<Accepted>> object_created(ObjectRef object, std::vector<Trigger> triggers);
+
+  // Those of `triggers` whose `seen` row does not name this very version of the object.
+  [[nodiscard]] Task<Result<std::vector<Trigger>>> unseen(std::vector<Trigger> triggers, ObjectRef object);
 
   // An event for one function. An empty `source_id` gets a ULID before the first publish. `not_found`: no such
   // function.

@@ -188,8 +188,15 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
     auto invoked = co_await end_badly(work, std::move(attempt), std::move(execution));
     co_return invoked;
   }
-  if (!sealed) co_return fail(sealed.error());
-  if (stop.stop_requested()) co_return given_up();  // a worker that lost its lease starts no commit
+  if (!sealed) {
+    // Its outputs go at once: when the disk is full, the next attempt needs their space.
+    co_await close_unrun(std::move(attempt), sealed.error().message);
+    co_return fail(sealed.error());
+  }
+  if (stop.stop_requested()) {  // a worker that lost its lease starts no commit
+    co_await close_unrun(std::move(attempt), given_up().error().message);
+    co_return given_up();
+  }
 
   RunRecord record = record_of(work, attempt);
   record.outcome = RunOutcome::succeeded;
@@ -217,8 +224,12 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
   }
   const std::uint32_t failures = work.counters.failures + (counted ? 1 : 0);
   const bool final = work.synchronous || is_final(*work.function, execution.outcome, execution.exit_code, failures);
-  const auto ended = co_await state_.runs().end_attempt(attempt);
-  if (!ended) co_return fail(ended.error());
+  // An ended attempt's directory is anybody's to remove until a row names it: one that is kept ends after the commit.
+  const bool may_keep = final && work.function->publish_on_failure && execution.outcome != AttemptOutcome::cancelled;
+  if (!may_keep) {
+    const auto ended = co_await state_.runs().end_attempt(attempt);
+    if (!ended) co_return fail(ended.error());
+  }
   if (!final) {
     co_await drop_attempt(attempt);
     co_return Invoked{.committed = std::nullopt,
@@ -240,13 +251,17 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
     record.outcome = kept ? RunOutcome::dead_lettered : RunOutcome::failed;
   }
   bool keep_files = false;
-  if (work.function->publish_on_failure && record.outcome != RunOutcome::cancelled) {
+  if (may_keep) {
     const auto sealed = co_await outputs_.seal(attempt_place(*work.function, work.run_id, attempt.token),
                                                seal_limits(*work.function), rank_of(work));
     if (sealed) record.outputs = name_outputs(*work.function, work.event, work.run_id, *sealed);
     keep_files = !record.outputs.empty();
   }
   auto invoked = co_await commit(std::move(record), execution.outcome, std::move(execution.message));
+  if (may_keep) {
+    const auto ended = co_await state_.runs().end_attempt(attempt);
+    if (!ended) log_.warn("attempt not closed", {{"run", work.run_id.str()}, {"error", ended.error()}});
+  }
   if (!keep_files || (invoked && invoked->committed->token != attempt.token)) co_await drop_attempt(attempt);
   co_return invoked;
 }
@@ -272,6 +287,7 @@ Task<Result<Invoked>> Invoker::end_skipped(const Work& work, Attempt attempt, st
 
 Task<Result<Invoked>> Invoker::commit(RunRecord record, AttemptOutcome outcome, std::string message) {
   if (record.log_tail.size() > kLogTailBytesMax) record.log_tail.erase(0, record.log_tail.size() - kLogTailBytesMax);
+  if (record.outputs.empty()) record.placed = record.published = true;  // nothing is left to do
   auto committed = co_await state_.runs().commit(std::move(record));
   if (!committed) co_return fail(committed.error().with("commit"));
   const RunRecord& standing = committed->standing;

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "storage/object_store.h"
+
 namespace millrace {
 namespace {
 
@@ -20,14 +22,17 @@ void replace_all(std::string& text, std::string_view what, std::string_view with
   }
 }
 
-// The input's base name without its last extension; a leading dot is no extension.
+// The input's base name without its last extension; a leading dot is no extension. Who stores an input chooses its
+// name, so what would be no name of a folder ("..b" without its extension is ".") gives way to what is.
 std::string input_stem(const Event& event) {
-  if (!event.object) return "event";
+  constexpr const char* kNameless = "event";
+  if (!event.object) return kNameless;
   const std::string& key = event.object->key;
-  std::string name = key.substr(key.rfind('/') + 1);
+  const std::string name = key.substr(key.rfind('/') + 1);
   const auto dot = name.rfind('.');
-  if (dot != std::string::npos && dot > 0) name.erase(dot);
-  return name;
+  const std::string stem = dot == 0 ? name : name.substr(0, dot);
+  if (check_key(stem)) return stem;
+  return check_key(name) ? name : kNameless;
 }
 
 }  // namespace

@@ -90,12 +90,25 @@ Task<Result<std::vector<Applied>>> Registry::check(std::vector<FunctionSpec> spe
     if (!executor) co_return fail(executor.error().with("function '" + function->name + "'"));
     auto warnings = co_await (*executor)->check(function);
     if (!warnings) co_return fail(warnings.error().with("function '" + function->name + "'"));
+    for (const auto& output : function->outputs) {
+      const auto reachable = co_await objects_.check_together(std::string(function->outputs.front().storage.bucket()),
+                                                              std::string(output.storage.bucket()));
+      if (!reachable) co_return fail(reachable.error().with("function '" + function->name + "'"));
+    }
     checked.push_back({.function = function,
                        .created = !functions_.contains(function->name),
                        .changed = false,
                        .warnings = std::move(*warnings)});
   }
   co_return checked;
+}
+
+Task<std::vector<std::string>> Registry::warnings(std::shared_ptr<const FunctionSpec> function) {
+  const auto executor = executors_.find(function->executor);
+  if (!executor) co_return std::vector{executor.error().message};
+  auto found = co_await (*executor)->check(function);
+  if (!found) co_return std::vector{found.error().message};
+  co_return std::move(*found);
 }
 
 Task<Result<std::vector<Applied>>> Registry::apply(std::vector<FunctionSpec> specs) {

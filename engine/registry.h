@@ -86,6 +86,9 @@ class Registry {
   [[nodiscard]] std::shared_ptr<const FunctionSpec> find(std::string_view name) const;
   [[nodiscard]] std::vector<std::shared_ptr<const FunctionSpec>> all() const;  // by name
 
+  // What of a function does not hold on this host, as apply() warned; a host may also have lost what it had then.
+  [[nodiscard]] Task<std::vector<std::string>> warnings(std::shared_ptr<const FunctionSpec> function);
+
   // Triggers whose path contains the object and whose function wants it, at most one per function.
   [[nodiscard]] std::vector<Trigger> match(const ObjectRef& object) const;
 

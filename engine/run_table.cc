@@ -6,25 +6,24 @@
 namespace millrace {
 
 void RunTable::queued(LiveRun run) {
-  if (active_.contains(run.run_id)) return;
-  const RunId id = run.run_id;
-  const auto [entry, added] = waiting_.try_emplace(id, Waiting{.run = std::move(run)});
-  if (!added) return;
-  waiting_order_.push_back(id);
-  while (waiting_order_.size() > queued_max_) {
-    waiting_.erase(waiting_order_.front());
-    waiting_order_.pop_front();
-  }
+  if (active_.contains(run.run_id) || waiting_by_id_.contains(run.run_id)) return;
+  const auto entry = waiting_.insert(waiting_.end(), Waiting{.run = std::move(run)});
+  waiting_by_id_.emplace(entry->run.run_id, entry);
+  if (waiting_.size() <= queued_max_) return;
+  waiting_by_id_.erase(waiting_.front().run.run_id);
+  waiting_.pop_front();
 }
 
 RunTable::Active::Active(RunTable& table, LiveRun run) : table_(table), run_(std::move(run)) {
-  table_.waiting_.erase(run_.run_id);
+  if (const auto found = table_.waiting_by_id_.find(run_.run_id); found != table_.waiting_by_id_.end()) {
+    table_.waiting_.erase(found->second);
+    table_.waiting_by_id_.erase(found);
+  }
   table_.active_[run_.run_id] = this;
 }
 
 RunTable::Active::~Active() {
-  table_.active_.erase(run_.run_id);
-  if (keep_) table_.queued(run_);
+  if (!over_) table_.active_.erase(run_.run_id);
 }
 
 void RunTable::Active::state(RunState state, WallTime now) {
@@ -39,7 +38,10 @@ void RunTable::Active::counters(std::uint32_t failures, std::uint32_t losses) {
 
 void RunTable::Active::waits_for_retry(WallTime now) {
   state(RunState::waiting_retry, now);
-  keep_ = true;
+  over_ = true;
+  table_.active_.erase(run_.run_id);
+  table_.queued(run_);
+  if (cancel_.stop_requested()) (void)table_.cancel(run_.run_id);  // asked for too late to stop this attempt
 }
 
 bool RunTable::cancel(const RunId& run_id) {
@@ -47,21 +49,23 @@ bool RunTable::cancel(const RunId& run_id) {
     found->second->cancel_.request_stop();
     return true;
   }
-  if (const auto found = waiting_.find(run_id); found != waiting_.end()) {
-    found->second.cancelled = true;
+  if (const auto found = waiting_by_id_.find(run_id); found != waiting_by_id_.end()) {
+    found->second->cancelled = true;
     return true;
   }
   return false;
 }
 
 bool RunTable::take_cancelled(const RunId& run_id) {
-  const auto found = waiting_.find(run_id);
-  return found != waiting_.end() && std::exchange(found->second.cancelled, false);
+  const auto found = waiting_by_id_.find(run_id);
+  return found != waiting_by_id_.end() && std::exchange(found->second->cancelled, false);
 }
 
 std::optional<LiveRun> RunTable::find(const RunId& run_id) const {
   if (const auto found = active_.find(run_id); found != active_.end()) return found->second->run_;
-  if (const auto found = waiting_.find(run_id); found != waiting_.end()) return found->second.run;
+  if (const auto found = waiting_by_id_.find(run_id); found != waiting_by_id_.end()) {
+    return found->second->run;
+  }
   return std::nullopt;
 }
 
@@ -71,8 +75,8 @@ std::vector<LiveRun> RunTable::list(std::string_view function, std::size_t limit
     if (function.empty() || run.function == function) runs.push_back(run);
   };
   for (const auto& [id, active] : active_) add(active->run_);
-  for (auto id = waiting_order_.rbegin(); id != waiting_order_.rend() && runs.size() < limit; ++id) {
-    if (const auto found = waiting_.find(*id); found != waiting_.end()) add(found->second.run);
+  for (auto waiting = waiting_.rbegin(); waiting != waiting_.rend() && runs.size() < limit; ++waiting) {
+    add(waiting->run);
   }
   if (runs.size() > limit) runs.resize(limit);
   return runs;

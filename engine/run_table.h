@@ -5,8 +5,7 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
-#include <map>
+#include <list>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -34,13 +33,14 @@ struct LiveRun {
 
 class RunTable {
  public:
-  // `queued_max`: how many queued runs are remembered; beyond that the oldest are forgotten (not lost: they are in the
-  // broker), and asking for one says so.
+  // `queued_max`: how many runs that wait, for their first attempt or the next, are remembered; beyond that the oldest
+  // are forgotten (not lost: they are in the broker), and asking for one says so.
   explicit RunTable(std::size_t queued_max = 100'000) : queued_max_(queued_max) {}
 
   void queued(LiveRun run);
 
-  // Work on a run begins here: at most one Active exists per run id. Ends with its destructor, which forgets the run.
+  // Work on a run begins here: at most one Active exists per run id. Ends with its destructor, which forgets the run,
+  // or with waits_for_retry().
   class Active {
    public:
     Active(RunTable& table, LiveRun run);
@@ -51,14 +51,14 @@ class RunTable {
     void state(RunState state, WallTime now);
     void counters(std::uint32_t failures, std::uint32_t losses);
     [[nodiscard]] std::stop_token cancel_requested() const { return cancel_.get_token(); }
-    // Called instead of forgetting: the run waits for its next attempt.
+    // The run waits for its next attempt, which may come before this object goes: nothing is to be called afterwards.
     void waits_for_retry(WallTime now);
 
    private:
     friend class RunTable;
     RunTable& table_;
     LiveRun run_;
-    bool keep_ = false;
+    bool over_ = false;
     std::stop_source cancel_;
   };
 
@@ -81,8 +81,8 @@ class RunTable {
 
   std::size_t queued_max_;
   std::unordered_map<RunId, Active*> active_;
-  std::unordered_map<RunId, Waiting> waiting_;
-  std::deque<RunId> waiting_order_;
+  std::list<Waiting> waiting_;  // at most queued_max_, the oldest first
+  std::unordered_map<RunId, std::list<Waiting>::iterator> waiting_by_id_;
 };
 
 }  // namespace millrace

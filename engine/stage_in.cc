@@ -87,10 +87,10 @@ Task<Result<StagedIn>> StageIn::stage(std::shared_ptr<const FunctionSpec> functi
     if (function->stage_in) {
       const std::string name = "event-file-" + run_id.str();
       const std::string path = scratch_ + "/" + name + "-" + random_hex(4);
+      staged.scratch = ScratchFile(path);  // before it is there: a failed write leaves one, too
       auto input = co_await write_body(name, event.data, path);
       if (!input) co_return fail(input.error());
       staged.inputs.push_back(std::move(*input));
-      staged.scratch = ScratchFile(path);
     }
   }
   const bool fits = staged.stdin_bytes.size() <= kEventVariableBytesMax;

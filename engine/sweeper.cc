@@ -1,8 +1,10 @@
 #include "engine/sweeper.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "async/sleep.h"
+#include "engine/retry_policy.h"
 
 namespace millrace {
 
@@ -18,8 +20,8 @@ Sweeper::Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finis
       log_(log) {}
 
 Task<void> Sweeper::sweep_own_past(WallTime started) {
-  co_await finish_rows(started);
-  co_await drop_open_attempts(started, true);
+  for (std::size_t done = 1; done > 0;) done = co_await drop_open_attempts(started, true);
+  for (std::size_t done = 1; done > 0;) done = co_await finish_rows(started);
   co_await drop_stale_directories();
 }
 
@@ -34,34 +36,49 @@ Task<void> Sweeper::run(std::stop_token stop) {
   }
 }
 
-Task<void> Sweeper::finish_rows(WallTime before) {
-  auto rows = co_await state_.runs().unfinished(before, options_.batch);
+Task<std::size_t> Sweeper::finish_rows(WallTime before) {
+  // The oldest come first: those that are passed over must not fill the answer.
+  auto rows = co_await state_.runs().unfinished(before, std::min(options_.batch + unplaceable_.size(), kRunListMax));
   if (!rows) {
     log_.warn("sweep failed", {{"error", rows.error()}});
-    co_return;
+    co_return 0;
   }
+  std::size_t done = 0;
+  const std::set<RunId> passed_over = std::exchange(unplaceable_, {});
   for (auto& row : *rows) {
-    if (runs_.active(row.run_id)) continue;
     const RunId run_id = row.run_id;
+    if (passed_over.contains(run_id)) {
+      unplaceable_.insert(run_id);
+      continue;
+    }
+    if (runs_.active(run_id)) continue;
     const auto finished = co_await finish_.place_and_publish(std::move(row));
+    if (!finished && is_permanent(finished.error())) unplaceable_.insert(run_id);
     if (finished) {
+      ++done;
       log_.info("finished what a crash had left", {{"run", run_id.str()}});
     } else {
       log_.warn("run not finished yet", {{"run", run_id.str()}, {"error", finished.error()}});
     }
   }
+  co_return done;
 }
 
-Task<void> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
+Task<std::size_t> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
   auto attempts = co_await state_.runs().open_attempts(before, options_.batch);
-  if (!attempts) co_return;
+  if (!attempts) co_return 0;
+  std::size_t done = 0;
   for (auto& attempt : *attempts) {
-    if (runs_.active(attempt.run_id) || (own_only && attempt.node != node_)) continue;
+    // At start our own attempts are over even if their run has begun anew already.
+    if (own_only ? attempt.node != node_ : runs_.active(attempt.run_id)) continue;
     attempt.outcome = AttemptOutcome::lost;
     attempt.message = "its worker went away";
     const auto ended = co_await state_.runs().end_attempt(attempt);
-    if (ended) co_await drop(attempt);
+    if (!ended) continue;
+    ++done;
+    co_await drop(attempt);
   }
+  co_return done;
 }
 
 Task<void> Sweeper::drop_stale_directories() {

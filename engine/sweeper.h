@@ -4,11 +4,13 @@
 // Threads: the domain loop.
 #pragma once
 
+#include <set>
 #include <stop_token>
 #include <string>
 
 #include "async/event_loop.h"
 #include "async/task.h"
+#include "core/ids.h"
 #include "engine/finish.h"
 #include "engine/run_table.h"
 #include "state/state_store.h"
@@ -37,8 +39,9 @@ class Sweeper {
   [[nodiscard]] Task<void> run(std::stop_token stop);
 
  private:
-  Task<void> finish_rows(WallTime before);
-  Task<void> drop_open_attempts(WallTime before, bool own_only);
+  // Both return how many they are done with, of at most a batch.
+  Task<std::size_t> finish_rows(WallTime before);
+  Task<std::size_t> drop_open_attempts(WallTime before, bool own_only);
   Task<void> drop_stale_directories();
   Task<void> drop(Attempt attempt);
 
@@ -50,6 +53,9 @@ class Sweeper {
   std::string node_;
   SweeperOptions options_;
   Log& log_;
+  // Rows whose outputs cannot be placed: their event is a dead letter, and a redrive goes on. Not tried again by us
+  // before the next start.
+  std::set<RunId> unplaceable_;
 };
 
 }  // namespace millrace

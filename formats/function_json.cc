@@ -5,6 +5,7 @@
 #include <chrono>
 #include <utility>
 
+#include "core/run.h"
 #include "core/units.h"
 #include "formats/object_reader.h"
 #include "formats/storage_path.h"
@@ -103,9 +104,10 @@ void read_limits(ObjectReader& in, FunctionSpec& spec) {
   LimitsSpec& out = spec.limits;
   out.cpu_millicores = limits.millicores("cpu", out.cpu_millicores, {.min = 10, .max = 1'024'000});
   out.pids = limits.integer("pids", out.pids, {.min = 1, .max = 4'194'304});
+  out.pids_explicit = limits.boolean("pids_explicit", limits.find("pids") != nullptr);
   out.open_files = limits.integer("open_files", out.open_files, {.min = 16, .max = 1'048'576});
   out.scratch_bytes = limits.bytes("scratch", out.scratch_bytes, {.min = 64 << 10, .max = 1ULL << 40});
-  out.log_bytes = limits.bytes("log", out.log_bytes, {.min = 0, .max = 1ULL << 30});
+  out.log_bytes = limits.bytes("log", out.log_bytes, {.min = 0, .max = kLogTailBytesMax});
   out.result_bytes = limits.bytes("result", out.result_bytes, {.min = 0, .max = 64ULL << 20});
   out.output_bytes = limits.bytes("output", out.output_bytes, {.min = 0, .max = 1ULL << 50});
   out.output_files = limits.integer("output_files", out.output_files, {.min = 0, .max = 10'000'000});
@@ -235,7 +237,7 @@ void read_fields(ObjectReader& in, FunctionSpec& spec) {
   spec.cpu_millicores = in.millicores("cpu", spec.cpu_millicores, {.min = 1, .max = 1'024'000});
   read_limits(in, spec);
   // What an author wrote must hold; of defaults it is enough to say that they do not.
-  spec.limits_explicit = in.boolean("limits_explicit", in.find("memory") != nullptr || in.find("limits") != nullptr);
+  spec.memory_explicit = in.boolean("memory_explicit", in.find("memory") != nullptr);
   read_triggering(in, spec);
   spec.timeout = in.duration("timeout", spec.timeout, {.min = milliseconds(10), .max = 30 * kDay});
   spec.grace = in.duration("grace", spec.grace, {.min = milliseconds(0), .max = minutes(10)});
@@ -305,6 +307,7 @@ Json limits_json(const LimitsSpec& limits) {
   Json json = Json::object();
   if (limits.cpu_millicores != 0) json.set("cpu", format_millicores(limits.cpu_millicores));
   json.set("pids", limits.pids);
+  json.set("pids_explicit", limits.pids_explicit);
   json.set("open_files", limits.open_files);
   json.set("scratch", format_bytes(limits.scratch_bytes));
   json.set("log", format_bytes(limits.log_bytes));
@@ -347,7 +350,7 @@ Json to_json(const FunctionSpec& function) {
       {"memory", format_bytes(function.memory_bytes)},
       {"cpu", format_millicores(function.cpu_millicores)},
       {"limits", limits_json(function.limits)},
-      {"limits_explicit", function.limits_explicit},
+      {"memory_explicit", function.memory_explicit},
       {"input", std::move(input)},
       {"output", std::move(output)},
       {"file_stage_in", !function.stage_in},

@@ -9,28 +9,28 @@ namespace millrace {
 Task<void> Gateway::handle(HttpRequest& request, HttpResponder& responder) {
   Exchange exchange{.services = services_, .request = request, .responder = responder, .params = {}};
   auto match = match_route(route_table(), request.method(), request.raw_path());
-  if (!match) {
-    co_await reply_error(exchange, match.error());
-    co_return;
-  }
   // The token comes first, so that a stranger learns nothing about what exists.
-  if (match->route == nullptr || !match->route->open) {
+  const bool open = match && match->route != nullptr && match->route->open;
+  if (!open) {
     const auto known = check_authorization(request.header("Authorization").value_or(""), services_.token);
     if (!known) {
       co_await reply_error(exchange, known.error());
       co_return;
     }
   }
+  if (!match) {
+    co_await reply_error(exchange, match.error());
+    co_return;
+  }
   if (match->route == nullptr) {
     const std::string what = request.method() + " " + std::string(request.raw_path().substr(0, 200));
-    if (match->other_method) {
-      co_await reply_json(
-          exchange, 405,
-          Json::object(
-              {{"error", Json::object({{"code", "unimplemented"}, {"message", what + ": not this method"}})}}));
-    } else {
+    if (match->allowed.empty()) {
       co_await reply_error(exchange, Error{.code = Errc::not_found, .message = what + ": no such route"});
+      co_return;
     }
+    Json error = Json::object({{"code", "unimplemented"}, {"message", what + ": only " + match->allowed}});
+    HttpHeaders headers{{"Allow", std::move(match->allowed)}};
+    co_await reply_json(exchange, 405, Json::object({{"error", std::move(error)}}), std::move(headers));
     co_return;
   }
   exchange.params = std::move(match->params);

@@ -8,8 +8,8 @@
 namespace millrace {
 
 // A failed send means that the client left: there is nobody to tell, so the routes do not look at it either.
-Task<void> reply_json(Exchange& exchange, int status, Json body) {
-  HttpHeaders headers{{"Content-Type", "application/json"}};
+Task<void> reply_json(Exchange& exchange, int status, Json body, HttpHeaders headers) {
+  headers.add("Content-Type", "application/json");
   const auto sent = co_await exchange.responder.send(status, std::move(headers), body.dump() + "\n");
   if (!sent) exchange.services.log.debug("answer not sent", {{"error", sent.error()}});
 }

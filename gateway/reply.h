@@ -9,10 +9,12 @@
 #include "core/error.h"
 #include "formats/json.h"
 #include "gateway/router.h"
+#include "net/http_message.h"
 
 namespace millrace {
 
-[[nodiscard]] Task<void> reply_json(Exchange& exchange, int status, Json body);
+// `headers` beyond the content type.
+[[nodiscard]] Task<void> reply_json(Exchange& exchange, int status, Json body, HttpHeaders headers = {});
 [[nodiscard]] Task<void> reply_error(Exchange& exchange, Error error);
 [[nodiscard]] Task<void> reply_empty(Exchange& exchange, int status);
 

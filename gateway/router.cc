@@ -41,6 +41,12 @@ Result<bool> matches(std::string_view pattern, std::string_view path, PathParams
   }
 }
 
+void allow(std::string& methods, std::string_view method) {
+  if (!methods.empty()) methods += ", ";
+  methods += method;
+  if (method == "GET") methods += ", HEAD";
+}
+
 }  // namespace
 
 Result<RouteMatch> match_route(std::span<const Route> table, std::string_view method, std::string_view path) {
@@ -52,10 +58,10 @@ Result<RouteMatch> match_route(std::span<const Route> table, std::string_view me
     if (!fits) return fail(fits.error());
     if (!*fits) continue;
     if (route.method != wanted) {
-      match.other_method = true;
+      allow(match.allowed, route.method);
       continue;
     }
-    return RouteMatch{.route = &route, .params = std::move(params), .other_method = false};
+    return RouteMatch{.route = &route, .params = std::move(params), .allowed = {}};
   }
   return match;
 }

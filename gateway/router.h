@@ -40,9 +40,9 @@ struct Route {
 [[nodiscard]] std::span<const Route> route_table();
 
 struct RouteMatch {
-  const Route* route = nullptr;  // null: no such path
+  const Route* route = nullptr;  // null: no such path, or not with this method
   PathParams params;
-  bool other_method = false;  // the path exists, with another method
+  std::string allowed;  // "GET, HEAD, POST": with which methods the path exists, when this is none of them
 };
 
 // `path` is still encoded. HEAD is served by GET's route. `invalid_argument` for a wrong percent escape or an encoded

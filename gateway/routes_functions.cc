@@ -17,14 +17,27 @@ Result<std::string> no_script_files(std::string_view path) {
               "script '" + std::string(path) + "' is a path; send the script's content (`millrace apply` does)");
 }
 
+Json texts_json(const std::vector<std::string>& texts) {
+  return Json::Array(texts.begin(), texts.end());
+}
+
+// On the domain loop.
+Task<Json> describe_all(Registry& registry) {
+  Json list = Json::array();
+  for (const auto& function : registry.all()) {
+    const auto warnings = co_await registry.warnings(function);
+    Json json = to_json(*function);
+    json.set("warnings", texts_json(warnings));
+    list.append(std::move(json));
+  }
+  co_return list;
+}
+
 }  // namespace
 
 Task<void> list_functions(Exchange& exchange) {
   Services& services = exchange.services;
-  const auto functions =
-      co_await ask_domain(services, exchange.request, [&services] { return services.registry.all(); });
-  Json list = Json::array();
-  for (const auto& function : functions) list.append(to_json(*function));
+  auto list = co_await on_domain(services, exchange.request, [&services] { return describe_all(services.registry); });
   co_await reply_json(exchange, 200, Json::object({{"functions", std::move(list)}}));
 }
 
@@ -63,13 +76,11 @@ Task<void> apply_functions(Exchange& exchange) {
   }
   Json list = Json::array();
   for (const auto& applied : *done) {
-    Json warnings = Json::array();
-    for (const auto& warning : applied.warnings) warnings.append(warning);
     list.append(Json::object({{"name", applied.function->name},
                               {"revision", applied.function->revision},
                               {"created", applied.created},
                               {"changed", applied.changed},
-                              {"warnings", std::move(warnings)}}));
+                              {"warnings", texts_json(applied.warnings)}}));
   }
   co_await reply_json(exchange, 200, Json::object({{"functions", std::move(list)}}));
 }

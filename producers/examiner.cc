@@ -43,23 +43,23 @@ Examiner::Examiner(EventLoop& loop, const Registry& registry, ObjectStore& objec
 
 Task<Verdict> Examiner::examine(ObjectName name, std::optional<Settling> settling) {
   ObjectRef object{.bucket = name.bucket, .key = name.key, .version = {}, .private_path = {}};
-  const auto triggers = registry_.match(object);
+  auto triggers = registry_.match(object);
   if (triggers.empty()) co_return Verdict{};
 
   const auto found = co_await probe(objects_, checks_, object);
   if (!found) co_return trouble(name, found.error());
   object.version = found->version;
-  const auto news = co_await is_news(triggers, object);
+  auto news = co_await news_for(std::move(triggers), object);
   if (!news) co_return trouble(name, news.error());
-  if (!*news) co_return Verdict{};
+  if (news->empty()) co_return Verdict{};
 
   if (found->state == WriteState::open_for_writing) {
     co_return Verdict{.kind = Verdict::Kind::writer, .settling = {}, .error = {}};
   }
-  auto unsettled = still_settling(settling, object.version, settle_time(triggers, found->state), loop_.now());
+  auto unsettled = still_settling(settling, object.version, settle_time(*news, found->state), loop_.now());
   if (unsettled) co_return std::move(*unsettled);
 
-  const auto accepted = co_await ingest_.object_created(object);
+  const auto accepted = co_await ingest_.object_created(object, std::move(*news));
   if (!accepted) co_return failure(name, accepted.error());
   if (log_.enabled(LogLevel::debug)) {
     log_.debug("object taken", {{"bucket", name.bucket},
@@ -71,30 +71,20 @@ Task<Verdict> Examiner::examine(ObjectName name, std::optional<Settling> settlin
 }
 
 // Asked before anybody waits for a writer or for time: most notifications are about what is known already.
-Task<Result<bool>> Examiner::is_news(std::vector<Trigger> triggers, ObjectRef object) {
-  const auto seen = co_await seen_by_all(triggers, object);
-  if (!seen) co_return fail(seen.error());
-  if (*seen) co_return false;
+Task<Result<std::vector<Trigger>>> Examiner::news_for(std::vector<Trigger> triggers, ObjectRef object) {
+  auto unseen = co_await ingest_.unseen(std::move(triggers), object);
+  if (!unseen || unseen->empty()) co_return unseen;
 
   const auto ownership = co_await own_.of(object);
   if (!ownership) co_return fail(ownership.error());
   if (*ownership == Ownership::published) {
-    for (const auto& trigger : triggers) {
+    for (const auto& trigger : *unseen) {
       const auto stored = co_await seen_.put(trigger.id, {{object.key, object_event_id(object)}});
       if (!stored) co_return fail(stored.error());
     }
   }
-  co_return *ownership == Ownership::foreign;
-}
-
-Task<Result<bool>> Examiner::seen_by_all(const std::vector<Trigger>& triggers, const ObjectRef& object) {
-  const EventId id = object_event_id(object);
-  for (const auto& trigger : triggers) {
-    const auto row = co_await seen_.get(trigger.id, object.key);
-    if (!row) co_return fail(row.error());
-    if (!*row || **row != id) co_return false;
-  }
-  co_return true;
+  if (*ownership != Ownership::foreign) unseen->clear();
+  co_return unseen;
 }
 
 Verdict Examiner::trouble(const ObjectName& name, const Error& error) {

@@ -36,8 +36,8 @@ class Examiner final : public CandidateExaminer {
   Task<Verdict> examine(ObjectName name, std::optional<Settling> settling) override;
 
  private:
-  Task<Result<bool>> is_news(std::vector<Trigger> triggers, ObjectRef object);
-  Task<Result<bool>> seen_by_all(const std::vector<Trigger>& triggers, const ObjectRef& object);
+  // The triggers that the object is new for.
+  Task<Result<std::vector<Trigger>>> news_for(std::vector<Trigger> triggers, ObjectRef object);
   Verdict trouble(const ObjectName& name, const Error& error);
   Verdict failure(const ObjectName& name, const Error& error);
 

@@ -5,9 +5,11 @@
 #   N=20                frames, and so runs of the detector
 #   BROKER=             the broker's URL; the embedded one without it
 #   MILLRACE_BIN=PATH   the executable; build/release/millrace without it
+#   MILLRACE_DEMO_DATA=DIR
+#                       where everything lies; /var/lib/millrace-demo for root, ~/.local/share/millrace-demo for others
 #
-# Everything lies in one directory, made anew by each run: /var/lib/millrace-demo for root, whose daemon runs as user
-# `millrace`, else ~/.local/share/millrace-demo. It stays afterwards, to be looked at.
+# The directory is made anew by each run, and stays afterwards, to be looked at. Root's daemon runs as user `millrace`,
+# who must be able to reach it. Only root can isolate and limit functions: an ordinary user's are plain processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,11 +19,12 @@ millrace=${MILLRACE_BIN:-$PWD/build/release/millrace}
 example=config/examples/people
 ready_wait_s=60
 user=
-data=${XDG_DATA_HOME:-$HOME/.local/share}/millrace-demo
+default_data=${XDG_DATA_HOME:-$HOME/.local/share}/millrace-demo
 if [ "$(id -u)" -eq 0 ]; then
   user=millrace
-  data=/var/lib/millrace-demo
+  default_data=/var/lib/millrace-demo
 fi
+data=${MILLRACE_DEMO_DATA:-$default_data}
 mark=$data/.made-by-millrace-demo
 log=$data/serve.log
 server=
@@ -58,6 +61,7 @@ fresh_data() {
 start_server() {
   local arguments=(serve --data "$data" --listen 127.0.0.1:0)
   if [ -n "$broker" ]; then arguments+=(--broker "$broker"); fi
+  if [ -z "$user" ]; then arguments+=(--allow-missing-isolation yes); fi
   "$millrace" "${arguments[@]}" </dev/null >"$log" 2>&1 &
   server=$!
   echo "$server" >"$mark"
@@ -116,6 +120,7 @@ PYTHON
 }
 
 [[ $frames =~ ^[1-9][0-9]{0,5}$ ]] || die "N=$frames: expected a number of frames, 1 to 999999"
+[[ $data = /* ]] || die "MILLRACE_DEMO_DATA=$data: expected an absolute path"
 [ -x "$millrace" ] || die "$millrace is missing; run \`make build\`, or \`make demo\`, which does"
 trap stop_server EXIT
 trap 'echo; exit 130' INT
@@ -131,6 +136,10 @@ scripts/fetch_demo_video "$data/demo/vtest.avi"
 cp "$example"/*.sh "$example"/*.py "$data/demo/"
 sed "s/^\( *FRAMES:\).*/\1 $frames/" "$example/functions.yaml" >"$data/demo/functions.yaml"
 grep -q "FRAMES: $frames\$" "$data/demo/functions.yaml" || die "$example/functions.yaml has no FRAMES to set"
+if [ -z "$user" ]; then
+  echo "not root: the functions are plain processes, neither isolated nor limited"
+  sed -i '/^ *memory:/d; s/^\( *\)image: host$/&\n\1executor: process/' "$data/demo/functions.yaml"
+fi
 
 start_server
 echo "the server: http://$(cat "$data/listen"), data in $data, log in $log"

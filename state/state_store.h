@@ -1,7 +1,7 @@
 // The state store port: what must be remembered and agreed on. Three small stores behind one door.
 //
 //   auto won = co_await state.runs().commit(std::move(record));    // create-only: the first one stands
-//   co_await state.runs().mark(run_id, RunMark::placed);
+//   co_await state.runs().mark(run_id, {.placed = true, .published = true, .seen = std::move(seen)});
 //
 // Every write is durable when its task returns (SQLite: many writers share one sync). Nothing here is ever half done. A
 // write whose task is dropped may happen or not.
@@ -37,7 +37,15 @@ class FunctionStore {
   virtual Task<Result<std::vector<FunctionSpec>>> all() = 0;  // sorted by name
 };
 
-enum class RunMark : std::uint8_t { placed, published };
+// Rows of the seen store: by trigger, then by key.
+using SeenRows = std::map<std::string, std::map<std::string, EventId>>;
+
+// What is done for a run; what is false here stays as it is.
+struct RunMarks {
+  bool placed = false;
+  bool published = false;
+  SeenRows seen = {};  // of its own outputs, written in the same step
+};
 
 struct CommitResult {
   bool won = true;     // false: another attempt's record stands
@@ -76,7 +84,7 @@ class RunStore {
 
   // Create-only: of all records of one run id the first stands. `too_large` beyond kLogTailBytesMax.
   virtual Task<Result<CommitResult>> commit(RunRecord record) = 0;
-  virtual Task<Result<void>> mark(RunId run_id, RunMark mark) = 0;  // idempotent; `not_found`
+  virtual Task<Result<void>> mark(RunId run_id, RunMarks marks) = 0;  // idempotent; `not_found`
   virtual Task<Result<std::optional<RunRecord>>> get(RunId run_id) = 0;
 
   // Lists come without log tail and result.

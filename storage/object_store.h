@@ -65,6 +65,10 @@ class ObjectStore {
   virtual Task<Result<void>> ensure_bucket(std::string bucket) = 0;
   virtual Task<Result<std::vector<std::string>>> buckets() = 0;  // sorted
 
+  // Whether one run's outputs can appear in both: `failed_precondition` naming both places when what is made in the one
+  // cannot be moved to the other in one step. A bucket that is missing counts as made now.
+  virtual Task<Result<void>> check_together(std::string bucket, std::string other) = 0;
+
   virtual Task<Result<ObjectInfo>> stat(std::string bucket, std::string key) = 0;
 
   // Keys that start with `prefix` and come after `after`; at most `limit` (1 to 10,000). Our own `.millrace/` is never

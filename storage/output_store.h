@@ -96,7 +96,7 @@ class OutputStore {
 
   // After the function's last process is gone: takes every regular file below the attempt's directory, strips
   // setuid, setgid and sticky, marks it with `rank`, makes the private copies, hashes, syncs. `too_large` over a limit,
-  // naming it. A second call after a crash gives the same result.
+  // naming it. A second call, after a crash of the first, gives the same files; what is to be placed is made anew.
   virtual Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits, OutputRank rank) = 0;
 
   // What is below the attempt's directory right now, for limits while the function runs; counting ends as soon as it is
@@ -108,7 +108,8 @@ class OutputStore {
   // bucket is on another file system than the attempt's.
   virtual Task<Result<Placed>> place(OutputFile file, OutputRank rank) = 0;
 
-  // Removes the links that placing needed, after the row says placed; private copies stay.
+  // Removes the links that placing needed, after the row says placed; the attempt's own files stay, as the private
+  // copies.
   virtual Task<Result<void>> finish_placing(AttemptPlace place) = 0;
 
   // Removes an attempt's directory with everything in it. Not finding it is success.

@@ -15,9 +15,10 @@ SCRIPT = "#!/bin/sh\nexec sha256sum \"$INPUT_FILE_PATH\" > \"$TMP_OUTPUT_DIR/$(b
 
 
 def definition(directory):
+    # Half a core each: nobody gives a whole one to the checksum of 4 KiB, and two runs a core hide each other's waits.
     stages = []
     for name, source, target in (("first", "in", "middle"), ("second", "middle", "out")):
-        stages.append({"name": name, "image": "host", "script": SCRIPT, "memory": "64Mi", "cpu": "1",
+        stages.append({"name": name, "image": "host", "script": SCRIPT, "memory": "64Mi", "cpu": "500m",
                        "input": [{"path": source}], "output": [{"path": target}]})
     path = directory / "functions.json"
     path.write_text(common.json.dumps({"functions": {"millrace": stages}}))
@@ -55,9 +56,7 @@ def baseline(directory):
         names = "\0".join(str(path) for path in (work / source).iterdir())
         subprocess.run(["xargs", "-0", "-n", "1", "-P", str(os.cpu_count()), "sh", script], input=names, text=True,
                        check=True, env=dict(os.environ, TMP_OUTPUT_DIR=str(work / target)))
-    elapsed = time.monotonic() - start
-    shutil.rmtree(work)
-    return elapsed
+    return time.monotonic() - start  # its files go at the end: deleting slows down whoever makes files next
 
 
 def main():

@@ -50,8 +50,8 @@ struct Limit {
 
 std::vector<Limit> limits_of(const FunctionSpec& function) {
   std::vector<Limit> limits = {
-      {launcher::Control::memory, "memory: " + format_bytes(function.memory_bytes), function.limits_explicit},
-      {launcher::Control::pids, "limits.pids: " + std::to_string(function.limits.pids), function.limits_explicit},
+      {launcher::Control::memory, "memory: " + format_bytes(function.memory_bytes), function.memory_explicit},
+      {launcher::Control::pids, "limits.pids: " + std::to_string(function.limits.pids), function.limits.pids_explicit},
       {launcher::Control::cpu_weight, "cpu: " + format_millicores(function.cpu_millicores), false}};
   if (function.limits.cpu_millicores > 0) {
     // There is no default quota: somebody wrote it.
@@ -84,13 +84,11 @@ Result<void> check_fields(const FunctionSpec& function, const Host& host) {
 
 Result<void> check_isolation(const FunctionSpec& function, const Host& host) {
   if (function.executor != ExecutorKind::container) return {};
-  for (const auto control : {launcher::Control::namespaces, launcher::Control::seccomp}) {
-    if (!missing(host, control)) continue;
-    return fail(Errc::failed_precondition,
-                "executor: container is not possible on this host: " + host.hello.of(control).reason +
-                    "; start the server as root, or write executor: process (no isolation, for development)");
-  }
-  return {};
+  const std::string lacks = missing_isolation(host.hello);
+  if (lacks.empty()) return {};
+  return fail(Errc::failed_precondition,
+              "executor: container is not possible on this host: " + lacks +
+                  "; start the server as root, or write executor: process (no isolation, for development)");
 }
 
 }  // namespace
@@ -113,6 +111,20 @@ std::vector<Control> controls_of(const launcher::Hello& hello, ExecutorKind kind
                       .state = ControlState::emulated,
                       .detail = "sampled every 100 ms; exact for each single file"});
   return controls;
+}
+
+std::string missing_isolation(const launcher::Hello& hello) {
+  const auto& namespaces = hello.of(launcher::Control::namespaces);
+  const auto& seccomp = hello.of(launcher::Control::seccomp);
+  const bool no_namespaces = namespaces.support != launcher::Support::real;
+  const bool no_seccomp = seccomp.support != launcher::Support::real;
+  if (no_namespaces && no_seccomp && namespaces.reason == seccomp.reason) {
+    return "namespaces and seccomp (" + seccomp.reason + ")";
+  }
+  std::string text;
+  if (no_namespaces) text = "namespaces (" + namespaces.reason + ")";
+  if (no_seccomp) text += (text.empty() ? "seccomp (" : ", seccomp (") + seccomp.reason + ")";
+  return text;
 }
 
 Result<std::vector<std::string>> check_function(const FunctionSpec& function, const Host& host) {

@@ -20,6 +20,10 @@ struct Host {
 // What every executor behind the launcher offers, under the names that `check` shows.
 [[nodiscard]] std::vector<Control> controls_of(const launcher::Hello& hello, ExecutorKind kind);
 
+// What a container needs and this host lacks, with the reasons, as text for people; empty where containers are
+// possible.
+[[nodiscard]] std::string missing_isolation(const launcher::Hello& hello);
+
 // Warnings about defaults that do not hold on this host. Errors: invalid_argument for a field that can never be
 // honoured, failed_precondition for an author's limit or an isolation that this host cannot give; both name the field,
 // its value and the remedy.

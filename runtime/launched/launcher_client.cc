@@ -339,7 +339,7 @@ Task<Result<void>> LauncherClient::prepare(std::shared_ptr<Connection> connectio
       .network = function.network == NetworkKind::host ? launcher::Network::host : launcher::Network::none,
       .script = plan.script,
       .probe_directory = plan.probe_directory >= 0};
-  Result<launcher::Fd> script;
+  Result<Fd> script;
   if (plan.script) script = launcher::sealed_memfd(function.script);
   auto bytes = launcher::encode(launcher::Request(request));
   Result<void> sent;

@@ -61,9 +61,6 @@ class GroupDriver {
   virtual void release(std::unique_ptr<Group> group) = 0;
   // Does one piece of postponed work; false if there is none left.
   virtual bool tidy() = 0;
-  // A child of the launcher was reaped; false: not one of the driver's.
-  [[nodiscard]] virtual bool reaped(pid_t pid) = 0;
-  [[nodiscard]] virtual bool is_helper(pid_t pid) const = 0;
   // Removes every group of this driver; the processes in them must be gone.
   virtual void remove_all() = 0;
 };

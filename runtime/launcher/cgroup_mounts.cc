@@ -75,7 +75,7 @@ void sweep(const std::string& path, int patience_ms, int depth) {
   if (depth > kSweepDepthMax) return;
   for (const std::string& name : subdirectories(path)) sweep(path + "/" + name, patience_ms, depth + 1);
   const Fd directory = open_directory(AT_FDCWD, path.c_str());
-  if (!directory.valid()) return;
+  if (!directory) return;
   for (int waited = 0; ::rmdir(path.c_str()) < 0 && errno == EBUSY && waited <= patience_ms; ++waited) {
     kill_members(directory.get());
     pause_ms(1);
@@ -120,7 +120,7 @@ void kill_members(int directory) {
   std::vector<std::pair<pid_t, Fd>> held;
   for (const pid_t pid : members(directory)) {
     Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    if (process.valid()) held.emplace_back(pid, std::move(process));
+    if (process) held.emplace_back(pid, std::move(process));
     if (held.size() >= 256) break;
   }
   const auto still = members(directory);

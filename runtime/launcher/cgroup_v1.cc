@@ -1,22 +1,16 @@
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "runtime/launcher/cgroup.h"
 #include "runtime/launcher/cgroup_mounts.h"
-#include "runtime/launcher/raw_syscall.h"
 #include "runtime/launcher/system.h"
-#include "runtime/launcher/vm_clone.h"
 
 // v1 controllers, with the v2 hierarchy of a hybrid host beside them for being born into a group and for `populated`.
 // cgroup.kill is never used: a group that was killed so kills every later process born into it, and groups are pooled.
@@ -25,9 +19,11 @@ namespace millrace::launcher {
 namespace {
 
 constexpr std::size_t kIdleGroupsMax = 64;
-constexpr std::uint64_t kResidueBytesMax = 1024 * 1024;  // page cache that stays in a reused group, and is subtracted
-constexpr std::size_t kReturnedMax = 4;                  // waiting for their reset
-constexpr std::size_t kWaitingForEmptyMax = 16;
+// Page cache that stays in a reused group, and is subtracted from its peak. A group that holds more is removed, which
+// leaves the pages in the cache. Emptying it (memory.force_empty) would throw them out: the libraries of a function
+// would be read from the disk again by every run (13 GB in 35 s, where the same runs take 17 s with their pages kept).
+constexpr std::uint64_t kResidueBytesMax = 1024 * 1024;
+constexpr std::size_t kReturnedMax = 4;  // waiting for their reset
 constexpr int kSweepPatienceMs = 2000;
 
 struct Hierarchies {
@@ -56,14 +52,8 @@ class GroupV1 final : public Group {
   void kill_all() override;
 
   Result<void> apply(const Limits& limits);
-  enum class Fitness : std::uint8_t {
-    clean,
-    full,    // of page cache: to be emptied
-    broken,  // to be thrown away
-  };
-  // Makes the group as good as new as far as that is quick.
-  [[nodiscard]] Fitness reset();
-  [[nodiscard]] int memory_directory() const { return memory_.get(); }
+  // Makes the group as good as new; false: it is to be thrown away.
+  [[nodiscard]] bool reset();
   void remove();
 
  private:
@@ -112,14 +102,14 @@ Result<void> GroupV1::open_files(const Hierarchies& where, std::uint32_t templat
   for (const std::string& path : paths_) {
     if (!where.v2.empty() && path.starts_with(where.v2 + "/")) continue;
     Fd tasks(::open((path + "/tasks").c_str(), O_WRONLY | O_CLOEXEC));
-    if (!tasks.valid()) return fail(error_from_errno(errno, "open " + path + "/tasks"));
+    if (!tasks) return fail(error_from_errno(errno, "open " + path + "/tasks"));
     tasks_.push_back(tasks.get());
     task_files_.push_back(std::move(tasks));
   }
-  if (v2_.valid() && ::fchownat(v2_.get(), "cgroup.procs", template_uid, template_uid, 0) < 0) {
+  if (v2_ && ::fchownat(v2_.get(), "cgroup.procs", template_uid, template_uid, 0) < 0) {
     return fail(error_from_errno(errno, "hand a cgroup to the templates"));
   }
-  if (memory_.valid()) {
+  if (memory_) {
     write_file(memory_.get(), "memory.swappiness", "0");
     watch_memory();
   }
@@ -129,20 +119,20 @@ Result<void> GroupV1::open_files(const Hierarchies& where, std::uint32_t templat
 void GroupV1::watch_memory() {
   Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   const Fd control(::openat(memory_.get(), "memory.oom_control", O_RDONLY | O_CLOEXEC));
-  if (!event.valid() || !control.valid()) return;
+  if (!event || !control) return;
   const std::string line = std::to_string(event.get()) + " " + std::to_string(control.get());
   if (write_file(memory_.get(), "cgroup.event_control", line)) event_ = std::move(event);
 }
 
 GroupUsage GroupV1::counters() const {
   GroupUsage now;
-  if (cpuacct_.valid()) {
+  if (cpuacct_) {
     now.cpu_us = read_number(cpuacct_.get(), "cpuacct.usage").value_or(0) / 1000;
-  } else if (v2_.valid()) {
+  } else if (v2_) {
     now.cpu_us = read_keyed_number(v2_.get(), "cpu.stat", "usage_usec").value_or(0);
   }
-  if (cpu_.valid()) now.throttled_us = read_keyed_number(cpu_.get(), "cpu.stat", "throttled_time").value_or(0) / 1000;
-  if (memory_.valid()) {
+  if (cpu_) now.throttled_us = read_keyed_number(cpu_.get(), "cpu.stat", "throttled_time").value_or(0) / 1000;
+  if (memory_) {
     now.memory_peak_bytes = read_number(memory_.get(), "memory.max_usage_in_bytes").value_or(0);
     now.out_of_memory_kills = read_keyed_number(memory_.get(), "memory.oom_control", "oom_kill").value_or(0);
   }
@@ -159,17 +149,17 @@ GroupUsage GroupV1::usage() const {
 }
 
 bool GroupV1::populated() const {
-  if (v2_.valid()) return read_keyed_number(v2_.get(), "cgroup.events", "populated").value_or(0) != 0;
-  const Fd& any = pids_.valid() ? pids_ : memory_.valid() ? memory_ : cpu_;
+  if (v2_) return read_keyed_number(v2_.get(), "cgroup.events", "populated").value_or(0) != 0;
+  const Fd& any = pids_ ? pids_ : memory_ ? memory_ : cpu_;
   const auto members = read_file(any.get(), "cgroup.procs");
   return members && !members->empty();
 }
 
 void GroupV1::kill_all() {
-  if (pids_.valid()) write_file(pids_.get(), "pids.max", "0");
+  if (pids_) write_file(pids_.get(), "pids.max", "0");
   applied_.pids = 0;
   fresh_ = true;
-  kill_members(v2_.valid() ? v2_.get() : pids_.valid() ? pids_.get() : memory_.valid() ? memory_.get() : cpu_.get());
+  kill_members(v2_ ? v2_.get() : pids_ ? pids_.get() : memory_ ? memory_.get() : cpu_.get());
 }
 
 Result<void> GroupV1::write(const Fd& directory, const char* name, const std::string& value) {
@@ -191,14 +181,14 @@ Result<void> GroupV1::apply(const Limits& limits) {
   const bool all = std::exchange(fresh_, false);
   const Limits had = std::exchange(applied_, limits);
   Result<void> done;
-  if (memory_.valid() && (all || had.memory_bytes != limits.memory_bytes)) done = apply_memory(limits.memory_bytes);
-  if (done && pids_.valid() && (all || had.pids != limits.pids)) {
+  if (memory_ && (all || had.memory_bytes != limits.memory_bytes)) done = apply_memory(limits.memory_bytes);
+  if (done && pids_ && (all || had.pids != limits.pids)) {
     done = write(pids_, "pids.max", limits.pids == 0 ? "max" : number(limits.pids));
   }
-  if (done && cpu_.valid() && (all || had.cpu_weight_millicores != limits.cpu_weight_millicores)) {
+  if (done && cpu_ && (all || had.cpu_weight_millicores != limits.cpu_weight_millicores)) {
     done = write(cpu_, "cpu.shares", number(cpu_shares_of(limits.cpu_weight_millicores)));
   }
-  if (done && cpu_.valid() && (all || limits.cpu_quota_millicores != 0 || had.cpu_quota_millicores != 0)) {
+  if (done && cpu_ && (all || limits.cpu_quota_millicores != 0 || had.cpu_quota_millicores != 0)) {
     // Written at every hand-out, also unchanged: it clears what the run before overdrew, which would otherwise cost
     // this one up to 80 ms.
     const auto quota = limits.cpu_quota_millicores;
@@ -208,22 +198,22 @@ Result<void> GroupV1::apply(const Limits& limits) {
   return done;
 }
 
-GroupV1::Fitness GroupV1::reset() {
-  if (populated()) return Fitness::broken;
-  if (event_.valid()) {
+bool GroupV1::reset() {
+  if (populated()) return false;
+  if (event_) {
     std::uint64_t count = 0;
     // Non-blocking: without an event there is nothing to clear.
     [[maybe_unused]] const auto got = ::read(event_.get(), &count, sizeof(count));
   }
   std::uint64_t residue = 0;
-  if (memory_.valid()) {
+  if (memory_) {
     const auto used = read_number(memory_.get(), "memory.usage_in_bytes");
-    if (!used || !write_file(memory_.get(), "memory.max_usage_in_bytes", "0")) return Fitness::broken;
+    if (!used || !write_file(memory_.get(), "memory.max_usage_in_bytes", "0")) return false;
     residue = *used;
   }
   base_ = counters();
   base_.memory_peak_bytes = residue;
-  return residue <= kResidueBytesMax ? Fitness::clean : Fitness::full;
+  return residue <= kResidueBytesMax;
 }
 
 void GroupV1::remove() {
@@ -231,40 +221,6 @@ void GroupV1::remove() {
   for (const std::string& path : paths_) sweep_group(path, kSweepPatienceMs);
   paths_.clear();
 }
-
-// Gives the page cache of a group back. Writing force_empty waits for work on every core (10 ms and more), so a child
-// does it, which shares this memory and runs beside us: raw system calls only.
-class Emptier {
- public:
-  [[nodiscard]] bool busy() const { return pid_ > 0; }
-  [[nodiscard]] pid_t pid() const { return pid_; }
-  void finished() { pid_ = -1; }
-
-  [[nodiscard]] bool start(int memory_directory) {
-    if (!stack_) {
-      auto made = ChildStack::make();
-      if (!made) return false;
-      stack_.emplace(std::move(*made));
-    }
-    memory_directory_ = memory_directory;
-    clone_args arguments{};
-    arguments.exit_signal = SIGCHLD;
-    pid_ = static_cast<pid_t>(clone_sharing_memory(arguments, *stack_, empty, this));
-    return pid_ > 0;
-  }
-
- private:
-  static void empty(void* self) {
-    const int directory = static_cast<const Emptier*>(self)->memory_directory_;
-    raw::call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
-    const long file = raw::call(SYS_openat, raw::word(directory), raw::word("memory.force_empty"), O_WRONLY);
-    if (file >= 0) raw::call(SYS_write, static_cast<std::uint64_t>(file), raw::word("0"), 1);
-  }
-
-  std::optional<ChildStack> stack_;
-  int memory_directory_ = -1;
-  pid_t pid_ = -1;
-};
 
 class DriverV1 final : public GroupDriver {
  public:
@@ -281,14 +237,9 @@ class DriverV1 final : public GroupDriver {
   [[nodiscard]] Result<std::unique_ptr<Group>> acquire(const Limits& limits) override;
   void release(std::unique_ptr<Group> group) override;
   bool tidy() override;
-  [[nodiscard]] bool reaped(pid_t pid) override;
-  [[nodiscard]] bool is_helper(pid_t pid) const override { return emptier_.busy() && emptier_.pid() == pid; }
   void remove_all() override;
 
  private:
-  void keep_or_remove(std::unique_ptr<GroupV1> group, GroupV1::Fitness fitness);
-  void empty_next();
-
   Hierarchies where_;
   std::uint32_t template_uid_;
   bool sure_kill_;
@@ -296,9 +247,6 @@ class DriverV1 final : public GroupDriver {
   Fd templates_;
   std::vector<std::unique_ptr<GroupV1>> clean_;     // a stack
   std::vector<std::unique_ptr<GroupV1>> returned_;  // to be reset
-  std::vector<std::unique_ptr<GroupV1>> full_;      // to be emptied
-  std::unique_ptr<GroupV1> emptying_;
-  Emptier emptier_;
 };
 
 Result<void> DriverV1::open() {
@@ -371,47 +319,15 @@ bool DriverV1::tidy() {
   if (returned_.empty()) return false;
   auto group = std::move(returned_.back());
   returned_.pop_back();
-  const auto fitness = group->reset();
-  if (fitness == GroupV1::Fitness::full && full_.size() < kWaitingForEmptyMax) {
-    full_.push_back(std::move(group));
-    empty_next();
-  } else {
-    keep_or_remove(std::move(group), fitness);
-  }
-  return !returned_.empty();
-}
-
-void DriverV1::keep_or_remove(std::unique_ptr<GroupV1> group, GroupV1::Fitness fitness) {
-  if (fitness == GroupV1::Fitness::clean && clean_.size() < kIdleGroupsMax) {
+  if (group->reset() && clean_.size() < kIdleGroupsMax) {
     clean_.push_back(std::move(group));
   } else {
     group->remove();
   }
-}
-
-void DriverV1::empty_next() {
-  while (!emptier_.busy() && !full_.empty()) {
-    emptying_ = std::move(full_.back());
-    full_.pop_back();
-    if (!emptier_.start(emptying_->memory_directory())) std::exchange(emptying_, nullptr)->remove();
-  }
-}
-
-bool DriverV1::reaped(pid_t pid) {
-  if (!is_helper(pid)) return false;
-  emptier_.finished();
-  auto group = std::exchange(emptying_, nullptr);
-  const auto fitness = group->reset();
-  keep_or_remove(std::move(group), fitness);
-  empty_next();
-  return true;
+  return !returned_.empty();
 }
 
 void DriverV1::remove_all() {
-  if (emptier_.busy()) ::waitpid(emptier_.pid(), nullptr, 0);
-  emptier_.finished();
-  emptying_.reset();
-  full_.clear();
   clean_.clear();
   returned_.clear();
   templates_.reset();
@@ -427,8 +343,6 @@ class NoGroups final : public GroupDriver {
   [[nodiscard]] Result<std::unique_ptr<Group>> acquire(const Limits&) override { return nullptr; }
   void release(std::unique_ptr<Group>) override {}
   bool tidy() override { return false; }
-  [[nodiscard]] bool reaped(pid_t) override { return false; }
-  [[nodiscard]] bool is_helper(pid_t) const override { return false; }
   void remove_all() override {}
 
  private:

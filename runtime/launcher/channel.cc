@@ -35,11 +35,6 @@ void take_descriptors(msghdr& message, std::vector<Fd>& into) {
 
 }  // namespace
 
-void Fd::reset(int fd) {
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = fd;
-}
-
 Transfer receive(int socket, Datagram& into) {
   into.descriptors.clear();
   into.bytes.clear();
@@ -95,7 +90,7 @@ Transfer send(int socket, std::string_view bytes, std::span<const int> descripto
 
 Result<Fd> sealed_memfd(std::string_view bytes) {
   Fd fd(::memfd_create("program", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid()) return fail(error_from_errno(errno, "memfd_create for a program"));
+  if (!fd) return fail(error_from_errno(errno, "memfd_create for a program"));
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd.get(), bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;

@@ -1,4 +1,4 @@
-// Datagrams with descriptors over a SOCK_SEQPACKET unix socket, and the descriptor type that owns them.
+// Datagrams with descriptors over a SOCK_SEQPACKET unix socket.
 //
 //   Datagram got;
 //   if (receive(socket, got) == Transfer::done) handle(got.bytes, std::move(got.descriptors));
@@ -10,35 +10,12 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "core/fd.h"
 
 namespace millrace::launcher {
-
-// Owns one descriptor; -1 is none.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    if (this != &other) reset(std::exchange(other.fd_, -1));
-    return *this;
-  }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() { reset(); }
-
-  [[nodiscard]] int get() const { return fd_; }
-  [[nodiscard]] bool valid() const { return fd_ >= 0; }
-  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
-  void reset(int fd = -1);
-
- private:
-  int fd_ = -1;
-};
 
 enum class Transfer : std::uint8_t {
   done,

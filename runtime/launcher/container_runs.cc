@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "runtime/launcher/channel.h"
 #include "runtime/launcher/system.h"
 
 namespace millrace::launcher {
@@ -36,7 +37,7 @@ bool is_read_only(int fd) {
 // Replaces the daemon's descriptor by a detached mount of what it means; false with errno.
 bool detach(Fd& fd, std::uint64_t attributes, const TemplateResources& resources) {
   Fd mount = clone_mount(fd.get());
-  if (!mount.valid()) return false;
+  if (!mount) return false;
   if (!set_mount_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | attributes,
                             resources.idmap_namespace.get())) {
     return false;
@@ -152,7 +153,7 @@ void ContainerRuns::kill_all() {
 
 void ContainerRuns::read_template(std::uint32_t template_id) {
   const auto found = templates_.find(template_id);
-  if (found == templates_.end() || !found->second.socket.valid()) return;
+  if (found == templates_.end() || !found->second.socket) return;
   for (;;) {
     Datagram got;
     const Transfer transfer = receive(found->second.socket.get(), got);
@@ -221,7 +222,7 @@ bool ContainerRuns::reaped(pid_t pid) {
 void ContainerRuns::lose_runs(Template& entry) {
   for (const std::uint64_t id : std::exchange(entry.runs, {})) {
     Run& run = runs_.at(id);
-    if (!run.process.valid()) {
+    if (!run.process) {
       answers_.send(SpawnFailed{.run = id, .step = Step::template_died, .error = ESRCH});
     } else {
       Exited report{.run = id, .how = Ending::lost, .value = 0};
@@ -317,7 +318,7 @@ bool ContainerRuns::kill(std::uint64_t run, KillSignal signal) {
   const auto found = runs_.find(run);
   if (found == runs_.end()) return false;
   const int number = signal == KillSignal::kill ? SIGKILL : SIGTERM;
-  if (found->second.process.valid()) {
+  if (found->second.process) {
     // The first process is pid 1 of the run's namespace: SIGKILL from outside takes everything in it along.
     signal_process(found->second.process.get(), number);
   } else if (found->second.kill_wanted != SIGKILL) {

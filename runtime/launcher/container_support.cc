@@ -75,7 +75,8 @@ ContainerSupport::ContainerSupport(const LauncherOptions& options) : options_(op
   }
   seccomp_ = can_filter() ? real() : missing("this kernel has no seccomp filters");
   const std::string probe_map = map_line(0, run_host_id(0), 1);
-  const auto probe = make_user_namespace(probe_map, probe_map);
+  const auto tried = try_namespaces();
+  const auto probe = tried ? make_user_namespace(probe_map, probe_map) : Result<Fd>(fail(tried.error()));
   namespaces_ = probe ? real() : missing(probe.error().message);
   if (!probe) {
     idmap_ = missing(probe.error().message);
@@ -100,7 +101,7 @@ ControlState ContainerSupport::state(Control control) const {
 
 bool ContainerSupport::maps_ids(int directory, int idmap_namespace) const {
   const Fd mount = clone_mount(directory);
-  return mount.valid() && set_mount_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, idmap_namespace);
+  return mount && set_mount_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, idmap_namespace);
 }
 
 std::uint32_t ContainerSupport::take_slot() {

@@ -14,7 +14,7 @@
 #include <climits>
 #include <utility>
 
-#include "runtime/launcher/channel.h"
+#include "core/fd.h"
 #include "runtime/launcher/system.h"
 
 namespace millrace::launcher {
@@ -58,7 +58,7 @@ class Builder {
     at("make the root file system");
     root_ = make_mount("tmpfs", {{"mode", "755"}, {"size", "4m"}, {"nr_inodes", "512"}},
                        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-    if (!root_.valid() || !attach_mount(root_.get(), AT_FDCWD, kBuildPoint) || ::chdir(kBuildPoint) < 0) return false;
+    if (!root_ || !attach_mount(root_.get(), AT_FDCWD, kBuildPoint) || ::chdir(kBuildPoint) < 0) return false;
     for (const char* directory : {"dev", "proc", "tmp", "sys", "run", "root", "home", "var", "oscar", "oscar/config"}) {
       if (!make_directory(directory)) return false;
     }
@@ -81,7 +81,7 @@ class Builder {
     at("make the layers");
     const Fd layers = make_mount("tmpfs", {{"mode", "755"}, {"size", "4m"}},
                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-    if (!layers.valid() || !attach_mount(layers.get(), AT_FDCWD, kLayers.c_str())) return false;
+    if (!layers || !attach_mount(layers.get(), AT_FDCWD, kLayers.c_str())) return false;
     if (!make_directory(kLayers + "/etc")) return false;
     const bool host_network = image_.network == Network::host;
     const std::string loopback = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
@@ -102,7 +102,7 @@ class Builder {
     at("write /" + name);
     const std::string path = kLayers + "/" + name;
     const Fd file(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644));
-    return file.valid() && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
   }
 
   // A character device 0/0 in an upper layer makes the name vanish.
@@ -169,7 +169,7 @@ class Builder {
     const std::string lower = upper + ":/" + part;
     const Fd mount =
         make_mount("overlay", {{"lowerdir", lower.c_str()}}, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-    return mount.valid() && attach_mount(mount.get(), AT_FDCWD, part.c_str());
+    return mount && attach_mount(mount.get(), AT_FDCWD, part.c_str());
   }
 
   // The overlays keep what they need of the layers.
@@ -182,7 +182,7 @@ class Builder {
     at("make /dev");
     const Fd devices = make_mount("tmpfs", {{"mode", "755"}, {"size", "64k"}, {"nr_inodes", "32"}},
                                   MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-    if (!devices.valid()) return false;
+    if (!devices) return false;
     struct Node {
       const char* name;
       unsigned major, minor;
@@ -212,7 +212,7 @@ class Builder {
       const std::string path(kScriptPath.substr(1));
       const Fd file(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0555));
       const auto bytes = image_.script_bytes;
-      if (!file.valid() || ::write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+      if (!file || ::write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
         return false;
       }
     }

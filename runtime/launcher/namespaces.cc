@@ -19,28 +19,39 @@
 namespace millrace::launcher {
 namespace {
 
-// A child that unshares, says so, and waits to be killed.
+struct NamespaceKind {
+  int flag;
+  std::string_view name;
+};
+
+// All that sandboxes have of their own. The user namespace is first: the others are made in it, as templates do.
+constexpr std::array kNamespaceKinds = {NamespaceKind{CLONE_NEWUSER, "user"},    NamespaceKind{CLONE_NEWNS, "mount"},
+                                        NamespaceKind{CLONE_NEWPID, "pid"},      NamespaceKind{CLONE_NEWNET, "network"},
+                                        NamespaceKind{CLONE_NEWIPC, "ipc"},      NamespaceKind{CLONE_NEWUTS, "uts"},
+                                        NamespaceKind{CLONE_NEWCGROUP, "cgroup"}};
+
+// A child that unshares, says so, and stays until our end of its socket is closed: by us, or by the kernel if we die.
 class NamespaceHolder {
  public:
   NamespaceHolder() {
     std::array<int, 2> ends{-1, -1};
-    if (::pipe2(ends.data(), O_CLOEXEC) < 0) return;
-    const Fd reading(ends[0]);
-    Fd writing(ends[1]);
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) return;
+    socket_ = Fd(ends[0]);
+    Fd theirs(ends[1]);
     pid_ = ::fork();
     if (pid_ == 0) {
-      const char said = ::unshare(CLONE_NEWUSER) == 0 ? 'y' : 'n';
-      if (::write(writing.get(), &said, 1) == 1) ::pause();
+      socket_.reset();
+      char said = ::unshare(CLONE_NEWUSER) == 0 ? 'y' : 'n';
+      if (::send(theirs.get(), &said, 1, MSG_NOSIGNAL) == 1) static_cast<void>(::read(theirs.get(), &said, 1));
       ::_exit(0);
     }
-    writing.reset();
+    theirs.reset();
     char said = 'n';
-    made_ = pid_ > 0 && ::read(reading.get(), &said, 1) == 1 && said == 'y';
+    made_ = pid_ > 0 && ::read(socket_.get(), &said, 1) == 1 && said == 'y';
   }
   ~NamespaceHolder() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
+    socket_.reset();
+    if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
   }
   NamespaceHolder(const NamespaceHolder&) = delete;
   NamespaceHolder& operator=(const NamespaceHolder&) = delete;
@@ -49,13 +60,14 @@ class NamespaceHolder {
   [[nodiscard]] std::string proc() const { return "/proc/" + std::to_string(pid_); }
 
  private:
+  Fd socket_;
   pid_t pid_ = -1;
   bool made_ = false;
 };
 
 bool raise_loopback() {
   const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!socket.valid()) return false;
+  if (!socket) return false;
   ifreq request{};
   std::strncpy(request.ifr_name, "lo", sizeof(request.ifr_name) - 1);
   request.ifr_flags = IFF_UP;
@@ -77,15 +89,34 @@ bool is_zero(std::string_view text, std::string_view protocol, std::string_view 
 
 }  // namespace
 
+Result<void> try_namespaces() {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int tried = 0;
+    for (const NamespaceKind& kind : kNamespaceKinds) {
+      ++tried;
+      if (::unshare(kind.flag) < 0) ::_exit(tried);
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  if (child < 0 || ::waitpid(child, &status, 0) != child || !WIFEXITED(status)) {
+    return fail(Errc::unavailable, "no process could be started to try namespaces");
+  }
+  if (WEXITSTATUS(status) == 0) return {};
+  const auto& refused = kNamespaceKinds.at(static_cast<std::size_t>(WEXITSTATUS(status)) - 1);
+  return fail(Errc::unimplemented, "this host does not let root make " + std::string(refused.name) + " namespaces");
+}
+
 Result<Fd> make_user_namespace(const std::string& uid_map, const std::string& gid_map) {
   const NamespaceHolder holder;
   if (!holder.made()) return fail(Errc::unimplemented, "this host does not let root make user namespaces");
   const Fd proc = open_directory(AT_FDCWD, holder.proc().c_str());
-  if (!proc.valid() || !write_file(proc.get(), "uid_map", uid_map) || !write_file(proc.get(), "gid_map", gid_map)) {
+  if (!proc || !write_file(proc.get(), "uid_map", uid_map) || !write_file(proc.get(), "gid_map", gid_map)) {
     return fail(error_from_errno(errno, "write the id map of a user namespace"));
   }
   Fd made(::openat(proc.get(), "ns/user", O_RDONLY | O_CLOEXEC));
-  if (!made.valid()) return fail(error_from_errno(errno, "open a user namespace"));
+  if (!made) return fail(error_from_errno(errno, "open a user namespace"));
   return made;
 }
 
@@ -93,7 +124,7 @@ Result<Fd> enter_new_network_namespace() {
   if (::unshare(CLONE_NEWNET) < 0) return fail(error_from_errno(errno, "make a network namespace"));
   if (!raise_loopback()) return fail(error_from_errno(errno, "raise the loopback interface"));
   Fd made(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-  if (!made.valid()) return fail(error_from_errno(errno, "open a network namespace"));
+  if (!made) return fail(error_from_errno(errno, "open a network namespace"));
   return made;
 }
 

@@ -1,12 +1,15 @@
-// Making namespaces that are kept alive by a descriptor only.
+// Trying namespaces, and making those that are kept alive by a descriptor only.
 #pragma once
 
 #include <string>
 
 #include "core/error.h"
-#include "runtime/launcher/channel.h"
+#include "core/fd.h"
 
 namespace millrace::launcher {
+
+// Whether this host lets us make every kind of namespace that a sandbox has. The error names the first that it refuses.
+[[nodiscard]] Result<void> try_namespaces();
 
 // A user namespace with these maps: lines of "<id inside> <id outside> <count>". Needs root.
 [[nodiscard]] Result<Fd> make_user_namespace(const std::string& uid_map, const std::string& gid_map);

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/fd.h"
 #include "runtime/launcher/cgroup.h"
-#include "runtime/launcher/channel.h"
 #include "runtime/launcher/protocol.h"
 
 namespace millrace::launcher {

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "runtime/launcher/channel.h"
 #include "runtime/launcher/quiet.h"
 #include "runtime/launcher/system.h"
 
@@ -43,8 +44,7 @@ Server::Server(const LauncherOptions& options, Hello hello, GroupDriver& groups,
       groups_(groups),
       life_line_(std::move(life_line)),
       next_daemon_(std::move(daemon)),
-      processes_(options, stack, groups, *this, *this,
-                 [this](pid_t pid) { return containers_.is_template(pid) || groups_.is_helper(pid); }),
+      processes_(options, stack, groups, *this, *this, [this](pid_t pid) { return containers_.is_template(pid); }),
       containers_(options, containers, groups, *this, *this, *this) {}
 
 bool Server::open() {
@@ -53,7 +53,7 @@ bool Server::open() {
   ::sigaddset(&children, SIGCHLD);
   child_signals_ = Fd(::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK));
   poll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
-  return child_signals_.valid() && poll_.valid() && add(poll_.get(), child_signals_.get(), Source::children, 0) &&
+  return child_signals_ && poll_ && add(poll_.get(), child_signals_.get(), Source::children, 0) &&
          add(poll_.get(), life_line_.get(), Source::life_line, 0);
 }
 
@@ -92,8 +92,8 @@ void Server::turn() {
   if (ready(Source::children)) reap_children();
   look_again_soon_ = processes_.look_again();
   look_again_soon_ = containers_.look_again() || look_again_soon_;
-  if (ready(Source::daemon) && daemon_.valid()) read_daemon();
-  if (daemon_.valid()) flush();
+  if (ready(Source::daemon) && daemon_) read_daemon();
+  if (daemon_) flush();
   if (daemon_broken_) end_daemon();
   if (phase_ != Phase::serving) go_on_ending();
 }
@@ -128,7 +128,7 @@ void Server::reap_children() {
     const pid_t pid = ::wait4(-1, &status, WNOHANG, &used);
     if (pid <= 0) return;
     // Others are leftovers of runs of the kind `process`, adopted and killed.
-    static_cast<void>(processes_.reaped(pid, status, used) || containers_.reaped(pid) || groups_.reaped(pid));
+    static_cast<void>(processes_.reaped(pid, status, used) || containers_.reaped(pid));
   }
 }
 
@@ -147,7 +147,7 @@ void Server::end_daemon() {
   if (phase_ != Phase::serving) return;
   phase_ = Phase::ending;
   ending_since_us_ = monotonic_us();
-  if (daemon_.valid()) ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, daemon_.get(), nullptr);
+  if (daemon_) ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, daemon_.get(), nullptr);
   daemon_.reset();
   outgoing_.clear();
   process_templates_.clear();
@@ -178,7 +178,7 @@ void Server::read_daemon() {
     auto request = decode_request(got.bytes);
     if (!request || got.descriptors.size() != descriptors_of(*request)) return end_daemon();
     handle(got.bytes, std::move(*request), std::move(got.descriptors));
-    if (!daemon_.valid()) return;
+    if (!daemon_) return;
   }
 }
 
@@ -250,7 +250,7 @@ void Server::handle_one(const Sample& request) {
 // ---- answers
 
 void Server::send(const Answer& answer) {
-  if (!daemon_.valid()) return;
+  if (!daemon_) return;
   auto bytes = encode(answer);
   // Only a field of ours can be over its bound; the daemon must not wait for an answer that cannot be said.
   if (!bytes) daemon_broken_ = true;

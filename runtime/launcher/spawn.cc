@@ -13,6 +13,7 @@
 #include <cstring>
 #include <utility>
 
+#include "runtime/launcher/channel.h"
 #include "runtime/launcher/raw_syscall.h"
 
 namespace millrace::launcher {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "runtime/launcher/channel.h"
+#include "core/fd.h"
 #include "runtime/launcher/protocol.h"
 #include "runtime/launcher/sandbox_child.h"
 #include "runtime/launcher/vm_clone.h"

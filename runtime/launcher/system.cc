@@ -27,7 +27,7 @@ std::optional<std::uint64_t> parse_number(std::string_view text) {
 // A control file comes whole in one read; empty on failure.
 std::string_view read_control_file(int directory, const char* name, std::span<char> buffer) {
   const Fd fd(::openat(directory, name, O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return {};
+  if (!fd) return {};
   const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
   return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
 }
@@ -42,13 +42,13 @@ std::uint64_t monotonic_us() {
 
 bool write_file(int directory, const char* name, std::string_view text) {
   const Fd fd(::openat(directory, name, O_WRONLY | O_CLOEXEC));
-  if (!fd.valid()) return false;
+  if (!fd) return false;
   return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
 }
 
 std::optional<std::string> read_file(int directory, const char* name, std::size_t bytes_max) {
   const Fd fd(::openat(directory, name, O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return std::nullopt;
+  if (!fd) return std::nullopt;
   std::string bytes(bytes_max, '\0');
   std::size_t have = 0;
   while (have < bytes.size()) {
@@ -108,7 +108,7 @@ bool attach_mount(int mount, int directory, const char* path) {
 Fd make_mount(const char* type, std::initializer_list<std::pair<const char*, const char*>> options,
               unsigned attributes) {
   const Fd context(static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC)));
-  if (!context.valid()) return {};
+  if (!context) return {};
   for (const auto& [key, value] : options) {
     const auto command = value == nullptr ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING;
     if (::syscall(SYS_fsconfig, context.get(), command, key, value, 0) < 0) return {};

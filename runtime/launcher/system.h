@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "runtime/launcher/channel.h"
+#include "core/fd.h"
 
 namespace millrace::launcher {
 

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/launcher/channel.h"
 #include "runtime/launcher/host_image.h"
 #include "runtime/launcher/namespaces.h"
 #include "runtime/launcher/run.h"
@@ -135,7 +136,7 @@ std::expected<void, ImageError> TemplateProcess::settle() {
   ::sigemptyset(&children);
   ::sigaddset(&children, SIGCHLD);
   child_signals_ = Fd(::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!child_signals_.valid()) return failed(Step::resources, "watch children");
+  if (!child_signals_) return failed(Step::resources, "watch children");
   filter_ = {.len = static_cast<unsigned short>(plan_.filter.size()),
              .filter = const_cast<sock_filter*>(plan_.filter.data())};
   find_masks();

@@ -14,7 +14,7 @@
 #include <span>
 #include <string>
 
-#include "runtime/launcher/channel.h"
+#include "core/fd.h"
 #include "runtime/launcher/launcher_options.h"
 #include "runtime/launcher/protocol.h"
 

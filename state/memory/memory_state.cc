@@ -56,9 +56,14 @@ bool committed_earlier(const RunRecord& a, const RunRecord& b) {
   return std::tie(a.committed_at, a.run_id) < std::tie(b.committed_at, b.run_id);
 }
 
+void put_seen(SeenRows& seen, const std::string& trigger, std::map<std::string, EventId> rows) {
+  auto& standing = seen[trigger];
+  for (auto& [key, event_id] : rows) standing.insert_or_assign(key, std::move(event_id));
+}
+
 class MemoryRunStore final : public RunStore {
  public:
-  explicit MemoryRunStore(EventLoop& loop) : loop_(loop) {}
+  MemoryRunStore(EventLoop& loop, SeenRows& seen) : loop_(loop), seen_(seen) {}
 
   Task<Result<void>> begin_attempt(Attempt attempt) override {
     if (auto checked = state::check_new(attempt); !checked) co_return checked;
@@ -138,11 +143,13 @@ class MemoryRunStore final : public RunStore {
     co_return CommitResult{.won = won, .standing = standing->second};
   }
 
-  Task<Result<void>> mark(RunId run_id, RunMark mark) override {
+  Task<Result<void>> mark(RunId run_id, RunMarks marks) override {
     co_await yield(loop_);
     const auto found = runs_.find(run_id);
     if (found == runs_.end()) co_return fail(Errc::not_found, "run " + run_id.str() + " has no record");
-    (mark == RunMark::placed ? found->second.placed : found->second.published) = true;
+    found->second.placed |= marks.placed;
+    found->second.published |= marks.published;
+    for (auto& [trigger, rows] : marks.seen) put_seen(seen_, trigger, std::move(rows));
     co_return Result<void>();
   }
 
@@ -229,13 +236,14 @@ class MemoryRunStore final : public RunStore {
   }
 
   EventLoop& loop_;
+  SeenRows& seen_;
   std::map<AttemptToken, AttemptRow> attempts_;
   std::map<RunId, RunRecord> runs_;
 };
 
 class MemorySeenStore final : public SeenStore {
  public:
-  explicit MemorySeenStore(EventLoop& loop) : loop_(loop) {}
+  MemorySeenStore(EventLoop& loop, SeenRows& rows) : loop_(loop), rows_(rows) {}
 
   Task<Result<std::map<std::string, EventId>>> all(std::string trigger) override {
     co_await yield(loop_);
@@ -254,8 +262,7 @@ class MemorySeenStore final : public SeenStore {
 
   Task<Result<void>> put(std::string trigger, std::map<std::string, EventId> rows) override {
     co_await yield(loop_);
-    auto& standing = rows_[trigger];
-    for (auto& [key, event_id] : rows) standing.insert_or_assign(key, std::move(event_id));
+    put_seen(rows_, trigger, std::move(rows));
     co_return Result<void>();
   }
 
@@ -288,13 +295,14 @@ class MemorySeenStore final : public SeenStore {
 
  private:
   EventLoop& loop_;
-  std::map<std::string, std::map<std::string, EventId>> rows_;
+  SeenRows& rows_;
   std::map<std::string, bool> filled_;
 };
 
 class MemoryState final : public StateStore {
  public:
-  explicit MemoryState(EventLoop& loop) : loop_(loop), functions_(loop), runs_(loop), seen_(loop) {}
+  explicit MemoryState(EventLoop& loop)
+      : loop_(loop), functions_(loop), runs_(loop, seen_rows_), seen_(loop, seen_rows_) {}
 
   FunctionStore& functions() override { return functions_; }
   RunStore& runs() override { return runs_; }
@@ -303,6 +311,7 @@ class MemoryState final : public StateStore {
 
  private:
   EventLoop& loop_;
+  SeenRows seen_rows_;
   MemoryFunctionStore functions_;
   MemoryRunStore runs_;
   MemorySeenStore seen_;

@@ -5,6 +5,7 @@
 
 #include "state/sqlite/attempt_rows.h"
 #include "state/sqlite/columns.h"
+#include "state/sqlite/seen_store.h"
 
 namespace millrace::sqlite {
 namespace {
@@ -83,12 +84,19 @@ Result<bool> insert_run(Database& database, const RunRecord& record) {
   return true;
 }
 
-Result<void> mark_run(Database& database, const RunId& run_id, RunMark mark) {
-  Query query = database.query(mark == RunMark::placed ? "UPDATE runs SET placed = 1 WHERE run_id = ?"
-                                                       : "UPDATE runs SET published = 1 WHERE run_id = ?");
-  query.bind(run_id.str());
-  if (const auto done = query.run(); !done) return done;
+Result<void> mark_run(Database& database, const RunId& run_id, const RunMarks& marks) {
+  {
+    Query query =
+        database.query("UPDATE runs SET placed = max(placed, ?), published = max(published, ?) WHERE run_id = ?");
+    query.bind(std::int64_t{marks.placed});
+    query.bind(std::int64_t{marks.published});
+    query.bind(std::string_view(run_id.str()));
+    if (const auto done = query.run(); !done) return done;
+  }
   if (database.changes() == 0) return fail(Errc::not_found, "run " + run_id.str() + " has no record");
+  for (const auto& [trigger, rows] : marks.seen) {
+    if (const auto done = write_seen(database, trigger, rows); !done) return done;
+  }
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include "state/checks.h"
 #include "state/sqlite/attempt_rows.h"
 #include "state/sqlite/run_rows.h"
+#include "state/sqlite/seen_store.h"
 
 namespace millrace::sqlite {
 namespace {
@@ -82,10 +83,12 @@ Task<Result<CommitResult>> SqliteRunStore::commit(RunRecord record) {
   co_return done;
 }
 
-Task<Result<void>> SqliteRunStore::mark(RunId run_id, RunMark mark) {
-  auto done = co_await writer_.run(
-      [run_id = std::move(run_id), mark](Database& database) { return mark_run(database, run_id, mark); },
-      write_units(0));
+Task<Result<void>> SqliteRunStore::mark(RunId run_id, RunMarks marks) {
+  std::size_t bytes = 0;
+  for (const auto& [trigger, rows] : marks.seen) bytes += seen_bytes(rows);
+  auto done = co_await writer_.run([run_id = std::move(run_id), marks = std::move(marks)](
+                                       Database& database) { return mark_run(database, run_id, marks); },
+                                   write_units(bytes));
   co_return done;
 }
 

@@ -18,7 +18,7 @@ class SqliteRunStore final : public RunStore {
   Task<Result<void>> forget_directory(AttemptToken token) override;
 
   Task<Result<CommitResult>> commit(RunRecord record) override;
-  Task<Result<void>> mark(RunId run_id, RunMark mark) override;
+  Task<Result<void>> mark(RunId run_id, RunMarks marks) override;
   Task<Result<std::optional<RunRecord>>> get(RunId run_id) override;
   Task<Result<std::vector<RunRecord>>> list(RunFilter filter) override;
   Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, std::size_t limit) override;

@@ -3,16 +3,28 @@
 #include <utility>
 
 namespace millrace::sqlite {
-namespace {
 
-using Rows = std::map<std::string, EventId>;
+Result<void> write_seen(Database& database, const std::string& trigger, const std::map<std::string, EventId>& rows) {
+  for (const auto& [key, event_id] : rows) {
+    Query query = database.query("INSERT OR REPLACE INTO seen (trigger_id, key, event_id) VALUES (?, ?, ?)");
+    query.bind(std::string_view(trigger));
+    query.bind(std::string_view(key));
+    query.bind(std::string_view(event_id.str()));
+    if (auto done = query.run(); !done) return done;
+  }
+  return {};
+}
 
-std::size_t bytes_of(const Rows& rows) {
+std::size_t seen_bytes(const std::map<std::string, EventId>& rows) {
   constexpr std::size_t kRowBytes = 100;  // an event id, the map's node, and what is around a key in the file
   std::size_t bytes = 0;
   for (const auto& [key, event_id] : rows) bytes += kRowBytes + key.size();
   return bytes;
 }
+
+namespace {
+
+using Rows = std::map<std::string, EventId>;
 
 Result<Rows> read_rows(Database& database, const std::string& trigger) {
   Query query = database.query("SELECT key, event_id FROM seen WHERE trigger_id = ?");
@@ -36,17 +48,6 @@ Result<std::optional<EventId>> read_row(Database& database, const std::string& t
   return EventId(query.text(0));
 }
 
-Result<void> write_rows(Database& database, const std::string& trigger, const Rows& rows) {
-  for (const auto& [key, event_id] : rows) {
-    Query query = database.query("INSERT OR REPLACE INTO seen (trigger_id, key, event_id) VALUES (?, ?, ?)");
-    query.bind(std::string_view(trigger));
-    query.bind(std::string_view(key));
-    query.bind(std::string_view(event_id.str()));
-    if (auto done = query.run(); !done) return done;
-  }
-  return {};
-}
-
 Result<void> run_with_trigger(Database& database, const char* sql, const std::string& trigger) {
   Query query = database.query(sql);
   query.bind(std::string_view(trigger));
@@ -55,7 +56,7 @@ Result<void> run_with_trigger(Database& database, const char* sql, const std::st
 
 Result<void> fill_rows(Database& database, const std::string& trigger, const Rows& rows) {
   if (auto done = run_with_trigger(database, "DELETE FROM seen WHERE trigger_id = ?", trigger); !done) return done;
-  if (auto done = write_rows(database, trigger, rows); !done) return done;
+  if (auto done = write_seen(database, trigger, rows); !done) return done;
   return run_with_trigger(database, "INSERT OR IGNORE INTO seen_filled (trigger_id) VALUES (?)", trigger);
 }
 
@@ -96,9 +97,9 @@ Task<Result<std::optional<EventId>>> SqliteSeenStore::get(std::string trigger, s
 }
 
 Task<Result<void>> SqliteSeenStore::put(std::string trigger, Rows rows) {
-  const std::size_t units = write_units(bytes_of(rows));
+  const std::size_t units = write_units(seen_bytes(rows));
   auto done = co_await writer_.run([trigger = std::move(trigger), rows = std::move(rows)](
-                                       Database& database) { return write_rows(database, trigger, rows); },
+                                       Database& database) { return write_seen(database, trigger, rows); },
                                    units);
   co_return done;
 }
@@ -111,7 +112,7 @@ Task<Result<void>> SqliteSeenStore::remove(std::string trigger, std::vector<std:
 }
 
 Task<Result<void>> SqliteSeenStore::fill(std::string trigger, Rows rows) {
-  const std::size_t units = write_units(bytes_of(rows));
+  const std::size_t units = write_units(seen_bytes(rows));
   auto done = co_await writer_.run([trigger = std::move(trigger), rows = std::move(rows)](
                                        Database& database) { return fill_rows(database, trigger, rows); },
                                    units);

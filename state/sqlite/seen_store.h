@@ -6,6 +6,11 @@
 
 namespace millrace::sqlite {
 
+// For other writes that bring rows of their own: within a worker's transaction, and what they count in its queue.
+[[nodiscard]] Result<void> write_seen(Database& database, const std::string& trigger,
+                                      const std::map<std::string, EventId>& rows);
+[[nodiscard]] std::size_t seen_bytes(const std::map<std::string, EventId>& rows);
+
 class SqliteSeenStore final : public SeenStore {
  public:
   SqliteSeenStore(Worker& writer, Worker& reader) : writer_(writer), reader_(reader) {}

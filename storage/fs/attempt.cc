@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "storage/fs/beneath.h"
+#include "storage/fs/entries.h"
 #include "storage/fs/sealing.h"
 #include "storage/fs/tree.h"
 
@@ -65,10 +66,6 @@ std::string run_folder(const RunId& run_id) {
   return std::string(kPrivateFolder) + "/" + run_id.str().substr(0, 2) + "/" + run_id.str();
 }
 
-std::string private_name(const AttemptToken& token) {
-  return token.str() + ".private";
-}
-
 Result<AttemptDirectory> make_attempt_directory(Bucket& bucket, const AttemptPlace& place) {
   const std::string label = attempt_label(bucket, place);
   const auto workspace = bucket.workspace();
@@ -104,20 +101,29 @@ Result<Sealed> seal_attempt(Bucket& bucket, const AttemptPlace& place, const Sea
   const Fd attempt = open_own_directory(run.get(), place.token.str());
   if (!attempt) return fail(object_error(errno, what));
 
-  const std::string folder = private_path(bucket.name(), run_folder(place.run_id));
-  Sealing sealing({.run_folder = run.get(),
-                   .attempt = attempt.get(),
-                   .private_name = private_name(place.token),
-                   .source_path = folder + "/" + place.token.str(),
-                   .private_path = folder + "/" + private_name(place.token)},
+  Sealing sealing({.attempt = attempt.get(),
+                   .path = private_path(bucket.name(), run_folder(place.run_id)) + "/" + place.token.str(),
+                   .copy_prefix = copy_prefix(place.token)},
                   **workspace, limits, rank);
   auto sealed = sealing.run();
   if (!sealed) return fail(sealed.error().with(what));
   return sealed;
 }
 
-Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place, Removal removal,
-                                 std::size_t entries_max) {
+Result<void> remove_copies(const Bucket& bucket, const AttemptPlace& place) {
+  const std::string prefix = copy_prefix(place.token);
+  Entries entries(open_directory(bucket.directory(), run_folder(place.run_id) + "/" + place.token.str()));
+  int failed = 0;
+  while (const Entry* entry = entries.next()) {
+    if (!entry->name.starts_with(prefix)) continue;
+    if (unlinkat(entries.fd(), entry->name.c_str(), 0) != 0 && errno != ENOENT) failed = errno;
+  }
+  if (failed == 0 && entries.error() != ENOENT) failed = entries.error();
+  if (failed != 0) return fail(object_error(failed, "remove the copies of " + attempt_label(bucket, place)));
+  return {};
+}
+
+Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place, std::size_t entries_max) {
   const auto parts = split_path(run_folder(place.run_id));
   const Fd folder = open_directory(bucket.directory(), parts.folder);
   if (!folder && errno == ENOENT) return true;
@@ -127,10 +133,7 @@ Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place
   if (!run) return fail(object_error(errno, "remove " + attempt_label(bucket, place)));
 
   auto removed = remove_tree(run.get(), place.token.str(), entries_max);
-  if (removed && *removed && removal == Removal::links_and_copies) {
-    removed = remove_tree(run.get(), private_name(place.token), entries_max);
-  }
-  // Fails while anything is left in it: other attempts, or the private copies.
+  // Fails while another attempt is in it.
   if (removed && *removed) unlinkat(folder.get(), parts.name.c_str(), AT_REMOVEDIR);
   return removed;
 }

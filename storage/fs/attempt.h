@@ -1,5 +1,5 @@
-// One attempt's directory on disk, `.millrace/<2 hex>/<run>/<token>/` and the private copies beside it,
-// `<token>.private/`.
+// One attempt's directory on disk, `.millrace/<2 hex>/<run>/<token>/`. What the function leaves in it stays there as
+// the private copies.
 //
 // Threads: any; blocks.
 #pragma once
@@ -15,8 +15,7 @@ namespace millrace::fs {
 // `invalid_argument` for ids that would not be plain names.
 [[nodiscard]] Result<void> check_attempt(const AttemptPlace& place);
 
-[[nodiscard]] std::string run_folder(const RunId& run_id);          // ".millrace/<2 hex>/<run>"
-[[nodiscard]] std::string private_name(const AttemptToken& token);  // "<token>.private"
+[[nodiscard]] std::string run_folder(const RunId& run_id);  // ".millrace/<2 hex>/<run>"
 
 // `already_exists` for a token that has one.
 [[nodiscard]] Result<AttemptDirectory> make_attempt_directory(Bucket& bucket, const AttemptPlace& place);
@@ -24,10 +23,12 @@ namespace millrace::fs {
 [[nodiscard]] Result<Sealed> seal_attempt(Bucket& bucket, const AttemptPlace& place, const SealLimits& limits,
                                           const OutputRank& rank);
 
-// Up to `entries_max` entries of the attempt's directory, with `links_and_copies` also of its private copies, and at
-// last the run's folder if it is empty: true when nothing is left to be removed.
-enum class Removal { links, links_and_copies };
-[[nodiscard]] Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place, Removal removal,
+// Removes the copies that were to be placed; not finding the attempt is success.
+[[nodiscard]] Result<void> remove_copies(const Bucket& bucket, const AttemptPlace& place);
+
+// Up to `entries_max` entries of the attempt's directory, and at last the run's folder if it is empty: true when
+// nothing is left to be removed.
+[[nodiscard]] Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place,
                                                std::size_t entries_max);
 
 // What this process may still write to the file system of `directory`.

@@ -151,6 +151,19 @@ Result<ObjectInfo> commit_object(TemporaryFile& temporary, const std::string& ke
   return ObjectInfo{.key = key, .version = fs::version_of(status)};
 }
 
+// Which mount the bucket is on, or would be. Not its device: even two mounts of one file system have no link and no
+// rename between them.
+Result<std::uint64_t> mount_of(fs::Buckets& buckets, const std::string& name) {
+  auto bucket = buckets.find(name);
+  if (!bucket && bucket.error().code == Errc::not_found) bucket = buckets.find({});
+  if (!bucket) return fail(bucket.error());
+  struct statx status{};
+  if (statx((*bucket)->directory(), "", AT_EMPTY_PATH, STATX_MNT_ID, &status) != 0) {
+    return fail(error_from_errno(errno, "look at " + (*bucket)->label()));
+  }
+  return status.stx_mnt_id;
+}
+
 }  // namespace
 
 class FsObjectStore::FsUpload final : public Upload {
@@ -195,6 +208,23 @@ FsObjectStore::FsObjectStore(EventLoop& loop, BlockingPool& pool, Metrics& metri
       dropped_(metrics.counter("millrace_storage_dropped_uploads_total", "Uploads that ended without a commit.")),
       buckets_(std::move(buckets)),
       cleaning_(loop) {}
+
+Task<Result<void>> FsObjectStore::check_together(std::string bucket, std::string other) {
+  auto checked = co_await pool_.run([buckets = buckets_, bucket = std::move(bucket),
+                                     other = std::move(other)]() -> Result<void> {
+    const auto first = mount_of(*buckets, bucket);
+    if (!first) return fail(first.error());
+    const auto second = mount_of(*buckets, other);
+    if (!second) return fail(second.error());
+    if (*first == *second) return {};
+    return fail(Errc::failed_precondition,
+                "buckets '" + bucket + "' (" + buckets->path_of(bucket) + ") and '" + other + "' (" +
+                    buckets->path_of(other) +
+                    ") are on different file systems; the outputs of one function appear in one step, which needs one: "
+                    "move a bucket, or write to them from two functions");
+  });
+  co_return checked;
+}
 
 Task<Result<void>> FsObjectStore::ensure_bucket(std::string bucket) {
   auto made = co_await pool_.run([buckets = buckets_, bucket = std::move(bucket)]() -> Result<void> {

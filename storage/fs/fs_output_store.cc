@@ -135,25 +135,24 @@ Task<Result<Placed>> FsOutputStore::place(OutputFile file, OutputRank rank) {
 }
 
 Task<Result<void>> FsOutputStore::finish_placing(AttemptPlace place) {
-  auto removed = co_await remove(std::move(place), fs::Removal::links);
+  auto removed = co_await pool_.run([buckets = buckets_, place = std::move(place)]() -> Result<void> {
+    const auto bucket = find_bucket(*buckets, place);
+    if (!bucket) return fail(bucket.error());
+    return fs::remove_copies(**bucket, place);
+  });
   co_return removed;
 }
 
 Task<Result<void>> FsOutputStore::remove_attempt(AttemptPlace place) {
-  auto removed = co_await remove(std::move(place), fs::Removal::links_and_copies);
-  co_return removed;
-}
-
-Task<Result<void>> FsOutputStore::remove(AttemptPlace place, fs::Removal removal) {
   const auto good = fs::check_attempt(place);
   if (!good) co_return fail(good.error());
   for (int i = 0; i < kRemoveStepsMax; ++i) {
-    const auto step = co_await pool_.run([buckets = buckets_, place, removal]() -> Result<bool> {
+    const auto step = co_await pool_.run([buckets = buckets_, place]() -> Result<bool> {
       const auto bucket = buckets->find(place.bucket);
       // A bucket that its owner has removed took the attempt with it.
       if (!bucket && bucket.error().code == Errc::not_found) return true;
       if (!bucket) return fail(bucket.error());
-      return fs::remove_attempt_step(**bucket, place, removal, kRemoveStep);
+      return fs::remove_attempt_step(**bucket, place, kRemoveStep);
     });
     if (!step) co_return fail(step.error());
     if (*step) co_return Result<void>{};

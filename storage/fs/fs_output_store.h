@@ -25,8 +25,6 @@ class FsOutputStore final : public OutputStore {
   Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
 
  private:
-  Task<Result<void>> remove(AttemptPlace place, fs::Removal removal);
-
   BlockingPool& pool_;
   Histogram& seal_time_;
   Histogram& place_time_;

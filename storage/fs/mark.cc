@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <expected>
+#include <string>
 #include <vector>
 
 #include "storage/fs/beneath.h"
@@ -14,7 +16,9 @@ namespace millrace::fs {
 namespace {
 
 constexpr const char* kMarkName = "user.millrace.mark";
+constexpr std::string_view kUserPrefix = "user.";
 constexpr std::string_view kOurPrefix = "user.millrace.";
+constexpr std::size_t kAttributeBytesMax = 64 << 10;  // XATTR_SIZE_MAX of Linux
 constexpr std::size_t kMarkBytesMax = 256;
 
 // Takes the text up to the next space off the front of `rest`.
@@ -26,15 +30,26 @@ std::optional<std::string_view> next_field(std::string_view& rest) {
   return field;
 }
 
-int remove_foreign_marks(int fd) {
+// The names of a file's attributes that users may set; errno at failure.
+std::expected<std::vector<std::string>, int> user_attributes(int fd) {
+  std::vector<std::string> found;
   const ssize_t size = flistxattr(fd, nullptr, 0);
-  if (size <= 0) return size == 0 ? 0 : errno;
+  if (size < 0) return std::unexpected(errno);
+  if (size == 0) return found;
   std::vector<char> names(static_cast<std::size_t>(size));
   const ssize_t listed = flistxattr(fd, names.data(), names.size());
-  if (listed < 0) return errno;
+  if (listed < 0) return std::unexpected(errno);
   for (const char* name = names.data(); name < names.data() + listed; name += std::strlen(name) + 1) {
-    const bool ours = std::string_view(name).starts_with(kOurPrefix);
-    if (ours && fremovexattr(fd, name) != 0 && errno != ENODATA) return errno;
+    if (std::string_view(name).starts_with(kUserPrefix)) found.emplace_back(name);
+  }
+  return found;
+}
+
+int remove_foreign_marks(int fd) {
+  const auto names = user_attributes(fd);
+  if (!names) return names.error();
+  for (const auto& name : *names) {
+    if (name.starts_with(kOurPrefix) && fremovexattr(fd, name.c_str()) != 0 && errno != ENODATA) return errno;
   }
   return 0;
 }
@@ -79,6 +94,20 @@ Result<std::optional<OutputRank>> read_mark(int directory, const std::string& na
     case ERANGE: return std::nullopt;
     default: return fail(object_error(errno, "read the mark of '" + name + "'"));
   }
+}
+
+int copy_attributes(int from, int to) {
+  const auto names = user_attributes(from);
+  if (!names) return names.error();
+  if (names->empty()) return 0;
+  std::vector<char> value(kAttributeBytesMax);
+  for (const auto& name : *names) {
+    if (name.starts_with(kOurPrefix)) continue;
+    const ssize_t size = fgetxattr(from, name.c_str(), value.data(), value.size());
+    if (size < 0) return errno;
+    if (fsetxattr(to, name.c_str(), value.data(), static_cast<std::size_t>(size), 0) != 0) return errno;
+  }
+  return 0;
 }
 
 int write_mark(int fd, const OutputRank& rank) {

@@ -23,6 +23,9 @@ namespace millrace::fs {
 // system keeps none and where we may not look. `not_found` when the entry is gone; other errors mean "not known".
 [[nodiscard]] Result<std::optional<OutputRank>> read_mark(int directory, const std::string& name);
 
+// Gives `to` the user.* attributes of `from`, marks excepted: 0 or errno.
+[[nodiscard]] int copy_attributes(int from, int to);
+
 // Sets the mark on an open file and removes every other `user.millrace.` attribute: 0 or errno.
 [[nodiscard]] int write_mark(int fd, const OutputRank& rank);
 

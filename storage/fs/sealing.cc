@@ -22,8 +22,7 @@ namespace {
 
 constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr std::size_t kRefusedMax = 100;
-constexpr std::size_t kRemoveStep = 10'000;
-constexpr mode_t kCopyMode = 0444;
+constexpr mode_t kSharedMode = 0444;
 
 std::string quoted(const std::string& name) {
   return "'" + shown_name(name) + "'";
@@ -52,6 +51,10 @@ std::string_view kind_text(mode_t mode) {
 
 }  // namespace
 
+std::string copy_prefix(const AttemptToken& token) {
+  return "." + token.str() + ".";
+}
+
 Sealing::Sealing(SealingPlace place, Workspace& workspace, const SealLimits& limits, const OutputRank& rank)
     : place_(std::move(place)),
       workspace_(workspace),
@@ -66,8 +69,6 @@ Result<Sealed> Sealing::run() {
   if (names_.empty()) return std::move(sealed_);
 
   std::ranges::sort(names_);
-  done = make_private_folder();
-  if (!done) return fail(done.error());
   for (const auto& name : names_) {
     done = seal_file(name);
     if (!done) return fail(done.error());
@@ -81,11 +82,12 @@ Result<Sealed> Sealing::run() {
 Result<void> Sealing::collect(Fd directory, const std::string& prefix, std::size_t depth) {
   Entries entries(std::move(directory));
   while (const Entry* entry = entries.next()) {
+    const std::string path = prefix + entry->name;
+    if (path.starts_with(place_.copy_prefix)) continue;  // from before a crash
     if (++entries_ > limits_.files_max) {
       return fail(Errc::too_large, "results are more than " + std::to_string(limits_.files_max) +
                                        " files and folders (limits.output_files)");
     }
-    const std::string path = prefix + entry->name;
     if (path.size() > kOutputNameMax) {
       refuse(path, "its name is longer than 1024 bytes");
     } else if (path == kPrivateFolder) {
@@ -134,39 +136,23 @@ void Sealing::refuse(const std::string& path, std::string_view why) {
   }
 }
 
-// Copies from before a crash may be half written, or links to the very files they would be written from.
-Result<void> Sealing::make_private_folder() {
-  for (bool removed = false; !removed;) {
-    const auto step = remove_tree(place_.run_folder, place_.private_name, kRemoveStep);
-    if (!step) return fail(step.error());
-    removed = *step;
-  }
-  if (mkdirat(place_.run_folder, place_.private_name.c_str(), kPrivateMode) != 0) {
-    return fail(error_from_errno(errno, "make the folder of private copies"));
-  }
-  private_ = open_directory(place_.run_folder, place_.private_name);
-  if (!private_) return fail(error_from_errno(errno, "open the folder of private copies"));
-  return {};
-}
-
 Result<void> Sealing::seal_file(const std::string& name) {
   auto file = open_file(name);
   if (!file) return fail(file.error());
   struct stat status{};
   if (fstat(file->get(), &status) != 0) return fail(file_error(errno, name));
   if (!S_ISREG(status.st_mode)) return fail(Errc::aborted, quoted(name) + " changed while it was sealed");
-  const auto claimed = claim(file->get(), status, name);
-  if (!claimed) return claimed;
 
-  const std::string copy_name = std::to_string(sealed_.files.size());
-  const auto copy = make_copy(file->get(), status, name, copy_name);
-  if (!copy) return fail(copy.error());
-  sealed_.files.push_back({.name = name,
-                           .source_path = place_.source_path + "/" + name,
-                           .placed = version_of(status),
-                           .private_path = place_.private_path + "/" + copy_name,
-                           .version = copy->version,
-                           .sha256 = copy->sha256});
+  SealedFile sealed;
+  sealed.name = name;
+  sealed.private_path = place_.path + "/" + name;
+  sealed.version = version_of(status);
+  const bool is_large = static_cast<std::uint64_t>(status.st_size) > kCopiedBytesMax;
+  Result<void> done;
+  if (!is_large || workspace_.reflinks) done = copy_file(file->get(), status, sealed);
+  if (done && sealed.source_path.empty()) done = share_file(file->get(), status, sealed);
+  if (!done) return done;
+  sealed_.files.push_back(std::move(sealed));
   return {};
 }
 
@@ -181,57 +167,59 @@ Result<Fd> Sealing::open_file(const std::string& name) const {
   return file;
 }
 
-// No setuid, setgid and sticky bit; our mark over any of the function's.
-Result<void> Sealing::claim(int file, const struct stat& status, const std::string& name) const {
-  const mode_t mode = (status.st_mode & 0777) | S_IRUSR;
-  const mode_t writable = mode | S_IWUSR;  // without it, only root may set an attribute
-  if ((status.st_mode & 07777) != writable && fchmod(file, writable) != 0) return fail(file_error(errno, name));
-  if (const int failed = write_mark(file, rank_); failed != 0) return fail(file_error(failed, name));
-  if (mode != writable && fchmod(file, mode) != 0) return fail(file_error(errno, name));
-  return {};
-}
-
-Result<Sealing::Copy> Sealing::make_copy(int file, const struct stat& status, const std::string& name,
-                                         const std::string& copy_name) {
-  const bool is_large = static_cast<std::uint64_t>(status.st_size) > kCopiedBytesMax;
-  if (is_large && !workspace_.reflinks) return link_copy(file, status, name, copy_name);
-
-  const Fd copy(openat(private_.get(), copy_name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kCopyMode));
-  if (!copy) return fail(file_error(errno, name));
+// Leaves `sealed` without a source when the file is too large to be copied and its blocks cannot be shared.
+Result<void> Sealing::copy_file(int file, const struct stat& status, SealedFile& sealed) {
+  const std::string copy_name = place_.copy_prefix + std::to_string(sealed_.files.size());
+  unlinkat(place_.attempt, copy_name.c_str(), 0);  // half written before a crash, or linked to the file itself
+  const Fd copy(openat(place_.attempt, copy_name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  if (!copy) return fail(file_error(errno, sealed.name));
   bool is_cloned = false;
   if (workspace_.reflinks) {
     is_cloned = ioctl(copy.get(), FICLONE, file) == 0;
     if (!is_cloned && (errno == EOPNOTSUPP || errno == ENOTTY || errno == ENOSYS)) workspace_.reflinks = false;
   }
-  if (is_large && !is_cloned) {
-    unlinkat(private_.get(), copy_name.c_str(), 0);
-    return link_copy(file, status, name, copy_name);
+  if (!is_cloned && static_cast<std::uint64_t>(status.st_size) > kCopiedBytesMax) {
+    unlinkat(place_.attempt, copy_name.c_str(), 0);
+    return {};
   }
-  const auto sha256 = hash(file, status, is_cloned ? -1 : copy.get(), name);
+  auto sha256 = hash(file, status, is_cloned ? -1 : copy.get(), sealed.name);
   if (!sha256) return fail(sha256.error());
+
+  const mode_t mode = (status.st_mode & 0777) | S_IRUSR;
+  if (mode != (status.st_mode & 07777) && fchmod(file, mode) != 0) return fail(file_error(errno, sealed.name));
+  if (const int failed = copy_attributes(file, copy.get()); failed != 0) return fail(file_error(failed, sealed.name));
+  const auto claimed = claim(copy.get(), mode, sealed.name);
+  if (!claimed) return claimed;
+  const timespec times[] = {status.st_atim, status.st_mtim};
+  if (futimens(copy.get(), times) != 0) return fail(file_error(errno, sealed.name));
   struct stat copied{};
-  if (fstat(copy.get(), &copied) != 0) return fail(file_error(errno, name));
-  return Copy{.version = version_of(copied), .sha256 = *sha256};
+  if (fstat(copy.get(), &copied) != 0) return fail(file_error(errno, sealed.name));
+  sealed.source_path = place_.path + "/" + copy_name;
+  sealed.placed = version_of(copied);
+  sealed.sha256 = std::move(*sha256);
+  return {};
 }
 
-// A second link to the file itself, which nobody may write to any more. Whoever does it all the same is found out by
-// inode, size and modification time.
-Result<Sealing::Copy> Sealing::link_copy(int file, const struct stat& status, const std::string& name,
-                                         const std::string& copy_name) const {
-  const auto parts = split_path(name);
-  const Fd folder = open_directory(place_.attempt, parts.folder);
-  if (!folder || linkat(folder.get(), parts.name.c_str(), private_.get(), copy_name.c_str(), 0) != 0) {
-    return fail(file_error(errno, name));
-  }
-  struct stat linked{};
-  if (fstatat(private_.get(), copy_name.c_str(), &linked, AT_SYMLINK_NOFOLLOW) != 0) {
-    return fail(file_error(errno, name));
-  }
-  if (linked.st_ino != status.st_ino) return fail(Errc::aborted, quoted(name) + " changed while it was sealed");
-  if (fchmod(file, kCopyMode) != 0) return fail(file_error(errno, name));
-  const auto sha256 = hash(file, status, -1, name);
+// One file under both names, which nobody may write to any more. Whoever does it all the same is found out by inode,
+// size and modification time.
+Result<void> Sealing::share_file(int file, const struct stat& status, SealedFile& sealed) const {
+  const mode_t writable = (status.st_mode & 0777) | S_IRUSR | S_IWUSR;  // without it, only root may set an attribute
+  if (fchmod(file, writable) != 0) return fail(file_error(errno, sealed.name));
+  const auto claimed = claim(file, kSharedMode, sealed.name);
+  if (!claimed) return claimed;
+  auto sha256 = hash(file, status, -1, sealed.name);
   if (!sha256) return fail(sha256.error());
-  return Copy{.version = version_of(status), .sha256 = *sha256};
+  sealed.source_path = sealed.private_path;
+  sealed.placed = sealed.version;
+  sealed.sha256 = std::move(*sha256);
+  return {};
+}
+
+// Our mark over any of the function's, and the mode that users see. `file` is writable by us.
+Result<void> Sealing::claim(int file, mode_t mode, const std::string& name) const {
+  if (const int failed = write_mark(file, rank_); failed != 0) return fail(file_error(failed, name));
+  if (fchmod(file, mode) != 0) return fail(file_error(errno, name));
+  return {};
 }
 
 // Of the whole file, which is also written to `copy_to` unless that is -1.

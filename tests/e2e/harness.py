@@ -23,10 +23,11 @@ import tempfile
 import time
 import unittest
 
-BIN = os.environ.get("MILLRACE_BIN") or str(
-    pathlib.Path(__file__).resolve().parents[2] / "build" / "release" / "millrace")
-EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "config" / "examples"
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BIN = os.environ.get("MILLRACE_BIN") or str(REPOSITORY / "build" / "release" / "millrace")
+EXAMPLES = REPOSITORY / "config" / "examples"
 USER = "millrace"
+AS_ORDINARY_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--pdeathsig=KILL"]
 READY_TIMEOUT_S = 60  # hang guards, not expectations
 STOP_TIMEOUT_S = 60
 IDLE_TIMEOUT = "120s"
@@ -73,10 +74,12 @@ def all_pids():
 class Server:
     """One data directory, and the server on it as often as it is started."""
 
-    def __init__(self, folder, options):
+    def __init__(self, folder, options, wrapper=()):
         self.data = folder / "data"
         self.log_path = folder / "serve.log"
         self.options = options
+        self.program = BIN
+        self.wrapper = wrapper  # a command that becomes the server, with the rights or the host that it shall have
         self.process = None
         self.prefix = None  # of its cgroups
         self.sessions = set()
@@ -90,7 +93,7 @@ class Server:
         options = OPTIONS | {"--data": str(self.data)} | self.options
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [BIN, "serve", *(text for option in options.items() for text in option)],
+                [*self.wrapper, self.program, "serve", *(text for option in options.items() for text in option)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent,
                 env={k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")})
         self.sessions.add(self.process.pid)
@@ -294,13 +297,20 @@ class TestCase(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.servers = []
 
-    def make_server(self, options=None, name="one"):
+    def make_server(self, options=None, name="one", wrapper=()):
         """Not started yet. `options`: of `millrace serve`, besides OPTIONS."""
         folder = self.folder / name
         folder.mkdir()
-        server = Server(folder, options or {})
+        server = Server(folder, options or {}, wrapper)
         self.servers.append(server)
         self.addCleanup(self._close, server)
+        return server
+
+    def make_ordinary_server(self, options=None, name="one"):
+        """Not started yet, and started by an ordinary user then."""
+        server = self.make_server(options, name, AS_ORDINARY_USER)
+        server.program = shutil.copy(BIN, server.data.parent)  # a checkout in root's home is out of that user's reach
+        os.chown(server.data.parent, pwd.getpwnam(USER).pw_uid, -1)
         return server
 
     def start_server(self, options=None):
@@ -315,6 +325,15 @@ class TestCase(unittest.TestCase):
         finally:
             if not clean:
                 print(f"---- log of {server.data}\n{server.log()[-12000:]}", file=sys.stderr)
+
+    def require_packages(self, section):
+        """Fails, and does not skip, where a package of this section of scripts/packages.txt is not installed."""
+        for line in (REPOSITORY / "scripts" / "packages.txt").read_text().splitlines():
+            name, _, packages = line.partition(":")
+            for package in packages.split() if name.strip() == section else ():
+                found = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status}", package], capture_output=True,
+                                       check=False)
+                self.assertEqual(found.stdout, b"installed", f"{package}: run `scripts/install_packages {section}`")
 
     def assert_one_output(self, server, bucket, name, content):
         path = os.path.join(os.fsencode(server.bucket(bucket)), os.fsencode(name))

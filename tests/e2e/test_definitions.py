@@ -17,6 +17,9 @@ class Definitions(harness.TestCase):
             self.assertIn(part, message)
         self.assertEqual(self.server.ask("ls")["functions"], [])
         self.assertEqual(self.server.cli("check", str(file), status=status).stderr, done.stderr)
+        # Whoever talks HTTP is told the same.
+        answer = self.server.request("POST", "/api/v1/functions", text.encode())
+        self.assertEqual((answer.status, answer.json()["error"]["code"]), (400, "invalid_argument"), answer.body)
 
     def test_unknown_field(self):
         self.refused("functions:\n  millrace:\n  - name: a\n    scirpt: |\n      true\n",
@@ -62,17 +65,38 @@ class Definitions(harness.TestCase):
 
     def test_unknown_image(self):
         self.refused("functions:\n  millrace:\n  - name: a\n    image: docker.io/library/nothing:1\n    script: |\n      true\n",
-                     "docker.io/library/nothing:1", status=None)
+                     "docker.io/library/nothing:1", "image: host")
 
     def test_more_memory_than_the_machine_has(self):
         self.refused("functions:\n  millrace:\n  - name: a\n    memory: 8Ti\n    script: |\n      true\n", "memory", "8Ti",
-                     status=None)
+                     "more than this machine has")
+
+    def assert_cannot_start(self, interpreter, why):
+        """It is known when the function starts, and then at once: no attempt can succeed."""
+        self.server.apply({"name": "a", "script": f"#!{interpreter}\nprint(1)\n", "input": ["in"]})
+        done = self.server.cli("run", "a", status=2)
+        self.assertIn(f"interpreter '{interpreter}' of the script {why}".encode(), done.stderr)
+        self.assertEqual(self.server.request("POST", "/api/v1/functions/a/invoke", b"").status, 400)
+
+        self.server.drop("in", "a", b"x")
+        self.server.wait_idle()
+        run, = [run for run in self.server.runs("a") if "input" in run]
+        self.assertEqual((run["outcome"], run["failures"]), ("dead_lettered", 0))
+        self.assertIn(interpreter, run["reason"])
 
     def test_interpreter_that_the_image_lacks(self):
-        self.server.apply({"name": "a", "script": "#!/nowhere/python\nprint(1)\n", "retries": 0}, status=None)
-        done = self.server.cli("run", "a", status=None)
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn(b"/nowhere/python", done.stderr)
+        self.assert_cannot_start("/nowhere/python", "does not exist in image 'host'")
+
+    def test_interpreter_that_is_no_program(self):
+        self.assert_cannot_start("/etc/os-release", "cannot be executed")
+
+    def test_script_needs_no_execute_bit(self):
+        script = self.folder / "plain.sh"
+        script.write_text("#!/bin/sh\necho plain\n")
+        script.chmod(0o444)
+        (self.folder / "f.yaml").write_text("functions:\n  millrace:\n  - {name: plain, script: plain.sh}\n")
+        self.server.cli("apply", str(self.folder / "f.yaml"))
+        self.assertEqual(self.server.cli("run", "plain").stdout, b"plain\n")
 
     def test_one_mistake_stops_the_whole_apply(self):
         self.refused("functions:\n  millrace:\n  - {name: good, script: \"true\\n\"}\n"

@@ -79,7 +79,7 @@ class Failures(harness.TestCase):
         self.assert_alive(server)
 
     def test_flood_on_stdout(self):
-        server, done, record = self.run_once("yes | head -c 50000000\n", None, limits={"result": "1Mi", "log": "256Ki"})
+        server, done, record = self.run_once("yes | head -c 50000000\n", None, limits={"result": "1Mi", "log": "64Ki"})
         self.assertLessEqual(len(done.stdout), 1 << 20)
         self.assertLessEqual(len(record["log_tail"]), 64 << 10)
         self.assertEqual(record["log_bytes"], 50_000_000)

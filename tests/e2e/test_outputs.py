@@ -1,6 +1,11 @@
 """What functions leave behind, honest and hostile, and the names it appears under."""
+import json
 import os
+import pathlib
+import pwd
+import shutil
 import stat
+import tempfile
 
 import harness
 
@@ -91,6 +96,32 @@ class Outputs(harness.TestCase):
         self.assertIn("in/a -> mid/a", lines[0])
         self.assertTrue(lines[1].startswith("└─ two succeeded"), lines)
         self.assertIn("mid/a -> out/a", lines[1])
+
+    def elsewhere(self, parent):
+        """A folder of the daemon's user outside of the data directory."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="millrace-e2e-bucket-", dir=parent))
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        user = pwd.getpwnam(harness.USER)
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        folder.chmod(0o755)
+        return folder
+
+    def test_buckets_may_lie_elsewhere(self):
+        inputs, outputs = self.elsewhere("/var/tmp"), self.elsewhere("/dev/shm")
+        server = self.start_server({"--buckets": f"in={inputs},out={outputs}"})
+        server.apply({"name": "copy", "script": harness.COPY, "input": [{"path": "in"}], "output": [{"path": "out"}]})
+        (inputs / "a").write_bytes(b"x")
+        server.wait_idle()
+        self.assertEqual((outputs / "a").read_bytes(), b"x")
+
+    def test_outputs_on_two_file_systems_are_refused(self):
+        here, far = self.elsewhere("/var/tmp"), self.elsewhere("/dev/shm")
+        server = self.start_server({"--buckets": f"here={here},far={far}"})
+        refused = server.apply({"name": "both", "script": harness.COPY, "input": [{"path": "in"}],
+                                "output": [{"path": "here"}, {"path": "far"}]}, status=1)
+        self.assertIn(f"buckets 'here' ({here}) and 'far' ({far}) are on different file systems",
+                      refused.stderr.decode())
+        self.assertEqual(server.ask("ls")["functions"], [])
 
 
 if __name__ == "__main__":

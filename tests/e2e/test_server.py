@@ -1,6 +1,7 @@
 """The server itself: who may use it, what it refuses to start on, and how it ends."""
 import os
 import pwd
+import signal
 import socket
 import subprocess
 
@@ -42,24 +43,35 @@ class ServerItself(harness.TestCase):
 
     def test_malformed_requests(self):
         server = self.start_server()
-        for request in (b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n",  # no Host
-                        b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n",
-                        b"POST /api/v1/functions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-                        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-                        b"GET /api/v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n",
-                        b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n",
-                        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"b" * 100_000 + b"\r\n\r\n"):
+        for request, told in (
+                (b"\0\0\0\0\r\n\r\n", b"malformed"), (b"GET\r\n\r\n", b"malformed"),
+                (b"GET /health HTTP/1.1\r\n\r\n", b"expected one Host"),
+                (b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n", b"HTTP/1.1 or HTTP/1.0"),
+                (b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", b"Content-Length"),
+                (b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                 b"Transfer-Encoding"),
+                (b"GET /api/v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n", b"two hex digits"),
+                (b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n", b"malformed")):
             with self.subTest(request[:60]):
                 with socket.create_connection(server.address(), timeout=30) as connection:
-                    try:
-                        connection.sendall(request)
-                        answer = connection.recv(4096)
-                    except ConnectionError:
-                        answer = b""  # closed before all was read
-                    if answer:
-                        self.assertRegex(answer.split(b"\r\n")[0], rb"^HTTP/1\.[01] (4\d\d|505)")
+                    connection.sendall(request)
+                    with connection.makefile("rb") as answer:  # to the end: nothing can follow such a request
+                        status, _, rest = answer.read().partition(b"\r\n")
+                self.assertEqual(status, b"HTTP/1.1 400 Bad Request")
+                self.assertIn(told, rest)
         self.assertTrue(server.is_healthy())
         server.cli("ls")
+
+    def test_endless_header(self):
+        server = self.start_server()
+        with socket.create_connection(server.address(), timeout=30) as connection:
+            try:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 10_000_000)
+                status = connection.recv(4096)
+            except ConnectionError:
+                status = b""  # closed before we were done
+        self.assertTrue(status == b"" or status.startswith(b"HTTP/1.1 431 "), status)
+        self.assertTrue(server.is_healthy())
 
     def test_unknown_routes_and_wrong_bodies(self):
         server = self.start_server()
@@ -118,6 +130,43 @@ class ServerItself(harness.TestCase):
                 self.refuse_to_start(server, text)
                 self.assertFalse(server.data.exists())
 
+    def test_host_without_isolation(self):
+        self.refuse_to_start(self.make_ordinary_server(), "functions cannot be isolated on this host",
+                             "namespaces and seccomp (the launcher does not run as root", "--allow-missing-isolation yes")
+
+    def test_root_that_may_not_make_namespaces(self):
+        for kind, name in (("user", "user"), ("mnt", "mount"), ("net", "network")):
+            with self.subTest(kind):
+                forbid = f"echo 0 > /proc/sys/user/max_{kind}_namespaces && exec \"$@\""
+                wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
+                if subprocess.run([*wrapper, "true"], check=False).returncode != 0:
+                    self.skipTest("user namespaces cannot be made here, or not be limited")
+                self.refuse_to_start(self.make_server({"--stay-root": "yes"}, kind, wrapper),
+                                     f"functions cannot be isolated on this host: namespaces (this host does not let "
+                                     f"root make {name} namespaces)")
+
+    def test_host_without_isolation_that_somebody_accepts(self):
+        server = self.make_ordinary_server({"--allow-missing-isolation": "yes"}).start()
+        self.assertIn("functions cannot be isolated", server.log())
+        refused = server.apply({"name": "contained", "script": harness.COPY}, status=None)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn(b"executor: container is not possible on this host", refused.stderr)
+        applied = server.apply({"name": "bare", "script": harness.COPY, "executor": "process",
+                                "input": ["in"], "output": ["out"]})
+        self.assertIn(b"executor: process isolates nothing", applied.stdout + applied.stderr)
+        server.drop("in", "a", b"x")
+        server.wait_idle()
+        self.assert_one_output(server, "out", "a", b"x")
+        self.assertEqual([run["outcome"] for run in server.runs("bare")], ["succeeded"])
+
+    def test_log_level_counts_for_every_process(self):
+        server = self.start_server({"--log-level": "warn"})
+        self.assertEqual(server.log(), "")
+        os.kill(server.children("daemon")[0], signal.SIGKILL)
+        harness.until(lambda: "daemon died, starting it again" in server.log(), "the supervisor warns")
+        harness.until(server.is_healthy, "the server is back")
+        self.assertNotIn(" INFO ", server.log())
+
     def test_stop_lets_a_running_function_finish(self):
         server = self.start_server()
         server.apply({"name": "f", "script": '#!/bin/sh\nsleep 2\ncp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n',
@@ -129,6 +178,17 @@ class ServerItself(harness.TestCase):
         server.wait_idle()
         self.assert_one_output(server, "out", "a", b"x")
         self.assertEqual([run["outcome"] for run in server.runs("f")], ["succeeded"])
+
+    def test_ctrl_c_lets_a_running_function_finish(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": '#!/bin/sh\nsleep 2\ncp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n',
+                      "input": ["in"], "output": ["out"]})
+        server.drop("in", "a", b"x")
+        harness.until(lambda: server.children("function"), "the function runs")
+        os.killpg(server.process.pid, signal.SIGINT)  # a terminal tells every process
+        self.assertEqual(server.process.wait(harness.STOP_TIMEOUT_S), 0)
+        server.process = None
+        self.assert_one_output(server, "out", "a", b"x")
 
     def test_nothing_outlives_the_supervisor(self):
         server = self.start_server()

@@ -8,6 +8,14 @@ std::string FakeStorage::path_of(const AttemptPlace& place) {
   return place.bucket + "/.millrace/" + place.run_id.str() + "/" + place.token.str();
 }
 
+Result<void> FakeStorage::enter(StorageCall call) {
+  ++calls_[call];
+  const auto found = failing_.find(call);
+  if (found == failing_.end() || found->second.first == 0) return {};
+  --found->second.first;
+  return fail(found->second.second);
+}
+
 ObjectVersion FakeStorage::next_version() {
   const std::uint64_t inode = next_inode_++;
   return {.size_bytes = 1, .mtime_ns = static_cast<std::int64_t>(inode), .inode = inode};
@@ -39,6 +47,13 @@ int FakeStorage::appearances(const std::string& bucket, const std::string& key) 
 
 Task<Result<void>> FakeStorage::ensure_bucket(std::string) {
   co_await yield(loop_);
+  if (const auto ok = enter(StorageCall::ensure_bucket); !ok) co_return fail(ok.error());
+  co_return Result<void>{};
+}
+
+Task<Result<void>> FakeStorage::check_together(std::string, std::string) {
+  co_await yield(loop_);
+  if (const auto ok = enter(StorageCall::check_together); !ok) co_return fail(ok.error());
   co_return Result<void>{};
 }
 
@@ -70,6 +85,7 @@ Task<Result<Listing>> FakeStorage::list(std::string bucket, std::string prefix, 
 
 Task<Result<OpenedObject>> FakeStorage::open(ObjectRef object) {
   co_await yield(loop_);
+  if (const auto ok = enter(StorageCall::open); !ok) co_return fail(ok.error());
   ObjectVersion version;
   if (object.private_path.empty()) {
     const auto found = visible_.find({object.bucket, object.key});
@@ -97,6 +113,7 @@ Task<Result<void>> FakeStorage::remove(std::string bucket, std::string key) {
 
 Task<Result<AttemptDirectory>> FakeStorage::make_attempt(AttemptPlace place) {
   co_await yield(loop_);
+  if (const auto ok = enter(StorageCall::make_attempt); !ok) co_return fail(ok.error());
   attempts_.insert(path_of(place));
   co_return AttemptDirectory{
       .fd = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), .host_path = path_of(place), .free_bytes = 1ULL << 40};
@@ -104,6 +121,7 @@ Task<Result<AttemptDirectory>> FakeStorage::make_attempt(AttemptPlace place) {
 
 Task<Result<Sealed>> FakeStorage::seal(AttemptPlace place, SealLimits, OutputRank) {
   co_await yield(loop_);
+  if (const auto ok = enter(StorageCall::seal); !ok) co_return fail(ok.error());
   const std::string path = path_of(place);
   if (const auto found = sealed_.find(path); found != sealed_.end()) co_return found->second;
   Sealed sealed;
@@ -128,10 +146,7 @@ Task<Result<AttemptUsage>> FakeStorage::measure(AttemptPlace, SealLimits) {
 
 Task<Result<Placed>> FakeStorage::place(OutputFile file, OutputRank rank) {
   co_await yield(loop_);
-  if (failing_places_ > 0) {
-    --failing_places_;
-    co_return fail(place_error_);
-  }
+  if (const auto ok = enter(StorageCall::place); !ok) co_return fail(ok.error());
   const Name name{file.bucket, file.key};
   const auto found = visible_.find(name);
   if (found != visible_.end() && found->second.rank.run_id == rank.run_id) co_return Placed::appeared;
@@ -144,12 +159,14 @@ Task<Result<Placed>> FakeStorage::place(OutputFile file, OutputRank rank) {
 
 Task<Result<void>> FakeStorage::finish_placing(AttemptPlace place) {
   co_await yield(loop_);
+  if (const auto ok = enter(StorageCall::finish_placing); !ok) co_return fail(ok.error());
   attempts_.erase(path_of(place));
   co_return Result<void>{};
 }
 
 Task<Result<void>> FakeStorage::remove_attempt(AttemptPlace place) {
   co_await yield(loop_);
+  if (const auto ok = enter(StorageCall::remove_attempt); !ok) co_return fail(ok.error());
   attempts_.erase(path_of(place));
   co_return Result<void>{};
 }

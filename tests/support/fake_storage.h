@@ -18,6 +18,17 @@
 
 namespace millrace {
 
+enum class StorageCall : std::uint8_t {
+  open,
+  ensure_bucket,
+  check_together,
+  make_attempt,
+  seal,
+  place,
+  finish_placing,
+  remove_attempt
+};
+
 class FakeStorage final : public ObjectStore, public OutputStore {
  public:
   explicit FakeStorage(EventLoop& loop) : loop_(loop) {}
@@ -29,11 +40,13 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   ObjectRef put(const std::string& bucket, const std::string& key);
   void take_away(const std::string& bucket, const std::string& key) { visible_.erase({bucket, key}); }
 
-  // The next `count` calls of place() fail with `error`.
-  void fail_placing(int count, Error error) {
-    failing_places_ = count;
-    place_error_ = std::move(error);
-  }
+  // A private copy as a row names it, or another one under the same path.
+  ObjectVersion put_private(const std::string& path) { return private_[path] = next_version(); }
+
+  // The next `count` calls of that kind fail with `error` and change nothing.
+  void fail_next(StorageCall call, int count, Error error) { failing_[call] = {count, std::move(error)}; }
+  void fail_placing(int count, Error error) { fail_next(StorageCall::place, count, std::move(error)); }
+  [[nodiscard]] int calls(StorageCall call) const { return calls_.contains(call) ? calls_.at(call) : 0; }
 
   [[nodiscard]] std::vector<std::string> visible(const std::string& bucket) const;
   [[nodiscard]] RunId owner(const std::string& bucket, const std::string& key) const;
@@ -41,6 +54,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   [[nodiscard]] int appearances(const std::string& bucket, const std::string& key) const;
 
   Task<Result<void>> ensure_bucket(std::string bucket) override;
+  Task<Result<void>> check_together(std::string bucket, std::string other) override;
   Task<Result<std::vector<std::string>>> buckets() override;
   Task<Result<ObjectInfo>> stat(std::string bucket, std::string key) override;
   Task<Result<Listing>> list(std::string bucket, std::string prefix, std::string after, std::size_t limit) override;
@@ -64,6 +78,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   };
 
   static std::string path_of(const AttemptPlace& place);
+  Result<void> enter(StorageCall call);
   ObjectVersion next_version();
 
   EventLoop& loop_;
@@ -73,8 +88,8 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   std::map<std::string, std::set<std::string>> left_;  // by host path
   std::map<std::string, Sealed> sealed_;               // by attempt
   std::set<std::string> attempts_;
-  int failing_places_ = 0;
-  Error place_error_;
+  std::map<StorageCall, int> calls_;
+  std::map<StorageCall, std::pair<int, Error>> failing_;
   std::uint64_t next_inode_ = 1;
 };
 

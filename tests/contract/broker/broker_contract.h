@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,6 +40,11 @@ struct Backend {
   std::string name;
   std::function<std::unique_ptr<BrokerBench>()> make;
 };
+
+// For GoogleTest's messages and test names.
+inline void PrintTo(const Backend& backend, std::ostream* out) {
+  *out << backend.name;
+}
 
 // A task that runs beside the test.
 template <class T>

@@ -18,7 +18,11 @@ std::vector<Backend> backends() {
 }
 
 std::string backend_name(const testing::TestParamInfo<Backend>& info) {
-  return info.param == Backend::memory ? "memory" : "sqlite";
+  return testing::PrintToString(info.param);
+}
+
+void PrintTo(Backend backend, std::ostream* out) {
+  *out << (backend == Backend::memory ? "memory" : "sqlite");
 }
 
 WallTime at(int milliseconds) {

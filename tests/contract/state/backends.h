@@ -7,8 +7,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,7 @@ enum class Backend : std::uint8_t { memory, sqlite };
 
 [[nodiscard]] std::vector<Backend> backends();
 [[nodiscard]] std::string backend_name(const testing::TestParamInfo<Backend>& info);
+void PrintTo(Backend backend, std::ostream* out);  // for GoogleTest's messages and test names
 
 // Milliseconds after a fixed day, with nanoseconds that must not be lost.
 [[nodiscard]] WallTime at(int milliseconds);

@@ -40,13 +40,14 @@ FunctionSpec full_spec() {
   made.cpu_millicores = 1'250;
   made.limits = {.cpu_millicores = 2'000,
                  .pids = 17,
+                 .pids_explicit = true,
                  .open_files = 18,
                  .scratch_bytes = (64 << 10) + 1,
                  .log_bytes = 20,
                  .result_bytes = 21,
                  .output_bytes = 22,
                  .output_files = 23};
-  made.limits_explicit = true;
+  made.memory_explicit = true;
   made.inputs = {{.storage = {.provider = "local", .path = "in"}}, {.storage = {.provider = "local", .path = "in/b"}}};
   made.outputs = {{.storage = {.provider = "local", .path = "out"}, .prefix = {"p"}, .suffix = {".jpg", ".png"}},
                   {.storage = {.provider = "local", .path = "other/place"}, .prefix = {}, .suffix = {}}};

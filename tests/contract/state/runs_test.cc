@@ -74,7 +74,7 @@ TEST_P(RunContract, KnowsWhatIsNotThere) {
   const auto found = run(runs().get(RunId("nothing")));
   ASSERT_TRUE(found);
   EXPECT_FALSE(*found);
-  const auto marked = run(runs().mark(RunId("nothing"), RunMark::placed));
+  const auto marked = run(runs().mark(RunId("nothing"), {.placed = true}));
   ASSERT_FALSE(marked);
   EXPECT_EQ(marked.error().code, Errc::not_found);
 }
@@ -147,17 +147,31 @@ TEST_P(RunContract, KeepsTheOrderOfManyOutputs) {
 
 TEST_P(RunContract, MarksAreKeptAndMayBeRepeated) {
   commit(record("r1"));
-  for (int i = 0; i < 2; ++i) ASSERT_TRUE(run(runs().mark(RunId("r1"), RunMark::placed)));
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(run(runs().mark(RunId("r1"), {.placed = true})));
   auto found = run(runs().get(RunId("r1")));
   ASSERT_TRUE(found && *found);
   EXPECT_TRUE((*found)->placed);
   EXPECT_FALSE((*found)->published);
-  ASSERT_TRUE(run(runs().mark(RunId("r1"), RunMark::published)));
+  ASSERT_TRUE(run(runs().mark(RunId("r1"), {.published = true})));
   reopen();
   found = run(runs().get(RunId("r1")));
   ASSERT_TRUE(found && *found);
   EXPECT_TRUE((*found)->placed);
   EXPECT_TRUE((*found)->published);
+}
+
+TEST_P(RunContract, MarksBringTheSeenRowsOfTheirOutputsOrNothing) {
+  commit(record("r1"));
+  const SeenRows rows{{"t1", {{"a", EventId("e1")}, {"b", EventId("e2")}}}, {"t2", {{"a", EventId("e3")}}}};
+  EXPECT_FALSE(run(runs().mark(RunId("nothing"), {.placed = true, .seen = rows})));
+  ASSERT_TRUE(run(state().seen().all("t1"))->empty());
+  ASSERT_TRUE(run(runs().mark(RunId("r1"), {.placed = true, .published = true, .seen = rows})));
+  reopen();
+  EXPECT_EQ(*run(state().seen().all("t1")), rows.at("t1"));
+  EXPECT_EQ(*run(state().seen().all("t2")), rows.at("t2"));
+  const auto found = run(runs().get(RunId("r1")));
+  ASSERT_TRUE(found && *found);
+  EXPECT_TRUE((*found)->placed && (*found)->published);
 }
 
 TEST_P(RunContract, AWriteIsSeenByWhoeverReadsAfterIt) {
@@ -242,8 +256,8 @@ TEST_P(RunContract, UnfinishedAreThoseThatMissAMarkOldestFirst) {
   born_done.placed = true;
   born_done.published = true;
   commit(born_done);
-  for (const char* run_id : {"r0", "r1"}) ASSERT_TRUE(run(runs().mark(RunId(run_id), RunMark::placed)));
-  ASSERT_TRUE(run(runs().mark(RunId("r1"), RunMark::published)));
+  for (const char* run_id : {"r0", "r1"}) ASSERT_TRUE(run(runs().mark(RunId(run_id), {.placed = true})));
+  ASSERT_TRUE(run(runs().mark(RunId("r1"), {.published = true})));
 
   const auto all = run(runs().unfinished(at(100), 100));
   ASSERT_TRUE(all);

@@ -109,7 +109,7 @@ void LauncherRig::launch() {
 }
 
 bool LauncherRig::read_one() {
-  if (!daemon_.valid() || !readable(daemon_.get(), kHangGuardMs)) {
+  if (!daemon_ || !readable(daemon_.get(), kHangGuardMs)) {
     ADD_FAILURE() << "the launcher does not answer";
     return false;
   }
@@ -207,7 +207,7 @@ std::uint64_t LauncherRig::start(const RunSpec& spec) {
 bool LauncherRig::drain(Pipes& pipes, std::chrono::milliseconds wait) {
   std::array<pollfd, 2> waiting{pollfd{.fd = pipes.output.get(), .events = POLLIN, .revents = 0},
                                 pollfd{.fd = pipes.errors.get(), .events = POLLIN, .revents = 0}};
-  if (!pipes.output.valid() && !pipes.errors.valid()) return false;
+  if (!pipes.output && !pipes.errors) return false;
   ::poll(waiting.data(), waiting.size(), static_cast<int>(wait.count()));
   const auto read_from = [](Fd& fd, const pollfd& state, std::string& into) {
     if (state.revents == 0) return;

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,7 @@ class LauncherRig {
  public:
   // Starts the launcher as root with a prefix of its own, or as an ordinary user.
   enum class As { root, user };
+  friend void PrintTo(As as, std::ostream* out) { *out << (as == As::root ? "Root" : "User"); }
   explicit LauncherRig(As as = As::root, std::vector<std::string> more_arguments = {});
   ~LauncherRig();
   LauncherRig(const LauncherRig&) = delete;

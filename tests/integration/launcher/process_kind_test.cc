@@ -199,7 +199,7 @@ TEST_P(ProcessKind, ClosingTheLifeLineEndsEverything) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Rights, ProcessKind, ::testing::Values(LauncherRig::As::root, LauncherRig::As::user),
-                         [](const auto& info) { return info.param == LauncherRig::As::root ? "Root" : "User"; });
+                         testing::PrintToStringParamName());
 
 // ---- what needs control groups
 

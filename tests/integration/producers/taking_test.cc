@@ -187,7 +187,7 @@ TEST(FsWatch, AScanWritesTheMissingRowOfAnOwnOutput) {
   WatchRig rig;
   rig.apply("f", "b");
   const RunRecord record = place_output(rig, "b", "result");
-  ASSERT_TRUE(run_task(rig.loop, rig.state->runs().mark(record.run_id, RunMark::published)));
+  ASSERT_TRUE(run_task(rig.loop, rig.state->runs().mark(record.run_id, {.published = true})));
   EXPECT_THAT(rig.taken("f"), IsEmpty());
   rig.stop();
   rig.start();

@@ -241,7 +241,17 @@ TEST_F(SupervisorTest, KillsADaemonThatDoesNotDrainInTime) {
   EXPECT_EQ(await_exit(), 128 + SIGKILL);
 }
 
+TEST_F(SupervisorTest, TakesASignalThatComesTwiceAtOnceForOne) {
+  options_.second_signal_after = std::chrono::hours(1);
+  start();
+  await_connected();
+  ::kill(supervisor_, SIGTERM);
+  ::kill(supervisor_, SIGINT);
+  EXPECT_EQ(await_exit(), 0);
+}
+
 TEST_F(SupervisorTest, KillsTheDaemonAtTheSecondSignal) {
+  options_.second_signal_after = {};
   options_.daemon_arguments.emplace_back("--deaf=yes");
   start();
   await_connected();

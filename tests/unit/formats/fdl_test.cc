@@ -112,7 +112,7 @@ functions:
   EXPECT_EQ(f.limits.result_bytes, 1ULL << 20);
   EXPECT_EQ(f.limits.output_bytes, 2ULL << 30);
   EXPECT_EQ(f.limits.output_files, 10U);
-  EXPECT_TRUE(f.limits_explicit);
+  EXPECT_TRUE(f.memory_explicit && f.limits.pids_explicit);
   EXPECT_FALSE(f.stage_in) << "file_stage_in: true means that the input is not staged in";
   EXPECT_EQ(f.settle, seconds(2));
   EXPECT_EQ(f.ignore, Texts{"*.bak"});
@@ -156,9 +156,12 @@ TEST(FdlMillrace, ReadsTheEnvironmentInOscarsFormToo) {
 }
 
 TEST(FdlMillrace, SaysThatALimitWasWritten) {
-  EXPECT_FALSE(one("cpu: 2").limits_explicit);
-  EXPECT_TRUE(one("memory: 1Gi").limits_explicit);
-  EXPECT_TRUE(one("limits: {pids: 10}").limits_explicit);
+  EXPECT_FALSE(one("cpu: 2").memory_explicit);
+  EXPECT_TRUE(one("memory: 1Gi").memory_explicit);
+  EXPECT_FALSE(one("memory: 1Gi").limits.pids_explicit);
+  EXPECT_TRUE(one("limits: {pids: 10}").limits.pids_explicit);
+  EXPECT_FALSE(one("limits: {pids: 10}").memory_explicit);
+  EXPECT_FALSE(one("limits: {log: 1Ki}").limits.pids_explicit);
 }
 
 TEST(FdlMillrace, AScriptIsAPathOrItsContent) {
@@ -296,7 +299,7 @@ TEST(FdlMillrace, HoldsTheBoundsOfNumbers) {
       {"limits.pids", "1", "4194304", "0", "4194305"},
       {"limits.open_files", "16", "1048576", "15", "1048577"},
       {"limits.scratch", "64Ki", "1Ti", "65535", "1025Gi"},
-      {"limits.log", "0", "1Gi", "", "1025Mi"},
+      {"limits.log", "0", "64Ki", "", "65537"},
       {"limits.result", "0", "64Mi", "", "65Mi"},
       {"limits.output", "0", "1Pi", "", "1025Ti"},
       {"limits.output_files", "0", "10000000", "-1", "10000001"},

@@ -37,7 +37,8 @@ TEST(FunctionJson, KeepsEveryField) {
   EXPECT_EQ(back->cpu_millicores, 333U);
   EXPECT_EQ(back->limits.cpu_millicores, 100U);
   EXPECT_EQ(back->limits.output_bytes, 123'456'789'012'345U);
-  EXPECT_TRUE(back->limits_explicit);
+  EXPECT_EQ(back->memory_explicit, f.memory_explicit);
+  EXPECT_EQ(back->limits.pids_explicit, f.limits.pids_explicit);
   EXPECT_EQ(back->inputs.size(), 2U);
   EXPECT_EQ(back->outputs[0].suffix, Texts{"y"});
   EXPECT_FALSE(back->stage_in);
@@ -63,7 +64,8 @@ TEST(FunctionJson, StoredDefaultsStayDefaults) {
   f.uid = FunctionUid("u");
   const auto back = function_from_json(to_json(f));
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_FALSE(back->limits_explicit) << "that all limits are written down does not make them the author's";
+  EXPECT_FALSE(back->memory_explicit || back->limits.pids_explicit)
+      << "that all limits are written down does not make them the author's";
   EXPECT_EQ(to_json(*back).dump(), to_json(f).dump());
 }
 

@@ -2,6 +2,8 @@
 // whoever stands in front of us may have chosen the other one, so the answer is an error and the connection ends.
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "tests/unit/net/http_fixture.h"
 
 namespace millrace::test {
@@ -12,6 +14,11 @@ struct Row {
   std::string request;
   int status;  // 0: closed without an answer
 };
+
+// For GoogleTest's messages and test names.
+void PrintTo(const Row& row, std::ostream* out) {
+  *out << row.name;
+}
 
 const std::string kHost = "Host: a\r\n";
 const std::string kPost = "POST /echo HTTP/1.1\r\n" + kHost;

@@ -68,6 +68,18 @@ TEST_F(ExaminerTest, DropsWhatEveryTriggerHasSeen) {
   EXPECT_THAT(rig.taken("g"), ElementsAre("a"));
 }
 
+TEST_F(ExaminerTest, PublishesOnlyToTheFunctionsThatHaveNotSeenTheObject) {
+  rig.function("f").settle = seconds(10);
+  rig.function("g");
+  rig.load();
+  rig.objects.put("a", "text");
+  rig.seen_already("f", "a");
+  EXPECT_EQ(examine("a").kind, Verdict::Kind::done);
+  EXPECT_THAT(rig.taken("f"), IsEmpty());
+  EXPECT_THAT(rig.taken("g"), ElementsAre("a"));
+  EXPECT_EQ(rig.seen.rows[rig.trigger("g").id]["a"], rig.id_of("a"));
+}
+
 TEST_F(ExaminerTest, TakesOtherContentUnderASeenName) {
   rig.function("f");
   rig.load();

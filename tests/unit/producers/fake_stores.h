@@ -90,7 +90,7 @@ class FakeRuns final : public RunStore {
   }
   Task<Result<void>> forget_directory(AttemptToken) override { co_return injected(Errc::unimplemented); }
   Task<Result<CommitResult>> commit(RunRecord) override { co_return injected(Errc::unimplemented); }
-  Task<Result<void>> mark(RunId, RunMark) override { co_return injected(Errc::unimplemented); }
+  Task<Result<void>> mark(RunId, RunMarks) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<RunRecord>>> list(RunFilter) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<RunRecord>>> unfinished(WallTime, std::size_t) override {
     co_return injected(Errc::unimplemented);

@@ -68,7 +68,7 @@ TEST_F(HostCheck, WarnsAboutDefaultsThatDoNotHold) {
 
 TEST_F(HostCheck, RefusesAnAuthorsLimitThatCannotHold) {
   take_away(launcher::Control::pids);
-  function_.limits_explicit = true;
+  function_.limits.pids_explicit = true;
   EXPECT_TRUE(refusal().starts_with("limits.pids: 512 cannot be enforced on this host: no controller is mounted;"));
 }
 
@@ -82,13 +82,26 @@ TEST_F(HostCheck, TakesEveryQuotaForAnAuthors) {
 TEST_F(HostCheck, RefusesAContainerWithoutIsolation) {
   take_away(launcher::Control::seccomp);
   EXPECT_TRUE(
-      refusal().starts_with("executor: container is not possible on this host: no controller is mounted; "
+      refusal().starts_with("executor: container is not possible on this host: seccomp (no controller is mounted); "
                             "start the server as root"));
   function_.executor = ExecutorKind::process;
   const auto result = check_function(function_, host_);
   ASSERT_TRUE(result);
   ASSERT_EQ(result->size(), 1U);
   EXPECT_TRUE(result->front().starts_with("executor: process isolates nothing"));
+}
+
+TEST_F(HostCheck, NamesEveryMissingPartOfTheIsolation) {
+  EXPECT_EQ(missing_isolation(host_.hello), "");
+  take_away(launcher::Control::idmapped_mounts);  // there is another way
+  take_away(launcher::Control::memory);           // a limit
+  EXPECT_EQ(missing_isolation(host_.hello), "");
+  take_away(launcher::Control::namespaces);
+  EXPECT_EQ(missing_isolation(host_.hello), "namespaces (no controller is mounted)");
+  take_away(launcher::Control::seccomp);
+  EXPECT_EQ(missing_isolation(host_.hello), "namespaces and seccomp (no controller is mounted)");
+  host_.hello.controls[static_cast<std::size_t>(launcher::Control::seccomp)].reason = "an old kernel";
+  EXPECT_EQ(missing_isolation(host_.hello), "namespaces (no controller is mounted), seccomp (an old kernel)");
 }
 
 TEST_F(HostCheck, ListsTheControlsOfEachKind) {

@@ -118,21 +118,5 @@ TEST(SealedMemfd, RefusesWhatSomebodyCouldStillChange) {
   EXPECT_FALSE(read_sealed_memfd(device.get(), 100));
 }
 
-TEST(Fd, ClosesWhatItOwnsOnce) {
-  std::array<int, 2> ends{};
-  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-  Fd reading(ends[0]);
-  {
-    Fd writing(ends[1]);
-    Fd moved(std::move(writing));
-    EXPECT_FALSE(writing.valid());  // NOLINT(bugprone-use-after-move): that it owns nothing is the claim
-    EXPECT_TRUE(moved.valid());
-  }
-  char byte = 0;
-  EXPECT_EQ(::read(reading.get(), &byte, 1), 0);
-  const int number = reading.release();
-  EXPECT_EQ(::close(number), 0);
-}
-
 }  // namespace
 }  // namespace millrace::launcher

@@ -10,6 +10,7 @@
 
 #include "runtime/launcher/cgroup.h"
 #include "runtime/launcher/cgroup_mounts.h"
+#include "runtime/launcher/channel.h"
 #include "runtime/launcher/container_support.h"
 #include "runtime/launcher/host_image.h"
 #include "runtime/launcher/launcher_options.h"

@@ -29,7 +29,7 @@ Task<void> write_for_ever(StateStore& state, std::string name, int fd) {
     for (OutputFile& output : run.outputs) output.name = run_id;
     const auto committed = co_await state.runs().commit(std::move(run));
     if (committed) tell(fd, "c" + run_id);
-    const auto marked = co_await state.runs().mark(RunId(run_id), RunMark::placed);
+    const auto marked = co_await state.runs().mark(RunId(run_id), {.placed = true});
     if (marked) tell(fd, "m" + run_id);
   }
 }

@@ -146,12 +146,11 @@ TEST(Crash, OfARemovalIsMadeGoodByTheNext) {
   int steps = 0;
   for (; !ended && steps < kStepsMax; ++steps) {
     disk.seal('c');
-    TracedChild child([&] { open_anew(disk); },
-                      [&] { (void)remove_attempt_step(*disk.box(), place, Removal::links_and_copies, 1000); });
+    TracedChild child([&] { open_anew(disk); }, [&] { (void)remove_attempt_step(*disk.box(), place, 1000); });
     if (!child.is_traced()) GTEST_SKIP() << "tracing of own children is forbidden here";
     for (int i = 0; i < steps && !ended; ++i) ended = !child.step();
     child.kill();
-    const auto removed = remove_attempt_step(*disk.box(), place, Removal::links_and_copies, 1000);
+    const auto removed = remove_attempt_step(*disk.box(), place, 1000);
     ASSERT_TRUE(removed) << removed.error().message;
     EXPECT_TRUE(*removed);
     EXPECT_FALSE(std::filesystem::exists(disk.path(run_folder(place.run_id))));

@@ -16,6 +16,7 @@
 #include "storage/fs/beneath.h"
 #include "storage/fs/buckets.h"
 #include "storage/fs/placing.h"
+#include "storage/fs/sealing.h"
 
 namespace millrace::test {
 
@@ -98,7 +99,7 @@ class Disk {
         fs::open_directory(bucket->directory(), fs::run_folder(attempt(run).run_id) + "/" + std::string(32, run));
     return fs::place_file(**workspace, bucket->directory(),
                           {.folder = folder.get(),
-                           .name = "f",
+                           .name = fs::copy_prefix(attempt(run).token) + "0",
                            .device = bucket->device(),
                            .inode = static_cast<ino_t>(file.placed.inode)},
                           key, rank(run));

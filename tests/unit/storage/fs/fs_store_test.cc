@@ -65,6 +65,25 @@ TEST_F(FsStoreTest, ShowsUsersOwnFilesAndNothingElse) {
   EXPECT_FALSE(std::filesystem::exists(root_ / "box/.millrace")) << "reading needs nothing of ours";
 }
 
+TEST_F(FsStoreTest, KnowsWhichBucketsCannotTakeOutputsTogether) {
+  std::string elsewhere = "/dev/shm/millrace-bucket-XXXXXX";
+  ASSERT_NE(mkdtemp(elsewhere.data()), nullptr);
+  auto store = FsStore::open(loop_, pool_, log_, metrics_, {.root = root_.path(), .places = {{"far", elsewhere}}});
+  ASSERT_TRUE(store) << store.error().message;
+  auto& objects = (*store)->objects();
+  std::filesystem::create_directories(root_ / "near");
+  EXPECT_TRUE(run_task(loop_, objects.check_together("near", "missing")));
+  EXPECT_TRUE(run_task(loop_, objects.check_together("far", "far")));
+  for (const auto& [a, b] : {std::pair("near", "far"), std::pair("far", "missing")}) {
+    const auto refused = run_task(loop_, objects.check_together(a, b));
+    ASSERT_FALSE(refused) << a << " " << b;
+    EXPECT_EQ(refused.error().code, Errc::failed_precondition);
+    EXPECT_NE(refused.error().message.find(elsewhere), std::string::npos) << refused.error().message;
+  }
+  store->reset();
+  std::filesystem::remove_all(elsewhere);
+}
+
 TEST_F(FsStoreTest, TakesAFileOf5GiBThatIsMostlyHole) {
   std::filesystem::create_directories(root_ / "box");
   std::ofstream(root_ / "box/huge") << "";

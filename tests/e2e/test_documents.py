@@ -1,0 +1,128 @@
+"""What the documents tell users to type is typed: every ```sh block of the READMEs, line by line.
+
+In the blocks, `COMMAND   # => TEXT` says what the command prints. A block that ends with `... serve` starts the server
+that the following blocks talk to. The commands run in a directory that looks like a checkout, and what is not ours to
+touch is replaced: /var/lib/millrace and /tmp by directories of the test, the port by a free one, `sudo` by nothing, and
+`make` by a look whether its targets exist.
+"""
+import re
+import shutil
+import subprocess
+
+import harness
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROMISED = re.compile(r"\s#\s=>\s(.*)$")
+BLOCK_TIMEOUT_S = 240  # a hang guard
+STAND_INS = {"sudo": 'exec "$@"', "make": f"exec /usr/bin/make -C '{harness.REPOSITORY}' -n \"$@\" >/dev/null"}
+
+
+def blocks(document, language):
+    return [text for found, text in BLOCK.findall((harness.REPOSITORY / document).read_text()) if found == language]
+
+
+class Documents(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.server = self.make_server()
+        self.checkout = self.folder / "checkout"
+        (self.checkout / "build" / "release").mkdir(parents=True)
+        (self.checkout / "build" / "release" / "millrace").symlink_to(harness.BIN)
+        (self.checkout / "scripts").symlink_to(harness.REPOSITORY / "scripts")
+        shutil.copytree(harness.EXAMPLES, self.checkout / "config" / "examples")
+        self.programs = self.folder / "programs"
+        self.programs.mkdir()
+        for name, script in STAND_INS.items():
+            (self.programs / name).write_text(f"#!/bin/sh\n{script}\n")
+            (self.programs / name).chmod(0o755)
+        self.replaced = {"/var/lib/millrace": str(self.server.data), "/tmp/": f"{self.folder}/"}
+
+    def environment(self, **variables):
+        path = f"{self.programs}:{self.checkout}/build/release:/usr/bin:/bin:/usr/sbin:/sbin"
+        return {"PATH": path, "HOME": str(self.folder), "LC_ALL": "C.UTF-8"} | variables
+
+    def commands(self, block):
+        """[(command, what it prints or None)] with our replacements."""
+        block = re.sub("|".join(self.replaced), lambda found: self.replaced[found[0]], block)
+        lines = [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+        return [(PROMISED.sub("", line), found[1] if (found := PROMISED.search(line)) else None) for line in lines]
+
+    def follow(self, document, **variables):
+        """Types every block; how many commands there were."""
+        count = 0
+        for block in blocks(document, "sh"):
+            commands = self.commands(block)
+            count += len(commands)
+            serve = re.search(r"(^|\s)serve(\s|$)", commands[-1][0].partition("#")[0])
+            self.type(commands[:-1] if serve else commands, variables)
+            if serve:
+                self.serve(commands[-1][0])
+        return count
+
+    def type(self, commands, variables):
+        """In one shell, as in one terminal, that ends at the first failure."""
+        if self.server.process is not None:
+            host, port = self.server.address()
+            variables = variables | {"MILLRACE_URL": f"http://{host}:{port}"}
+        script = "set -euo pipefail\n" + "".join(f"{command}\nprintf '\\0'\n" for command, _ in commands)
+        done = subprocess.run(["/bin/bash", "-c", script], cwd=self.checkout, env=self.environment(**variables),
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BLOCK_TIMEOUT_S,
+                              check=False)
+        outputs = done.stdout.split("\0")
+        self.assertEqual((done.returncode, len(outputs) - 1), (0, len(commands)),
+                         f"{commands[len(outputs) - 1:][:1]}:\n{outputs[-1]}\n{done.stderr}")
+        for (command, promised), output in zip(commands, outputs):
+            if promised is not None:
+                self.assertEqual(output.strip(), promised, command)
+
+    def serve(self, command):
+        variables = {"MILLRACE_DATA": str(self.server.data), "MILLRACE_LISTEN": "127.0.0.1:0"}
+        with open(self.server.log_path, "ab") as log:
+            self.server.process = subprocess.Popen(
+                ["/bin/bash", "-c", f"exec {command}"], cwd=self.checkout, env=self.environment(**variables),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=harness.die_with_parent)
+        self.server.sessions.add(self.server.process.pid)
+        self.server.wait_ready()
+
+    def test_readme(self):
+        self.assertGreaterEqual(self.follow("README.md"), 6)
+        self.assertEqual([run["outcome"] for run in self.server.runs("hello")], ["succeeded"])
+
+    def test_function_of_the_readme(self):
+        definition, = blocks("README.md", "yaml")
+        file = self.folder / "functions.yaml"
+        file.write_text(definition)
+        (self.folder / "thumbs.sh").write_text(harness.COPY)
+        self.server.start()
+        self.server.cli("apply", str(file))
+        self.server.drop("pictures", "a.png", b"picture")
+        self.server.wait_idle()
+        self.assert_one_output(self.server, "thumbs", "a.png", b"picture")
+
+    def test_hello(self):
+        self.server.start()
+        self.assertGreaterEqual(self.follow("config/examples/hello/README.md", MILLRACE_TOKEN=self.server.token()), 6)
+        self.assertEqual([run["outcome"] for run in self.server.runs("hello")], ["succeeded"] * 2)
+
+    def test_people(self):
+        self.require_packages("demo")
+        subprocess.run([harness.REPOSITORY / "scripts" / "fetch_demo_video", self.checkout / "video.avi"],
+                       stdin=subprocess.DEVNULL, check=True)
+        file = self.checkout / "config" / "examples" / "people" / "functions.yaml"
+        text = file.read_text()
+        self.assertEqual(text.count("FRAMES: 20\n"), 1)
+        file.write_text(text.replace("FRAMES: 20\n", "FRAMES: 2\n"))
+        self.server.start()
+        self.assertGreaterEqual(self.follow("config/examples/people/README.md", MILLRACE_TOKEN=self.server.token()), 4)
+        self.assertEqual([run["outcome"] for run in self.server.runs("people")], ["succeeded"] * 2)
+
+    def test_contributing(self):
+        self.assertGreaterEqual(self.follow("CONTRIBUTING.md"), 5)
+
+    def test_every_example_is_followed_here(self):
+        self.assertEqual(sorted(path.name for path in harness.EXAMPLES.iterdir()), ["hello", "people"])
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,60 @@
+#include "app/config.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+namespace millrace {
+namespace {
+
+Result<Config> configured(std::map<std::string, std::string> values) {
+  return load_config({{.origin = "command line", .values = std::move(values)}});
+}
+
+TEST(LogOptions, FollowEveryLevelAndFormat) {
+  const std::map<std::string, LogLevel> levels = {
+      {"debug", LogLevel::debug}, {"info", LogLevel::info}, {"warn", LogLevel::warn}, {"error", LogLevel::error}};
+  for (const auto& [name, level] : levels) {
+    const auto config = configured({{"log_level", name}});
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(log_options(*config).level, level) << name;
+  }
+  EXPECT_EQ(log_options(*configured({})).level, LogLevel::info);
+  EXPECT_EQ(log_options(*configured({})).format, LogFormat::text);
+  EXPECT_EQ(log_options(*configured({{"log_format", "json"}})).format, LogFormat::json);
+}
+
+TEST(LoadConfig, RefusesALogLevelThatDoesNotExist) {
+  const auto config = configured({{"log_level", "quiet"}});
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().message, "command line: log_level: 'quiet' is none of debug, info, warn, error");
+}
+
+TEST(LoadConfig, WantsIsolationUnlessToldOtherwise) {
+  EXPECT_FALSE(configured({})->allow_missing_isolation);
+  EXPECT_TRUE(configured({{"allow_missing_isolation", "yes"}})->allow_missing_isolation);
+  EXPECT_FALSE(configured({{"allow_missing_isolation", "perhaps"}}));
+}
+
+TEST(LoadConfig, ReadsWhereBucketsLie) {
+  const auto config = configured({{"buckets", "videos=/srv/videos, out=/mnt/a=b"}});
+  ASSERT_TRUE(config) << config.error().message;
+  const std::map<std::string, std::string> expected{{"videos", "/srv/videos"}, {"out", "/mnt/a=b"}};
+  EXPECT_EQ(config->buckets, expected);
+  EXPECT_TRUE(configured({{"buckets", ""}})->buckets.empty());
+  for (const auto* wrong : {"videos", "videos=", "videos=relative", "=/srv", "a=/x,a=/y", "a=/x,,b=/y", "../a=/x"}) {
+    EXPECT_FALSE(configured({{"buckets", wrong}})) << wrong;
+  }
+}
+
+TEST(LoadConfig, LetsLaterSourcesWin) {
+  const auto config = load_config({{.origin = "file", .values = {{"log_level", "error"}, {"node", "one"}}},
+                                   {.origin = "environment", .values = {{"log_level", "warn"}}}});
+  ASSERT_TRUE(config);
+  EXPECT_EQ(log_options(*config).level, LogLevel::warn);
+  EXPECT_EQ(config->node, "one");
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,265 @@
+// The gateway's own part of every answer: who is let in, which route, which status and shape an error has. Over a real
+// server; what routes find behind them is the engine over stand-ins.
+#include "gateway/gateway.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "formats/json.h"
+#include "gateway/reply.h"
+#include "net/http_server.h"
+#include "tests/support/engine_rig.h"
+#include "tests/support/raw_http_client.h"
+#include "tests/support/run_task.h"
+
+namespace millrace {
+namespace {
+
+using test::Answer;
+
+constexpr std::string_view kToken = "0123456789abcdef";
+
+class GatewayTest : public testing::Test {
+ protected:
+  GatewayTest() {
+    gateway_.set_token(std::string(kToken));
+    auto server = HttpServer::start({.io_threads = 1}, gateway_, metrics_);
+    if (!server) throw std::runtime_error(server.error().message);
+    server_ = std::move(*server);
+    domain_ = std::thread([this] { loop_.run(); });
+  }
+  ~GatewayTest() override {
+    server_.reset();
+    loop_.post([this] { loop_.stop(); });
+    domain_.join();
+  }
+
+  Answer raw(const std::string& request, std::string_view method = "GET") {
+    test::RawClient client(server_->port());
+    client.send(request);
+    return client.read_answer(method);
+  }
+  // With the token.
+  Answer ask(const std::string& method, const std::string& target, const std::string& body = {}) {
+    std::string request =
+        method + " " + target + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + std::string(kToken) + "\r\n";
+    if (!body.empty()) request += "Content-Length: " + std::to_string(body.size()) + "\r\n";
+    return raw(request + "\r\n" + body, method);
+  }
+  static std::string code_of(const Answer& answer) {
+    const auto json = parse_json(answer.body, 1 << 20);
+    const Json* error = json ? json->find("error") : nullptr;
+    return error == nullptr ? "no error in: " + answer.body : error->string_or("code", "");
+  }
+
+  UvEventLoop loop_;
+  Metrics metrics_;
+  EngineParts parts_{loop_};
+  Gateway gateway_{{.domain = loop_,
+                    .registry = parts_.registry,
+                    .ingest = parts_.ingest,
+                    .calls = parts_.calls,
+                    .state = parts_.state,
+                    .runs = parts_.runs,
+                    .broker = parts_.broker,
+                    .objects = parts_.storage,
+                    .admission = parts_.admission,
+                    .metrics = parts_.metrics,
+                    .log = parts_.log,
+                    .controls = [] { return std::vector<Control>{}; },
+                    .node = "node-1",
+                    .token = {},
+                    .limits = {.event_bytes_max = 100, .request_bytes_max = 1000}}};
+  std::unique_ptr<HttpServer> server_;
+  std::thread domain_;
+};
+
+TEST_F(GatewayTest, HealthIsOpen) {
+  const auto answer = raw("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "{\"status\":\"ok\"}\n");
+  EXPECT_TRUE(answer.has("Content-Type: application/json"));
+}
+
+TEST_F(GatewayTest, EverythingElseAsksForTheTokenAndSaysHow) {
+  for (const char* target : {"/metrics", "/api/v1/functions", "/api/v1/buckets/b/objects/k"}) {
+    const auto answer = raw("GET " + std::string(target) + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_EQ(answer.status, 401) << target;
+    EXPECT_TRUE(answer.has("WWW-Authenticate: Bearer, Basic realm=\"millrace\"")) << answer.head;
+    EXPECT_EQ(code_of(answer), "unauthenticated");
+  }
+}
+
+TEST_F(GatewayTest, AStrangerCannotTellWhatExists) {
+  const auto known = raw("GET /api/v1/functions HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto unknown = raw("GET /api/v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto other = raw("PATCH /api/v1/functions HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(unknown.status, 401);
+  EXPECT_EQ(other.status, 401);
+  EXPECT_EQ(known.body, unknown.body);
+  EXPECT_EQ(known.body, other.body);
+}
+
+TEST_F(GatewayTest, AWrongTokenIsRefused) {
+  const auto answer =
+      raw("GET /api/v1/functions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 0123456789abcdeF\r\n\r\n");
+  EXPECT_EQ(answer.status, 401);
+}
+
+TEST_F(GatewayTest, BasicWithTheTokenIsLetIn) {
+  const auto answer =
+      raw("GET /api/v1/functions HTTP/1.1\r\nHost: x\r\n"
+          "Authorization: Basic b3NjYXI6MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "{\"functions\":[]}\n");
+}
+
+TEST_F(GatewayTest, AnUnknownPathIs404NamingIt) {
+  const auto answer = ask("GET", "/api/v1/nothing");
+  EXPECT_EQ(answer.status, 404);
+  EXPECT_EQ(code_of(answer), "not_found");
+  EXPECT_NE(answer.body.find("GET /api/v1/nothing"), std::string::npos) << answer.body;
+}
+
+TEST_F(GatewayTest, AnUnknownPathIsToldOnlyUpToALength) {
+  const auto answer = ask("GET", "/" + std::string(5000, 'a'));
+  EXPECT_EQ(answer.status, 404);
+  EXPECT_LT(answer.body.size(), 400U);
+}
+
+TEST_F(GatewayTest, AnotherMethodIs405SayingWhich) {
+  const auto answer = ask("DELETE", "/api/v1/functions");
+  EXPECT_EQ(answer.status, 405);
+  EXPECT_TRUE(answer.has("Allow: GET, HEAD, POST\r\n")) << answer.head;
+  EXPECT_TRUE(answer.has("Content-Type: application/json"));
+  EXPECT_EQ(code_of(answer), "unimplemented");
+  EXPECT_NE(answer.body.find("DELETE /api/v1/functions"), std::string::npos) << answer.body;
+}
+
+TEST_F(GatewayTest, HeadIsGetWithoutABody) {
+  const auto answer = ask("HEAD", "/api/v1/functions");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_TRUE(answer.body.empty());
+}
+
+TEST_F(GatewayTest, ABrokenEscapeIs400) {
+  const auto answer = ask("GET", "/api/v1/functions/%zz");
+  EXPECT_EQ(answer.status, 400);
+}
+
+// The server refuses it as it refuses every malformed request, before anybody looks for a route.
+TEST_F(GatewayTest, ABrokenEscapeTellsAStrangerNothing) {
+  const auto known = raw("GET /api/v1/functions/%zz HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto unknown = raw("GET /api/v1/nothing/%zz HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(known.status, unknown.status);
+  EXPECT_EQ(known.body, unknown.body);
+  EXPECT_EQ(known.body, ask("GET", "/api/v1/functions/%zz").body) << "nor whether a token is right";
+}
+
+TEST_F(GatewayTest, ErrorsOfTheDomainBecomeStatuses) {
+  EXPECT_EQ(ask("GET", "/api/v1/functions/none").status, 404);
+  EXPECT_EQ(code_of(ask("DELETE", "/api/v1/functions/none")), "not_found");
+  EXPECT_EQ(ask("POST", "/api/v1/functions/none/invoke", "x").status, 404);
+  EXPECT_EQ(ask("POST", "/api/v1/functions/none/invoke?async", "x").status, 404);
+  EXPECT_EQ(ask("GET", "/api/v1/runs/none").status, 404);
+  EXPECT_EQ(ask("POST", "/api/v1/runs/none/cancel").status, 404);
+  EXPECT_EQ(ask("GET", "/api/v1/why/none").status, 404);
+}
+
+TEST_F(GatewayTest, ABodyOverItsLimitIs413) {
+  EXPECT_EQ(ask("POST", "/api/v1/functions/f/invoke", std::string(101, 'x')).status, 413);
+  EXPECT_EQ(ask("POST", "/api/v1/functions/f/invoke", std::string(100, 'x')).status, 404);
+  EXPECT_EQ(ask("POST", "/api/v1/functions", std::string(1001, 'x')).status, 413);
+}
+
+TEST_F(GatewayTest, AnErrorThatPassesSaysWhenToComeBack) {
+  parts_.state.fail_next(StateCall::get_run, {.code = Errc::unavailable, .message = "locked", .retry_after = {}});
+  const auto soon = ask("GET", "/api/v1/runs/x");
+  EXPECT_EQ(soon.status, 503);
+  EXPECT_TRUE(soon.has("Retry-After: 1\r\n")) << soon.head;
+
+  const std::chrono::milliseconds hint(2001);
+  parts_.state.fail_next(StateCall::get_run, {.code = Errc::unavailable, .message = "locked", .retry_after = hint});
+  EXPECT_TRUE(ask("GET", "/api/v1/runs/x").has("Retry-After: 3\r\n")) << "whole seconds, never too early";
+}
+
+TEST_F(GatewayTest, AnErrorThatStaysSaysNothingOfComingBack) {
+  parts_.state.fail_next(StateCall::get_run, {.code = Errc::data_loss, .message = "corrupt"});
+  const auto answer = ask("GET", "/api/v1/runs/x");
+  EXPECT_EQ(answer.status, 500);
+  EXPECT_FALSE(answer.has("Retry-After"));
+  EXPECT_EQ(code_of(answer), "data_loss");
+}
+
+TEST_F(GatewayTest, ANumberInTheQueryHasBounds) {
+  EXPECT_EQ(ask("GET", "/api/v1/runs?limit=1").status, 200);
+  EXPECT_EQ(ask("GET", "/api/v1/runs?limit=1000").status, 200);
+  for (const char* limit : {"0", "1001", "-1", "+1", "1x", "x", "", "1.5", "0x10", "99999999999999999999999"}) {
+    const auto answer = ask("GET", "/api/v1/runs?limit=" + std::string(limit));
+    EXPECT_EQ(answer.status, 400) << limit;
+    EXPECT_NE(answer.body.find("'limit' must be a number from 1 to 1000"), std::string::npos) << answer.body;
+  }
+}
+
+TEST_F(GatewayTest, AnUnknownOutcomeInTheQueryIsRefusedWithThoseThereAre) {
+  const auto answer = ask("GET", "/api/v1/runs?outcome=perfect");
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_NE(answer.body.find("dead_lettered"), std::string::npos);
+}
+
+// Without `check` the function would be there afterwards.
+TEST_F(GatewayTest, AFlagInTheQueryIsYesTrueOneOrNothingAtAll) {
+  const std::string fdl = "functions:\n  millrace:\n    - name: f\n      script: \"#!/bin/sh\\ntrue\"\n";
+  for (const char* flag : {"check", "check=", "check=yes", "check=true", "check=1"}) {
+    EXPECT_EQ(ask("POST", "/api/v1/functions?" + std::string(flag), fdl).status, 200) << flag;
+    EXPECT_EQ(ask("GET", "/api/v1/functions/f").status, 404) << flag;
+  }
+  for (const char* flag : {"check=no", "check=0", "check=false"}) {
+    EXPECT_EQ(ask("POST", "/api/v1/functions?" + std::string(flag), fdl).status, 200) << flag;
+    EXPECT_EQ(ask("DELETE", "/api/v1/functions/f").status, 204) << flag;
+  }
+}
+
+TEST_F(GatewayTest, ARequestThatIsNoFdlIs400) {
+  const auto answer = ask("POST", "/api/v1/functions", "functions: 7");
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_EQ(code_of(answer), "invalid_argument");
+}
+
+TEST_F(GatewayTest, WorkTopicsTakeNoEventsFromOutside) {
+  EXPECT_EQ(ask("POST", "/api/v1/topics/fn.f/events", "x").status, 400);
+  EXPECT_EQ(ask("POST", "/api/v1/topics/..%2Fescape/events", "x").status, 400);
+  EXPECT_EQ(ask("POST", "/api/v1/topics/mine/events", "x").status, 202);
+}
+
+TEST_F(GatewayTest, ARedriveOfOtherThanTextsIsRefused) {
+  for (const char* body :
+       {"{}", "[]", "{\"ids\": 1}", "{\"ids\": []}", "{\"ids\": [1]}", "{\"ids\": [\"a\", 1]}", "{"}) {
+    EXPECT_EQ(ask("POST", "/api/v1/topics/fn.f/redrive", body).status, 400) << body;
+  }
+}
+
+TEST_F(GatewayTest, EveryErrorCodeHasItsStatusAndItsName) {
+  const struct {
+    Errc code;
+    int status;
+  } kStatuses[] = {{Errc::invalid_argument, 400}, {Errc::permission_denied, 403},   {Errc::not_found, 404},
+                   {Errc::already_exists, 409},   {Errc::failed_precondition, 409}, {Errc::aborted, 409},
+                   {Errc::too_large, 413},        {Errc::resource_exhausted, 429},  {Errc::unimplemented, 501},
+                   {Errc::unavailable, 503},      {Errc::cancelled, 503},           {Errc::deadline_exceeded, 504},
+                   {Errc::no_space, 507},         {Errc::data_loss, 500},           {Errc::internal, 500}};
+  for (const auto& [code, status] : kStatuses) {
+    parts_.state.fail_next(StateCall::get_run, {.code = code, .message = "because \"so\"\n"});
+    const auto answer = ask("GET", "/api/v1/runs/x");
+    EXPECT_EQ(answer.status, status) << name_of(code);
+    EXPECT_EQ(code_of(answer), name_of(code));
+    EXPECT_EQ(answer.has("Retry-After"), retryable(code)) << name_of(code);
+  }
+}
+
+}  // namespace
+}  // namespace millrace
