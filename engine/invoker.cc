@@ -82,6 +82,7 @@ Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, Stage
   const AttemptPlace place = attempt_place(*work.function, work.run_id, attempt.token);
   attempt.bucket = place.bucket;
 
+  active.state(RunState::starting, loop_.wall_now());
   // The attempt is on record before its directory exists: a directory that nobody knows would stay for ever.
   const auto begun = co_await state_.runs().begin_attempt(attempt);
   if (!begun) co_return fail(begun.error());

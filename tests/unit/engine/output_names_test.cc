@@ -114,16 +114,16 @@ TEST(OutputNames, AHostileInputNameMakesNoFolderThatIsNone) {
   const struct {
     const char* input;
     const char* key;
-  } kNames[] = {{"..b", "..b/x"},
-                {"...b", "...b/x"},
-                {"deep/...", ".../x"},
-                {"deep/..", "event/x"},
-                {"deep/.", "event/x"},
-                {"deep/", "event/x"},
-                {"", "event/x"},
-                {".millrace.b", ".millrace.b/x"},
-                {"deep/.millrace", "event/x"}};
-  for (const auto& [input, key] : kNames) {
+  } cases[] = {{"..b", "..b/x"},
+               {"...b", "...b/x"},
+               {"deep/...", ".../x"},
+               {"deep/..", "event/x"},
+               {"deep/.", "event/x"},
+               {"deep/", "event/x"},
+               {"", "event/x"},
+               {".millrace.b", ".millrace.b/x"},
+               {"deep/.millrace", "event/x"}};
+  for (const auto& [input, key] : cases) {
     EXPECT_EQ(names({to("out/{name}")}, about(input), {"x"}).at(0), "out:" + std::string(key)) << input;
     EXPECT_TRUE(check_key(key)) << key;
   }
