@@ -48,11 +48,15 @@ class HttpTest : public testing::Test {
   Answer ask(const std::string& request, std::string_view method = "GET");
   void stop(std::chrono::milliseconds drain) { run_task(loop_, server_->stop(loop_, drain)); }
 
-  // Waits for something that happens on another thread.
+  // Waits for something that happens on another thread. What was true once need not be so again.
   template <class Condition>
   void await(Condition condition) {
-    for (int i = 0; i < 5000 && !condition(); ++i) run_task(loop_, sleep(1));
-    EXPECT_TRUE(condition());
+    bool met = condition();
+    for (int i = 0; i < 5000 && !met; ++i) {
+      run_task(loop_, sleep(1));
+      met = condition();
+    }
+    EXPECT_TRUE(met);
   }
 
   UvEventLoop loop_;
