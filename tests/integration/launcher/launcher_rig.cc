@@ -312,10 +312,10 @@ void LauncherRig::restart() {
 
 std::string probe_path() {
   // A copy: the daemon's user may not be let into the folder where it was built.
-  static const TestDirectory folder;
-  static const Fd copy = folder.file("probe", read_text(from_environment("MILLRACE_LAUNCHER_PROBE")), 0755);
-  EXPECT_TRUE(copy);
-  return folder.path() + "/probe";
+  static const TestDirectory kFolder;
+  static const Fd kCopy = kFolder.file("probe", read_text(from_environment("MILLRACE_LAUNCHER_PROBE")), 0755);
+  EXPECT_TRUE(kCopy);
+  return kFolder.path() + "/probe";
 }
 
 std::size_t count_cgroups(const std::string& prefix) {
