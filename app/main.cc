@@ -14,6 +14,7 @@
 #include "app/config.h"
 #include "app/daemon.h"
 #include "app/host_check.h"
+#include "app/log_command.h"
 #include "app/serve.h"
 #include "app/version.h"
 #include "cli/commands.h"
@@ -161,6 +162,7 @@ int run(int argc, char** argv) {
   millrace::cli::add_client_options(*check, globals);
   check->callback([&] { status = files.empty() ? check_here(globals) : millrace::cli::check_files(globals, files); });
 
+  millrace::add_log_commands(app, globals, status);
   millrace::cli::add_commands(app, globals, status);
   return millrace::cli::parse_and_run(app, argc, argv, status);
 }

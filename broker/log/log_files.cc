@@ -80,24 +80,14 @@ class PosixFile final : public LogFile {
   std::string path_;
 };
 
-class PosixFiles final : public LogFiles {
+class PosixFiles : public LogFiles {
  public:
   PosixFiles(Fd directory, std::string path) : directory_(std::move(directory)), path_(std::move(path)) {}
 
   Result<void> lock() override {
     Fd fd(::openat(directory_.get(), kLockName, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (!fd) return fail(error_from_errno(errno, "open " + path_of(kLockName)));
-    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EWOULDBLOCK) return fail(error_from_errno(errno, "lock " + path_of(kLockName)));
-      std::array<char, 32> owner{};
-      const auto read = ::pread(fd.get(), owner.data(), owner.size() - 1, 0);
-      const std::string_view pid(owner.data(), static_cast<std::size_t>(std::max<ssize_t>(read, 0)));
-      const bool known = !pid.empty() && pid.find_first_not_of("0123456789\n") == std::string_view::npos;
-      return fail(Errc::failed_precondition, "the log in " + path_ + " is in use by " +
-                                                 (known ? "process " + std::string(pid.substr(0, pid.find('\n')))
-                                                        : std::string("another process")) +
-                                                 "; a log serves one process at a time");
-    }
+    if (auto taken = take(fd, LOCK_EX); !taken) return taken;
     const std::string pid = std::to_string(::getpid()) + "\n";
     if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
       // Only the message that another process would get is poorer for it.
@@ -141,6 +131,23 @@ class PosixFiles final : public LogFiles {
   }
   std::string path_of(std::string_view name) const override { return path_ + "/" + std::string(name); }
 
+ protected:
+  // `failed_precondition` naming the owner.
+  [[nodiscard]] Result<void> take(const Fd& fd, int kind) const {
+    if (::flock(fd.get(), kind | LOCK_NB) == 0) return {};
+    if (errno != EWOULDBLOCK) return fail(error_from_errno(errno, "lock " + path_of(kLockName)));
+    std::array<char, 32> owner{};
+    const auto read = ::pread(fd.get(), owner.data(), owner.size() - 1, 0);
+    const std::string_view pid(owner.data(), static_cast<std::size_t>(std::max<ssize_t>(read, 0)));
+    const bool known = !pid.empty() && pid.find_first_not_of("0123456789\n") == std::string_view::npos;
+    return fail(Errc::failed_precondition,
+                "the log in " + path_ + " is in use by " +
+                    (known ? "process " + std::string(pid.substr(0, pid.find('\n'))) : std::string("another process")) +
+                    "; a log serves one process at a time");
+  }
+
+  [[nodiscard]] int directory() const { return directory_.get(); }
+
  private:
   Result<std::shared_ptr<LogFile>> open_with(const std::string& name, int flags) {
     Fd fd(::openat(directory_.get(), name.c_str(), flags, 0600));
@@ -153,6 +160,58 @@ class PosixFiles final : public LogFiles {
   Fd lock_;
 };
 
+class FilesToRead final : public PosixFiles {
+ public:
+  using PosixFiles::PosixFiles;
+
+  Result<void> lock() override {
+    struct stat seen{};
+    const Fd fd(::openat(directory(), kLockName, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (fd) {
+      // Held only for this moment: looking at a log must not keep its server from starting.
+      if (auto taken = take(fd, LOCK_SH); !taken) return taken;
+      if (::fstat(fd.get(), &seen) != 0) return fail(error_from_errno(errno, "look at " + path_of(kLockName)));
+    } else if (errno != ENOENT) {
+      return fail(error_from_errno(errno, "open " + path_of(kLockName)));
+    }
+    // An owner writes its number into the file.
+    const bool same = seen.st_ino == before_.st_ino && seen.st_mtim.tv_sec == before_.st_mtim.tv_sec &&
+                      seen.st_mtim.tv_nsec == before_.st_mtim.tv_nsec;
+    if (asked_ && !same) {
+      return fail(
+          Errc::failed_precondition,
+          "the log in " + path_of("") + " was taken into use while it was read; stop its server, then try again");
+    }
+    asked_ = true;
+    before_ = seen;
+    return {};
+  }
+
+  Result<std::shared_ptr<LogFile>> open(const std::string& name) override {
+    // Not to wait for a pipe, nor to follow a link to a device.
+    Fd fd(::openat(directory(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!fd) return fail(error_from_errno(errno, "open " + path_of(name)));
+    struct stat status{};
+    if (::fstat(fd.get(), &status) != 0) return fail(error_from_errno(errno, "look at " + path_of(name)));
+    if (!S_ISREG(status.st_mode)) return fail(Errc::failed_precondition, path_of(name) + " is not a regular file");
+    return std::make_shared<PosixFile>(std::move(fd), path_of(name));
+  }
+
+  Result<std::shared_ptr<LogFile>> create(const std::string& name) override { return fail(refusal(name)); }
+  Result<void> rename(const std::string& from, const std::string& /*to*/) override { return fail(refusal(from)); }
+  Result<void> remove(const std::string& name) override { return fail(refusal(name)); }
+  Result<void> sync() override { return fail(refusal("")); }
+
+ private:
+  [[nodiscard]] Error refusal(const std::string& name) const {
+    return {
+        .code = Errc::failed_precondition, .message = path_of(name) + " is open for reading only", .retry_after = {}};
+  }
+
+  struct stat before_{};
+  bool asked_ = false;
+};
+
 }  // namespace
 
 Result<std::shared_ptr<LogFiles>> open_log_directory(const std::filesystem::path& directory) {
@@ -163,6 +222,13 @@ Result<std::shared_ptr<LogFiles>> open_log_directory(const std::filesystem::path
   Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return fail(error_from_errno(errno, "open the log directory " + path));
   return std::make_shared<PosixFiles>(std::move(fd), path);
+}
+
+Result<std::shared_ptr<LogFiles>> open_log_directory_to_read(const std::filesystem::path& directory) {
+  const std::string path = directory.string();
+  Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return fail(error_from_errno(errno, "open the log directory " + path));
+  return std::make_shared<FilesToRead>(std::move(fd), path);
 }
 
 }  // namespace millrace

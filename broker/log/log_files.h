@@ -45,4 +45,9 @@ class LogFiles {
 // The real ones. Makes the directory if need be, readable by its owner only.
 [[nodiscard]] Result<std::shared_ptr<LogFiles>> open_log_directory(const std::filesystem::path& directory);
 
+// Only for looking: whatever would change something fails. lock() takes nothing; it fails while another process is the
+// owner, and when one has become it since the first call, so it is called before and after. not_found: there is no such
+// directory.
+[[nodiscard]] Result<std::shared_ptr<LogFiles>> open_log_directory_to_read(const std::filesystem::path& directory);
+
 }  // namespace millrace

@@ -7,78 +7,13 @@
 #include <optional>
 #include <utility>
 
-#include "broker/log/bytes.h"
+#include "broker/log/batch_reader.h"
 #include "broker/log/replay.h"
 
 namespace millrace::wal {
 namespace {
 
 constexpr std::string_view kSegmentPrefix = "log-";
-
-std::optional<std::uint32_t> epoch_of(std::string_view name) {
-  if (!name.starts_with(kSegmentPrefix) || name.size() != kSegmentPrefix.size() + 8) return std::nullopt;
-  std::uint32_t epoch = 0;
-  const auto [end, error] = std::from_chars(name.data() + kSegmentPrefix.size(), name.data() + name.size(), epoch, 16);
-  if (error != std::errc() || end != name.data() + name.size() || epoch == 0) return std::nullopt;
-  return epoch;
-}
-
-// The batches of one segment, whole ones only.
-class BatchReader {
- public:
-  BatchReader(std::string_view bytes, std::uint32_t seed, std::uint64_t last_batch)
-      : bytes_(bytes), seed_(seed), last_batch_(last_batch) {}
-
-  struct Item {
-    Record record;
-    std::uint32_t offset = 0;
-  };
-
-  // The records of the next batch; false at the end, or where it is broken. at() stays where the batch would start.
-  bool next(std::vector<Item>& batch) {
-    batch.clear();
-    for (std::size_t at = at_;;) {
-      if (at >= bytes_.size()) return false;
-      const auto record = read_record(bytes_.substr(at), seed_);
-      if (!record || (last_batch_ != 0 && record->head.batch != last_batch_ + 1)) return false;
-      if (!batch.empty() && record->head.batch != batch.front().record.head.batch) return false;
-      batch.push_back({.record = *record, .offset = static_cast<std::uint32_t>(at)});
-      at += padded(record->length);
-      if ((record->head.flags & kEndOfBatch) == 0) continue;
-      at_ = at;
-      last_batch_ = record->head.batch;
-      return true;
-    }
-  }
-
-  struct Leftover {
-    std::size_t end = 0;      // behind the last readable record
-    std::uint64_t batch = 0;  // the greatest number of one
-  };
-  // What is still readable behind at(): of a batch that was never finished, or behind damage.
-  [[nodiscard]] std::optional<Leftover> leftover() const {
-    std::optional<Leftover> found;
-    for (std::size_t at = at_; at + kRecordHeadBytes <= bytes_.size(); at += 8) {
-      if (get_u64(bytes_.data() + at + 8) == 0) continue;  // no length, no type: most of an empty segment
-      const auto record = read_record(bytes_.substr(at), seed_);
-      if (!record) continue;
-      if (!found) found.emplace();
-      found->end = at + padded(record->length);
-      found->batch = std::max(found->batch, record->head.batch);
-      at += padded(record->length) - 8;
-    }
-    return found;
-  }
-
-  [[nodiscard]] std::size_t at() const { return at_; }
-  [[nodiscard]] std::uint64_t last_batch() const { return last_batch_; }
-
- private:
-  std::string_view bytes_;
-  std::uint32_t seed_;
-  std::uint64_t last_batch_;  // 0: any may be first
-  std::size_t at_ = kSegmentHeaderBytes;
-};
 
 class Recovery {
  public:
@@ -93,7 +28,7 @@ class Recovery {
     }
     if (auto ok = sort_out(replay.oldest()); !ok) return fail(std::move(ok.error()));
     if (auto ok = replay.check_complete(); !ok) return fail(ok.error().with(files_.path_of("")));
-    if (auto ok = clear_tail(); !ok) return fail(std::move(ok.error()));
+    if (auto ok = options_.look_only ? Result<void>() : clear_tail(); !ok) return fail(std::move(ok.error()));
     for (const auto& topic : result_.topics->all()) {
       if (!topic) continue;
       result_.messages += topic->size();
@@ -112,6 +47,7 @@ class Recovery {
   };
 
   [[nodiscard]] Error damage(const Segment& segment, std::size_t offset, std::string_view what) const {
+    if (options_.damage != nullptr) *options_.damage = {.file = segment.name, .offset = offset};
     return {.code = Errc::data_loss,
             .message = files_.path_of(segment.name) + " is damaged at byte " + std::to_string(offset) + ": " +
                        std::string(what) + "; nothing was changed, restore the directory from a copy",
@@ -131,7 +67,10 @@ class Recovery {
       auto bytes = (*file)->read(0, kSegmentHeaderBytes);
       if (!bytes) return fail(std::move(bytes.error()));
       auto header = decode_header(*bytes);
-      if (!header) return fail(header.error().with(files_.path_of(name)));
+      if (!header) {
+        if (options_.damage != nullptr) *options_.damage = {.file = name, .offset = 0};
+        return fail(header.error().with(files_.path_of(name)));
+      }
       Segment segment{.file = std::move(*file), .name = name, .header = *header};
       if (header->epoch != *epoch) {
         return fail(damage(segment, 0, "its header says epoch " + std::to_string(header->epoch)));
@@ -248,6 +187,14 @@ class Recovery {
 };
 
 }  // namespace
+
+std::optional<std::uint32_t> epoch_of(std::string_view name) {
+  if (!name.starts_with(kSegmentPrefix) || name.size() != kSegmentPrefix.size() + 8) return std::nullopt;
+  std::uint32_t epoch = 0;
+  const auto [end, error] = std::from_chars(name.data() + kSegmentPrefix.size(), name.data() + name.size(), epoch, 16);
+  if (error != std::errc() || end != name.data() + name.size() || epoch == 0) return std::nullopt;
+  return epoch;
+}
 
 std::string segment_name(std::uint32_t epoch) {
   std::array<char, 16> name{};

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -41,11 +43,19 @@ struct Recovered {
   std::uint64_t dropped_bytes = 0;  // of an unfinished batch at the end
 };
 
+// Where a log that does not open is damaged.
+struct DamagedPlace {
+  std::string file;  // empty: no single place
+  std::uint64_t offset = 0;
+};
+
 struct RecoveryOptions {
   std::uint64_t segment_bytes = 64ULL << 20;
   std::size_t dedupe_ids_max = 1'000'000;
   EventLoop::TimePoint now;  // of the loop
   std::chrono::system_clock::time_point wall_now;
+  bool look_only = false;          // writes nothing, not even over an unfinished batch
+  DamagedPlace* damage = nullptr;  // filled in when the answer is data_loss
 };
 
 // Blocks. An empty directory gives an empty log without segments.
@@ -53,6 +63,7 @@ struct RecoveryOptions {
 
 // The name of the segment with this epoch.
 [[nodiscard]] std::string segment_name(std::uint32_t epoch);
+[[nodiscard]] std::optional<std::uint32_t> epoch_of(std::string_view name);  // nothing: no segment is called that
 inline constexpr std::string_view kSpareName = "spare-";
 
 }  // namespace millrace::wal

@@ -10,6 +10,7 @@ namespace millrace::wal {
 namespace {
 
 constexpr std::uint32_t kTopicsMax = 1 << 20;  // a number beyond is not one of ours
+constexpr std::uint64_t kSeqMax = 1ULL << 62;  // the same; and the one behind it must be a number, too
 constexpr std::uint64_t kSpanMax = 367ULL * 24 * 3600 * 1000;
 
 std::chrono::milliseconds span(std::uint64_t ms) {
@@ -29,6 +30,7 @@ Result<void> Replay::apply(const Record& record, RecordPlace place) {
   if (record.head.topic >= kTopicsMax || record.head.group >= TopicState::kGroupsMax) {
     return fail(Errc::data_loss, "a log record names an impossible topic or group");
   }
+  if (record.head.seq > kSeqMax) return fail(Errc::data_loss, "a log record names an impossible message");
   first_epoch_ = std::min(first_epoch_, place.epoch);
   switch (record.head.type) {
     case RecordType::message: return apply_message(record, place);

@@ -109,27 +109,32 @@ void seal_batch(std::string& bytes, std::uint64_t batch, std::uint32_t seed) {
   }
 }
 
-std::optional<Record> read_record(std::string_view bytes, std::uint32_t seed) {
+std::optional<Record> read_head(std::string_view bytes, std::uint32_t seed) {
   if (bytes.size() < kRecordHeadBytes) return std::nullopt;
   const char* head = bytes.data();
-  const std::size_t length = get_u32(head + kLength);
-  if (length < kRecordHeadBytes || length > bytes.size()) return std::nullopt;
-  if (get_u32(head + kHeadCrc) != head_crc(bytes, seed)) return std::nullopt;
+  const std::uint32_t length = get_u32(head + kLength);
+  if (length < kRecordHeadBytes || get_u32(head + kHeadCrc) != head_crc(bytes, seed)) return std::nullopt;
   const auto type = static_cast<std::uint8_t>(head[kType]);
   if (type < static_cast<std::uint8_t>(RecordType::message) || type > static_cast<std::uint8_t>(RecordType::seal) ||
       get_u32(head + kReserved) != 0) {
     return std::nullopt;
   }
-  const std::string_view body = bytes.substr(kRecordHeadBytes, length - kRecordHeadBytes);
-  if (get_u32(head + kBodyCrc) != crc32c(body, seed)) return std::nullopt;
   return Record{.head = {.type = static_cast<RecordType>(type),
                          .flags = static_cast<std::uint8_t>(head[kFlags]),
                          .group = get_u16(head + kGroup),
                          .topic = get_u32(head + kTopic),
                          .batch = get_u64(head + kBatch),
                          .seq = get_u64(head + kSeq)},
-                .body = body,
-                .length = static_cast<std::uint32_t>(length)};
+                .body = {},
+                .length = length};
+}
+
+std::optional<Record> read_record(std::string_view bytes, std::uint32_t seed) {
+  auto record = read_head(bytes, seed);
+  if (!record || record->length > bytes.size()) return std::nullopt;
+  record->body = bytes.substr(kRecordHeadBytes, record->length - kRecordHeadBytes);
+  if (get_u32(bytes.data() + kBodyCrc) != crc32c(record->body, seed)) return std::nullopt;
+  return record;
 }
 
 }  // namespace millrace::wal

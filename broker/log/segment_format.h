@@ -80,4 +80,7 @@ void seal_batch(std::string& bytes, std::uint64_t batch, std::uint32_t seed);
 // The record at the start of `bytes`; nothing when it is not one, or is cut off or damaged.
 [[nodiscard]] std::optional<Record> read_record(std::string_view bytes, std::uint32_t seed);
 
+// The same without a look at the body, which may be damaged or cut off, and is left empty.
+[[nodiscard]] std::optional<Record> read_head(std::string_view bytes, std::uint32_t seed);
+
 }  // namespace millrace::wal
