@@ -73,8 +73,9 @@ Task<std::size_t> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
     if (own_only ? attempt.node != node_ : runs_.active(attempt.run_id)) continue;
     attempt.outcome = AttemptOutcome::lost;
     attempt.message = "its worker went away";
-    const auto ended = co_await state_.runs().end_attempt(attempt);
-    if (!ended) continue;
+    // Its run may have ended well since the list was read: then its directory holds what the row names.
+    const auto abandoned = co_await state_.runs().abandon_attempt(attempt);
+    if (!abandoned || !*abandoned) continue;
     ++done;
     co_await drop(attempt);
   }

@@ -72,6 +72,9 @@ class RunStore {
   virtual Task<Result<void>> begin_attempt(Attempt attempt) = 0;
   // How it ended, unless that is known already. `not_found` for a token that never began.
   virtual Task<Result<void>> end_attempt(Attempt attempt) = 0;
+  // The same for an attempt whose worker went away: true if this call ended it; false if it has an end, or a row names
+  // it, since whoever asked has looked. Only after true its directory is nobody's.
+  virtual Task<Result<bool>> abandon_attempt(Attempt attempt) = 0;
   virtual Task<Result<std::vector<Attempt>>> attempts(RunId run_id) = 0;  // by start
 
   // Attempts without an end that no row names and that started before `before`: what a dead worker left. By start.

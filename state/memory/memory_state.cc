@@ -61,6 +61,15 @@ void put_seen(SeenRows& seen, const std::string& trigger, std::map<std::string, 
   for (auto& [key, event_id] : rows) standing.insert_or_assign(key, std::move(event_id));
 }
 
+void write_end(Attempt& row, Attempt ended) {
+  row.ended_at = ended.ended_at;
+  row.outcome = ended.outcome;
+  row.exit_code = ended.exit_code;
+  row.signal = ended.signal;
+  row.message = std::move(ended.message);
+  row.usage = ended.usage;
+}
+
 class MemoryRunStore final : public RunStore {
  public:
   MemoryRunStore(EventLoop& loop, SeenRows& seen) : loop_(loop), seen_(seen) {}
@@ -83,15 +92,20 @@ class MemoryRunStore final : public RunStore {
     if (found == attempts_.end()) {
       co_return fail(Errc::not_found, "attempt " + attempt.token.str() + " never began");
     }
-    Attempt& row = found->second.attempt;
-    if (row.outcome) co_return Result<void>();
-    row.ended_at = attempt.ended_at;
-    row.outcome = attempt.outcome;
-    row.exit_code = attempt.exit_code;
-    row.signal = attempt.signal;
-    row.message = std::move(attempt.message);
-    row.usage = attempt.usage;
+    if (!found->second.attempt.outcome) write_end(found->second.attempt, std::move(attempt));
     co_return Result<void>();
+  }
+
+  Task<Result<bool>> abandon_attempt(Attempt attempt) override {
+    if (auto checked = state::check_ended(attempt); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    const auto found = attempts_.find(attempt.token);
+    if (found == attempts_.end()) {
+      co_return fail(Errc::not_found, "attempt " + attempt.token.str() + " never began");
+    }
+    if (found->second.attempt.outcome || found->second.named) co_return false;
+    write_end(found->second.attempt, std::move(attempt));
+    co_return true;
   }
 
   Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override {

@@ -63,6 +63,19 @@ Result<void> finish_attempt(Database& database, const Attempt& attempt) {
   return query.run();
 }
 
+Result<bool> abandon_attempt(Database& database, const Attempt& attempt) {
+  {
+    Query query = database.query("SELECT outcome, named FROM attempts WHERE token = ?");
+    query.bind(std::string_view(attempt.token.str()));
+    const auto row = query.next();
+    if (!row) return fail(row.error());
+    if (!*row) return fail(Errc::not_found, "attempt " + attempt.token.str() + " never began");
+    if (!query.is_null(0) || query.integer(1) != 0) return false;
+  }
+  if (const auto done = finish_attempt(database, attempt); !done) return fail(done.error());
+  return true;
+}
+
 Result<std::vector<Attempt>> attempts_of(Database& database, const RunId& run_id) {
   Query query = database.query(kSelect + "WHERE run_id = ? ORDER BY started_at, token");
   query.bind(run_id.str());

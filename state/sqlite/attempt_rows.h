@@ -10,6 +10,8 @@ namespace millrace::sqlite {
 
 [[nodiscard]] Result<void> insert_attempt(Database& database, const Attempt& attempt);
 [[nodiscard]] Result<void> finish_attempt(Database& database, const Attempt& attempt);
+// False: it has an end, or a row names it; nothing was written.
+[[nodiscard]] Result<bool> abandon_attempt(Database& database, const Attempt& attempt);
 [[nodiscard]] Result<std::vector<Attempt>> attempts_of(Database& database, const RunId& run_id);
 [[nodiscard]] Result<std::vector<Attempt>> attempts_open(Database& database, WallTime before, std::size_t limit);
 [[nodiscard]] Result<std::vector<Attempt>> attempts_stale(Database& database, std::size_t limit);

@@ -48,6 +48,14 @@ Task<Result<void>> SqliteRunStore::end_attempt(Attempt attempt) {
   co_return done;
 }
 
+Task<Result<bool>> SqliteRunStore::abandon_attempt(Attempt attempt) {
+  if (auto checked = state::check_ended(attempt); !checked) co_return fail(checked.error());
+  const std::size_t units = write_units(attempt.message.size());
+  auto done = co_await writer_.run(
+      [attempt = std::move(attempt)](Database& database) { return sqlite::abandon_attempt(database, attempt); }, units);
+  co_return done;
+}
+
 Task<Result<std::vector<Attempt>>> SqliteRunStore::attempts(RunId run_id) {
   auto found = co_await reader_.run(
       [run_id = std::move(run_id)](Database& database) { return attempts_of(database, run_id); }, 1);

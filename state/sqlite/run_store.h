@@ -12,6 +12,7 @@ class SqliteRunStore final : public RunStore {
 
   Task<Result<void>> begin_attempt(Attempt attempt) override;
   Task<Result<void>> end_attempt(Attempt attempt) override;
+  Task<Result<bool>> abandon_attempt(Attempt attempt) override;
   Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override;
   Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override;
   Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override;

@@ -54,6 +54,11 @@ class FaultyState::Runs final : public RunStore {
     auto done = co_await store_.end_attempt(std::move(attempt));
     co_return done;
   }
+  Task<Result<bool>> abandon_attempt(Attempt attempt) override {
+    if (auto ok = faults_.enter(StateCall::end_attempt); !ok) co_return fail(ok.error());
+    auto done = co_await store_.abandon_attempt(std::move(attempt));
+    co_return done;
+  }
   Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override {
     auto found = co_await store_.attempts(std::move(run_id));
     co_return found;

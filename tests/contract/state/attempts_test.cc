@@ -75,6 +75,25 @@ TEST_P(AttemptContract, TheFirstEndStands) {
   EXPECT_EQ(found->front().outcome, AttemptOutcome::lost);
 }
 
+TEST_P(AttemptContract, OnlyWhatHasNoEndAndNoRowCanBeAbandoned) {
+  const auto abandon = [this](const char* run_id, const char* token) {
+    return run(runs().abandon_attempt(ended(attempt(run_id, token), AttemptOutcome::lost)));
+  };
+  begin(attempt("dead", "t1"));
+  EXPECT_EQ(*abandon("dead", "t1"), true);
+  EXPECT_EQ(*abandon("dead", "t1"), false) << "it has an end now";
+  EXPECT_EQ(run(runs().attempts(RunId("dead")))->front().outcome, AttemptOutcome::lost);
+
+  begin(attempt("won", "t2"));
+  RunRecord row = record("won");
+  row.token = AttemptToken("t2");
+  ASSERT_TRUE(run(runs().commit(row)));
+  EXPECT_EQ(*abandon("won", "t2"), false) << "its directory holds what the row names";
+  EXPECT_EQ(run(runs().attempts(RunId("won")))->front().outcome, std::nullopt);
+
+  EXPECT_EQ(abandon("r", "never").error().code, Errc::not_found);
+}
+
 TEST_P(AttemptContract, EveryOutcomeIsKept) {
   for (const auto outcome :
        {AttemptOutcome::succeeded, AttemptOutcome::failed, AttemptOutcome::timed_out, AttemptOutcome::out_of_memory,

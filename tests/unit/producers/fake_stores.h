@@ -81,6 +81,7 @@ class FakeRuns final : public RunStore {
 
   Task<Result<void>> begin_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
   Task<Result<void>> end_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
+  Task<Result<bool>> abandon_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<Attempt>>> attempts(RunId) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<Attempt>>> open_attempts(WallTime, std::size_t) override {
     co_return injected(Errc::unimplemented);
