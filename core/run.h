@@ -66,7 +66,7 @@ struct Usage {
   std::uint64_t read_bytes = 0;
   std::uint64_t written_bytes = 0;
   std::uint64_t throttled_us = 0;
-  std::uint64_t output_bytes = 0;
+  std::uint64_t output_bytes = 0;  // left in TMP_OUTPUT_DIR, whether or not an output wants it
 };
 
 // One execution. Durable before anything runs; completed when it ended.

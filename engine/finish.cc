@@ -1,5 +1,8 @@
 #include "engine/finish.h"
 
+#include <cstddef>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "formats/identity.h"
@@ -47,8 +50,8 @@ Event output_event(const RunRecord& record, std::uint32_t index) {
   return event;
 }
 
-Finish::Finish(OutputStore& outputs, StateStore& state, Ingest& ingest, const Registry& registry, Log& log)
-    : outputs_(outputs), state_(state), ingest_(ingest), registry_(registry), log_(log) {}
+Finish::Finish(OutputStore& outputs, StateStore& state, Ingest& ingest, const Registry& registry)
+    : outputs_(outputs), state_(state), ingest_(ingest), registry_(registry) {}
 
 Task<Result<void>> Finish::place_and_publish(RunRecord record) {
   RunMarks marks;
@@ -67,20 +70,21 @@ Task<Result<void>> Finish::place_and_publish(RunRecord record) {
     const auto marked = co_await state_.runs().mark(record.run_id, marks);
     if (!marked) co_return fail(marked.error());
   }
-  if (marks.placed && !record.outputs.empty()) {
-    const auto tidied = co_await outputs_.finish_placing(attempt_place(record));
-    // Only links that nobody needs any more are left behind.
-    if (!tidied) log_.warn("attempt not tidied", {{"run", record.run_id.str()}, {"error", tidied.error()}});
-  }
   co_return published;
 }
 
 Task<Result<void>> Finish::place(const RunRecord& record) {
   const OutputRank rank = output_rank(record.order, record.generation, record.event_id, record.run_id);
   Result<void> all;
-  for (const auto& output : record.outputs) {
-    const auto placed = co_await outputs_.place(output, rank);
-    if (!placed && all) all = fail(placed.error().with("cannot_place"));
+  std::unordered_map<std::string_view, std::size_t> last_use;
+  for (std::size_t i = 0; i < record.outputs.size(); ++i) last_use[record.outputs[i].source_path] = i;
+  for (std::size_t i = 0; i < record.outputs.size(); ++i) {
+    const OutputFile& output = record.outputs[i];
+    placed_names_.remember(output.bucket, output.key, output.placed);
+    const auto placed = co_await outputs_.place(output, rank, last_use.at(output.source_path) == i);
+    // What a later try may mend decides: given up is a run only for names that no try can place.
+    const bool decides = !placed && (all || (retryable(placed.error().code) && !retryable(all.error().code)));
+    if (decides) all = fail(placed.error().with("cannot_place"));
   }
   co_return all;
 }

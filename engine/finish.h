@@ -9,20 +9,22 @@
 #include "core/error.h"
 #include "core/run.h"
 #include "engine/ingest.h"
+#include "engine/placed_names.h"
 #include "engine/registry.h"
 #include "state/state_store.h"
 #include "storage/output_store.h"
-#include "telemetry/log.h"
 
 namespace millrace {
 
 class Finish {
  public:
-  Finish(OutputStore& outputs, StateStore& state, Ingest& ingest, const Registry& registry, Log& log);
+  Finish(OutputStore& outputs, StateStore& state, Ingest& ingest, const Registry& registry);
 
-  // Success: placed, published and marked. An error that is not retryable means that a name cannot be placed; the
+  // Success: placed, published and marked. An error that is not retryable means that a name can never be placed; the
   // others are, and the message names path and cause.
   [[nodiscard]] Task<Result<void>> place_and_publish(RunRecord record);
+
+  [[nodiscard]] const PlacedNames& placed_names() const { return placed_names_; }
 
  private:
   Task<Result<void>> place(const RunRecord& record);
@@ -33,7 +35,7 @@ class Finish {
   StateStore& state_;
   Ingest& ingest_;
   const Registry& registry_;
-  Log& log_;
+  PlacedNames placed_names_;
 };
 
 // Where a run's attempt keeps its files: on the file system of its first output.

@@ -202,7 +202,8 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
   RunRecord record = record_of(work, attempt);
   record.outcome = RunOutcome::succeeded;
   record.outputs = name_outputs(*work.function, work.event, work.run_id, *sealed);
-  for (const auto& output : record.outputs) record.usage.output_bytes += output.version.size_bytes;
+  record.usage.output_bytes = 0;
+  for (const auto& file : sealed->files) record.usage.output_bytes += file.version.size_bytes;
   record.log_tail = std::move(execution.log_tail);
   record.log_bytes = execution.log_bytes;
   for (const auto& refused : sealed->refused) record.log_tail += "\nmillrace: output refused: " + refused;

@@ -30,12 +30,13 @@ std::optional<Verdict> still_settling(const std::optional<Settling>& before, con
 
 }  // namespace
 
-Examiner::Examiner(EventLoop& loop, const Registry& registry, ObjectStore& objects, WriteCheck& checks, OwnOutputs& own,
-                   SeenStore& seen, Ingest& ingest, Log& log)
+Examiner::Examiner(EventLoop& loop, const Registry& registry, ObjectStore& objects, WriteCheck& checks,
+                   const PlacedNames& placed, OwnOutputs& own, SeenStore& seen, Ingest& ingest, Log& log)
     : loop_(loop),
       registry_(registry),
       objects_(objects),
       checks_(checks),
+      placed_(placed),
       own_(own),
       seen_(seen),
       ingest_(ingest),
@@ -45,6 +46,8 @@ Task<Verdict> Examiner::examine(ObjectName name, std::optional<Settling> settlin
   ObjectRef object{.bucket = name.bucket, .key = name.key, .version = {}, .private_path = {}};
   auto triggers = registry_.match(object);
   if (triggers.empty()) co_return Verdict{};
+  const bool ours = co_await was_just_placed(name);
+  if (ours) co_return Verdict{};
 
   const auto found = co_await probe(objects_, checks_, object);
   if (!found) co_return trouble(name, found.error());
@@ -68,6 +71,13 @@ Task<Verdict> Examiner::examine(ObjectName name, std::optional<Settling> settlin
                                 {"runs", accepted->runs.size()}});
   }
   co_return Verdict{};
+}
+
+Task<bool> Examiner::was_just_placed(ObjectName name) {
+  const auto placed = placed_.find(name.bucket, name.key);
+  if (!placed) co_return false;
+  const auto there = co_await objects_.stat(name.bucket, name.key);
+  co_return there && there->version == *placed;
 }
 
 // Asked before anybody waits for a writer or for time: most notifications are about what is known already.

@@ -14,6 +14,7 @@
 
 #include "async/event_loop.h"
 #include "engine/ingest.h"
+#include "engine/placed_names.h"
 #include "engine/registry.h"
 #include "producers/candidates.h"
 #include "producers/own_outputs.h"
@@ -30,12 +31,14 @@ inline constexpr std::chrono::milliseconds kBlindSettle{2'000};
 
 class Examiner final : public CandidateExaminer {
  public:
-  Examiner(EventLoop& loop, const Registry& registry, ObjectStore& objects, WriteCheck& checks, OwnOutputs& own,
-           SeenStore& seen, Ingest& ingest, Log& log);
+  Examiner(EventLoop& loop, const Registry& registry, ObjectStore& objects, WriteCheck& checks,
+           const PlacedNames& placed, OwnOutputs& own, SeenStore& seen, Ingest& ingest, Log& log);
 
   Task<Verdict> examine(ObjectName name, std::optional<Settling> settling) override;
 
  private:
+  // True for most notifications that our own placing causes: one look at the file then is all they cost.
+  Task<bool> was_just_placed(ObjectName name);
   // The triggers that the object is new for.
   Task<Result<std::vector<Trigger>>> news_for(std::vector<Trigger> triggers, ObjectRef object);
   Verdict trouble(const ObjectName& name, const Error& error);
@@ -45,6 +48,7 @@ class Examiner final : public CandidateExaminer {
   const Registry& registry_;
   ObjectStore& objects_;
   WriteCheck& checks_;
+  const PlacedNames& placed_;
   OwnOutputs& own_;
   SeenStore& seen_;
   Ingest& ingest_;

@@ -32,7 +32,7 @@ FsWatch::FsWatch(EventLoop& loop, BlockingPool& pool, Parts parts, std::shared_p
       refused_(metrics.counter("millrace_watch_refused_total", "folders that could not be watched")),
       watches_(metrics.gauge("millrace_watches", "folders being watched")),
       own_(loop, parts.outputs, parts.state.runs()),
-      examiner_(loop, parts.registry, parts.objects, parts.checks, own_, seen_, parts.ingest, log),
+      examiner_(loop, parts.registry, parts.objects, parts.checks, parts.placed, own_, seen_, parts.ingest, log),
       candidates_(loop, examiner_, options.candidates, metrics, log),
       reconciler_(loop, parts.registry, parts.objects, seen_, candidates_, options.reconciler, metrics, log),
       first_fill_(loop, parts.objects, parts.checks, options.first_fill),

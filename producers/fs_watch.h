@@ -63,6 +63,7 @@ class FsWatch final : public FunctionObserver {
     OutputStore& outputs;
     StateStore& state;
     WriteCheck& checks;
+    const PlacedNames& placed;
   };
 
   struct Options {

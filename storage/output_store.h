@@ -4,9 +4,9 @@
 //   ... the function runs and ends ...
 //   auto files = co_await outputs.seal(where, limits, rank);                   // durable, private, not yet visible
 //   ... one row is committed that names them ...
-//   co_await outputs.place(file, rank);                                        // visible under the user's name
+//   co_await outputs.place(file, rank, true);                                  // visible under the user's name
 //
-// An attempt lives in `.millrace/<2 hex>/<run>/<token>/` of the destination bucket (of the store's own root for a
+// An attempt lives in `.millrace/<2 hex>/<run>-<token>/` of the destination bucket (of the store's own root for a
 // function without outputs): on the same file system as the user's names, below a directory of mode 0700 that is never
 // passed into a sandbox. Nothing here lists a bucket.
 //
@@ -78,7 +78,7 @@ struct OutputRank {
 enum class Placed : std::uint8_t {
   appeared,    // the name was free, or was already this very file
   replaced,    // something that was not ours, or an earlier run's, made room
-  superseded,  // a later run's file has the name: it stays
+  superseded,  // a later run's file has the name, or the user has removed or replaced ours since: it stays so
 };
 
 // Which run an object says it comes from; copies made by users say so too, so this alone proves nothing: an object is
@@ -103,14 +103,11 @@ class OutputStore {
   // over one of `limits`. `too_large` for folders nested deeper than can be looked into.
   virtual Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) = 0;
 
-  // Makes `file` visible under its bucket and key; `rank` is the one it was sealed with. Idempotent.
+  // Makes `file` visible under its bucket and key, durably; `rank` is the one it was sealed with. `last`: the run gives
+  // its source no further name, so that a copy made to be placed can go. Idempotent.
   // `failed_precondition` naming path and cause when the name is a directory or leads through a file, and when its
   // bucket is on another file system than the attempt's.
-  virtual Task<Result<Placed>> place(OutputFile file, OutputRank rank) = 0;
-
-  // Removes the links that placing needed, after the row says placed; the attempt's own files stay, as the private
-  // copies.
-  virtual Task<Result<void>> finish_placing(AttemptPlace place) = 0;
+  virtual Task<Result<Placed>> place(OutputFile file, OutputRank rank, bool last) = 0;
 
   // Removes an attempt's directory with everything in it. Not finding it is success.
   virtual Task<Result<void>> remove_attempt(AttemptPlace place) = 0;

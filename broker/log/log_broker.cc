@@ -115,7 +115,8 @@ Task<Result<std::unique_ptr<Broker>>> open_log_broker(LogBrokerOptions options, 
 
   const wal::JournalOptions journal_options{.segment_bytes = options.segment_bytes,
                                             .cache_bytes_max = options.cache_bytes_max,
-                                            .queue_bytes_max = options.queue_bytes_max};
+                                            .queue_bytes_max = options.queue_bytes_max,
+                                            .ack_linger = options.ack_linger};
   auto topics = std::move(recovered->topics);
   auto journal = std::make_unique<wal::LogJournal>(loop, metrics, log, journal_options, std::move(pool), files,
                                                    *recovered, *topics);

@@ -86,7 +86,7 @@ Task<Result<void>> LogJournal::make_room(std::size_t size_bytes) {
   co_return Result<void>{};
 }
 
-Result<RecordPlace> LogJournal::append(const RecordHead& head, std::string_view body) {
+Result<RecordPlace> LogJournal::append(const RecordHead& head, std::string_view body, Urgency urgency) {
   if (closing_) return fail(Errc::unavailable, "the broker is closing");
   if (failure()) return fail(*failure());
   const std::size_t size = padded(kRecordHeadBytes + body.size());
@@ -109,21 +109,32 @@ Result<RecordPlace> LogJournal::append(const RecordHead& head, std::string_view 
   active.used_bytes += size;
   appended_bytes_ += size;
   add_written();
-  schedule_flush();
+  schedule_flush(urgency);
   return place;
 }
 
-void LogJournal::schedule_flush() {
+void LogJournal::schedule_flush(Urgency urgency) {
   unflushed_ = true;
+  if (urgency == Urgency::patient) {
+    if (!prompt_ && !lingering_) lingering_ = loop_.start_timer(options_.ack_linger, [this] { flush(); });
+    return;
+  }
+  prompt_ = true;
   if (in_step_ || flush_posted_) return;
   flush_posted_ = true;
   // At the end of this turn of the loop, so that what else comes up in it shares the commit.
   loop_.post([self = self_] {
     if (*self == nullptr) return;
     (*self)->flush_posted_ = false;
-    if (std::exchange((*self)->unflushed_, false)) (*self)->committer_->flush();
+    if ((*self)->prompt_) (*self)->flush();
     if ((*self)->segments_.wants_prepare()) (*self)->segments_changed();
   });
+}
+
+void LogJournal::flush() {
+  lingering_.reset();
+  prompt_ = false;
+  if (std::exchange(unflushed_, false)) committer_->flush();
 }
 
 void LogJournal::committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes) {
@@ -143,7 +154,7 @@ void LogJournal::committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes)
   set_confirmed(*safe);
   if (*self == nullptr) return;  // somebody who was woken has dropped the broker
   in_step_ = false;
-  if (std::exchange(unflushed_, false)) committer_->flush();
+  if (prompt_) flush();
   segments_changed();
 }
 
@@ -194,7 +205,7 @@ Result<void> LogJournal::write_dead(const GroupState& group, std::uint64_t seq, 
 }
 
 Result<void> LogJournal::write_settled(const GroupState& group, std::uint64_t seq) {
-  const auto place = append(head_of(group, RecordType::settled, seq), {});
+  const auto place = append(head_of(group, RecordType::settled, seq), {}, Urgency::patient);
   return place ? Result<void>() : fail(place.error());
 }
 
@@ -247,10 +258,7 @@ void LogJournal::cache(std::uint32_t topic, std::uint64_t seq, std::uint32_t siz
 }
 
 Task<void> LogJournal::close() {
-  if (unflushed_) {
-    unflushed_ = false;
-    committer_->flush();
-  }
+  flush();
   const auto confirmed = co_await confirm();
   if (!confirmed) log_.error("the log could not be closed in order", {{"error", confirmed.error()}});
   closing_ = true;

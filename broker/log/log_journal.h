@@ -26,6 +26,7 @@ struct JournalOptions {
   std::uint64_t segment_bytes = 64ULL << 20;
   std::uint64_t cache_bytes_max = 64ULL << 20;  // of message contents kept in memory
   std::uint64_t queue_bytes_max = 16ULL << 20;  // waiting for a commit; further publishes wait
+  std::chrono::milliseconds ack_linger{2};      // how long an ack waits for others to share its sync with
 };
 
 struct Loaded {
@@ -74,10 +75,14 @@ class LogJournal final : public Journal {
   };
   class Reading;
 
+  // A patient record rides with the next commit that somebody is in a hurry for, and goes alone after a while.
+  enum class Urgency : std::uint8_t { prompt, patient };
+
   // Adds a record at the end of the log and says where it lies.
-  Result<RecordPlace> append(const RecordHead& head, std::string_view body);
+  Result<RecordPlace> append(const RecordHead& head, std::string_view body, Urgency urgency = Urgency::prompt);
   Result<std::uint32_t> append_group(std::uint32_t topic, std::size_t index, const std::string& name, bool added);
-  void schedule_flush();
+  void schedule_flush(Urgency urgency);
+  void flush();
   void committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes);
   void segments_changed();
 
@@ -105,7 +110,9 @@ class LogJournal final : public Journal {
   std::uint64_t safe_bytes_ = 0;
   bool in_step_ = false;  // a commit is being reported: what comes up is flushed at its end
   bool flush_posted_ = false;
-  bool unflushed_ = false;
+  bool prompt_ = false;                           // what is not flushed yet is waited for
+  bool unflushed_ = false;                        // records were appended since the last flush
+  std::unique_ptr<EventLoop::Handle> lingering_;  // set while patient records wait for company
   bool compacting_ = false;
   bool compaction_failed_ = false;
   bool closing_ = false;

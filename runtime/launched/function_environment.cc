@@ -13,8 +13,9 @@ std::vector<std::string> function_environment(const std::map<std::string, std::s
     variables["FILE_NAME"] = paths.inputs.front();
   }
   variables.insert(own.begin(), own.end());
-  variables.insert(
-      {{"PATH", std::string(kDefaultPath)}, {"HOME", paths.home}, {"TMPDIR", paths.home}, {"LANG", "C.UTF-8"}});
+  variables.insert({{"PATH", std::string(kDefaultPath)}, {"HOME", paths.home}, {"TMPDIR", paths.home}});
+  // UTF-8 by its own category: LANG=C.UTF-8 means the same and makes every program open a dozen more files (0.2 ms).
+  if (!variables.contains("LANG") && !variables.contains("LC_ALL")) variables.insert({"LC_CTYPE", "C.UTF-8"});
   std::vector<std::string> strings;
   strings.reserve(variables.size());
   for (const auto& [name, value] : variables) strings.push_back(name + "=" + value);

@@ -19,8 +19,9 @@ struct FunctionPaths {
 
 inline constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-// NAME=value strings: PATH, HOME, TMPDIR and LANG, overridden by `own`, overridden by what the contract fixes
-// (TMP_INPUT_DIR, TMP_OUTPUT_DIR, SCRIPT, and with an input INPUT_FILE_PATH, INPUT_FILE and FILE_NAME).
+// NAME=value strings: PATH, HOME, TMPDIR and LC_CTYPE, overridden by `own`, overridden by what the contract fixes
+// (TMP_INPUT_DIR, TMP_OUTPUT_DIR, SCRIPT, and with an input INPUT_FILE_PATH, INPUT_FILE and FILE_NAME). LC_CTYPE is
+// left to an author who chooses a locale by LANG or LC_ALL.
 [[nodiscard]] std::vector<std::string> function_environment(const std::map<std::string, std::string>& own,
                                                             const FunctionPaths& paths);
 

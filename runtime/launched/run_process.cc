@@ -139,9 +139,15 @@ Task<Result<Execution>> RunProcess::run(const TemplateUse& use, std::stop_token 
   measuring_.request_stop();
   co_await measuring_.join();
   co_await drain();
-  if (plan_.measure && ended_by_ != EndedBy::output_limit) output_ = co_await plan_.measure();
-
-  const Verdict verdict = judge({.ended_by = ended_by_, .exited = last.exited, .output = output_}, *plan_.function);
+  const auto verdict_now = [&] {
+    return judge({.ended_by = ended_by_, .exited = last.exited, .output = output_}, *plan_.function);
+  };
+  Verdict verdict = verdict_now();
+  // What a success leaves is counted when it is sealed.
+  if (plan_.measure && verdict.outcome != AttemptOutcome::succeeded && ended_by_ != EndedBy::output_limit) {
+    output_ = co_await plan_.measure();
+    verdict = verdict_now();
+  }
   co_return Execution{.outcome = verdict.outcome,
                       .exit_code = verdict.exit_code,
                       .signal = verdict.signal,

@@ -78,7 +78,7 @@ Task<Result<std::vector<Attempt>>> SqliteRunStore::stale_directories(std::size_t
 Task<Result<void>> SqliteRunStore::forget_directory(AttemptToken token) {
   auto done = co_await writer_.run(
       [token = std::move(token)](Database& database) { return sqlite::forget_directory(database, token); },
-      write_units(0));
+      write_units(0), Urgency::patient);
   co_return done;
 }
 
@@ -94,9 +94,10 @@ Task<Result<CommitResult>> SqliteRunStore::commit(RunRecord record) {
 Task<Result<void>> SqliteRunStore::mark(RunId run_id, RunMarks marks) {
   std::size_t bytes = 0;
   for (const auto& [trigger, rows] : marks.seen) bytes += seen_bytes(rows);
+  // Without the mark a crash repeats what placing and publishing take for done.
   auto done = co_await writer_.run([run_id = std::move(run_id), marks = std::move(marks)](
                                        Database& database) { return mark_run(database, run_id, marks); },
-                                   write_units(bytes));
+                                   write_units(bytes), Urgency::patient);
   co_return done;
 }
 

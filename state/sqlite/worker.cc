@@ -3,6 +3,11 @@
 #include <chrono>
 
 namespace millrace::sqlite {
+namespace {
+
+constexpr std::chrono::milliseconds kLinger{2};
+
+}  // namespace
 
 Worker::Worker(EventLoop& loop, std::unique_ptr<Database> database, Options options, Meters meters)
     : loop_(loop),
@@ -33,12 +38,25 @@ Task<void> Worker::close() {
   thread_.join();
 }
 
-void Worker::submit(std::unique_ptr<Job> job) {
-  bool wake = false;
+void Worker::submit(std::unique_ptr<Job> job, Urgency urgency) {
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(std::move(job));
-    wake = std::exchange(idle_, false);
+    if (urgency == Urgency::patient && !prompt_) {
+      if (!lingering_) lingering_ = loop_.start_timer(kLinger, [this] { flush(); });
+      return;
+    }
+  }
+  flush();
+}
+
+void Worker::flush() {
+  lingering_.reset();
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    prompt_ = !queue_.empty();
+    wake = prompt_ && std::exchange(idle_, false);
   }
   if (wake) wake_.notify_one();  // a busy thread looks by itself, which saves the loop a system call
 }
@@ -48,13 +66,14 @@ void Worker::work() {
     Jobs batch;
     {
       std::unique_lock lock(mutex_);
-      idle_ = queue_.empty();
-      wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
+      idle_ = !prompt_;
+      wake_.wait(lock, [this] { return closing_ || prompt_; });
       idle_ = false;
       while (!queue_.empty() && batch.size() < options_.batch_max) {
         batch.push_back(std::move(queue_.front()));
         queue_.pop_front();
       }
+      prompt_ = !queue_.empty();
     }
     if (batch.empty()) break;
     run_batch(batch);

@@ -3,8 +3,9 @@
 //   auto won = co_await writer.run([record = std::move(record)](Database& db) { return commit(db, record); }, bytes);
 //
 // Everything queued when the thread looks goes into one transaction, up to `batch_max` jobs, so that they share one
-// sync: the more writers, the larger the batches. A job that fails takes only its own changes back; when the commit
-// fails, all of the batch fail. A batch's answers arrive on the loop in one post.
+// sync: the more writers, the larger the batches. A patient job rides with the next batch that somebody is in a hurry
+// for, and goes alone after kLinger. A job that fails takes only its own changes back; when the commit fails, all of
+// the batch fail. A batch's answers arrive on the loop in one post.
 //
 // Thread: run() on the loop; jobs run on the worker's thread.
 #pragma once
@@ -37,6 +38,8 @@ inline constexpr std::size_t kWriteUnitBytes = 4096;
   return 1 + bytes / kWriteUnitBytes;
 }
 
+enum class Urgency : std::uint8_t { prompt, patient };
+
 class Worker {
  public:
   struct Options {
@@ -58,13 +61,14 @@ class Worker {
 
   // Runs `work(Database&)`, which returns a Result, within a transaction. It may be run and its effect be taken back.
   template <class Work>
-  [[nodiscard]] Task<std::invoke_result_t<Work&, Database&>> run(Work work, std::size_t units) {
+  [[nodiscard]] Task<std::invoke_result_t<Work&, Database&>> run(Work work, std::size_t units,
+                                                                 Urgency urgency = Urgency::prompt) {
     using Value = std::invoke_result_t<Work&, Database&>;
     units = std::min(units, room_.capacity());
     if (room_.waiting() != 0 || room_.free() < units) meters_.waits.add();
     const auto permit = co_await room_.acquire(units);
     const OneShot<Value> done(loop_);
-    submit(std::make_unique<JobOf<Work, Value>>(std::move(work), done));
+    submit(std::make_unique<JobOf<Work, Value>>(std::move(work), done), urgency);
     auto value = co_await done.wait();
     co_return std::move(value);
   }
@@ -104,7 +108,8 @@ class Worker {
     std::optional<Value> value_;
   };
 
-  void submit(std::unique_ptr<Job> job);
+  void submit(std::unique_ptr<Job> job, Urgency urgency);
+  void flush();
   void work();
   void run_batch(const Jobs& batch);
   [[nodiscard]] Result<void> run_in_transaction(const Jobs& batch);
@@ -114,10 +119,12 @@ class Worker {
   Meters meters_;
   Semaphore room_;
   OneShot<bool> closed_;
-  std::unique_ptr<Database> database_;  // the thread's, until it ends
-  std::mutex mutex_;                    // guards queue_, idle_ and closing_
+  std::unique_ptr<Database> database_;            // the thread's, until it ends
+  std::unique_ptr<EventLoop::Handle> lingering_;  // set while patient jobs wait for company
+  std::mutex mutex_;                              // guards what follows
   std::condition_variable wake_;
   std::deque<std::unique_ptr<Job>> queue_;
+  bool prompt_ = false;  // the queue is not to wait any longer
   bool idle_ = false;
   bool closing_ = false;
   std::jthread thread_;

@@ -1,4 +1,4 @@
-// One attempt's directory on disk, `.millrace/<2 hex>/<run>/<token>/`. What the function leaves in it stays there as
+// One attempt's directory on disk, `.millrace/<2 hex>/<run>-<token>/`. What the function leaves in it stays there as
 // the private copies.
 //
 // Threads: any; blocks.
@@ -15,19 +15,18 @@ namespace millrace::fs {
 // `invalid_argument` for ids that would not be plain names.
 [[nodiscard]] Result<void> check_attempt(const AttemptPlace& place);
 
-[[nodiscard]] std::string run_folder(const RunId& run_id);  // ".millrace/<2 hex>/<run>"
+[[nodiscard]] std::string attempt_path(const AttemptPlace& place);  // below its bucket
 
 // `already_exists` for a token that has one.
 [[nodiscard]] Result<AttemptDirectory> make_attempt_directory(Bucket& bucket, const AttemptPlace& place);
 
+// An invalid Fd leaves the reason in errno.
+[[nodiscard]] Fd open_attempt(const Bucket& bucket, const AttemptPlace& place);
+
 [[nodiscard]] Result<Sealed> seal_attempt(Bucket& bucket, const AttemptPlace& place, const SealLimits& limits,
                                           const OutputRank& rank);
 
-// Removes the copies that were to be placed; not finding the attempt is success.
-[[nodiscard]] Result<void> remove_copies(const Bucket& bucket, const AttemptPlace& place);
-
-// Up to `entries_max` entries of the attempt's directory, and at last the run's folder if it is empty: true when
-// nothing is left to be removed.
+// Up to `entries_max` entries of the attempt's directory, and at last itself: true when nothing is left to be removed.
 [[nodiscard]] Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place,
                                                std::size_t entries_max);
 

@@ -43,13 +43,12 @@ Result<Sealed> seal_in(fs::Buckets& buckets, const AttemptPlace& place, const Se
 Result<AttemptUsage> measure_in(fs::Buckets& buckets, const AttemptPlace& place, const SealLimits& limits) {
   const auto bucket = find_bucket(buckets, place);
   if (!bucket) return fail(bucket.error());
-  const Fd run = fs::open_directory((*bucket)->directory(), fs::run_folder(place.run_id));
-  Fd attempt = run ? fs::open_own_directory(run.get(), place.token.str()) : Fd();
+  Fd attempt = fs::open_attempt(**bucket, place);
   if (!attempt) return fail(fs::object_error(errno, "measure attempt " + place.token.str()));
   return fs::measure_tree(std::move(attempt), limits);
 }
 
-Result<Placed> place_in(fs::Buckets& buckets, const OutputFile& file, const OutputRank& rank) {
+Result<Placed> place_in(fs::Buckets& buckets, const OutputFile& file, const OutputRank& rank, bool last) {
   const auto good = check_key(file.key);
   if (!good) return fail(good.error());
   auto source_path = fs::parse_private_path(file.source_path);
@@ -68,7 +67,9 @@ Result<Placed> place_in(fs::Buckets& buckets, const OutputFile& file, const Outp
                                {.folder = folder.get(),
                                 .name = parts.name,
                                 .device = (*from)->device(),
-                                .inode = static_cast<ino_t>(file.placed.inode)},
+                                .inode = static_cast<ino_t>(file.placed.inode),
+                                .original = file.source_path == file.private_path ? std::string() : file.name,
+                                .last = last},
                                file.key, rank);
   if (!placed) return fail(placed.error().with((*bucket)->label()));
   return placed;
@@ -124,23 +125,15 @@ Task<Result<AttemptUsage>> FsOutputStore::measure(AttemptPlace place, SealLimits
   co_return usage;
 }
 
-Task<Result<Placed>> FsOutputStore::place(OutputFile file, OutputRank rank) {
+Task<Result<Placed>> FsOutputStore::place(OutputFile file, OutputRank rank, bool last) {
   const fs::Stopwatch time(place_time_);
-  auto placed = co_await pool_.run(
-      [buckets = buckets_, file = std::move(file), rank = std::move(rank)] { return place_in(*buckets, file, rank); });
+  auto placed = co_await pool_.run([buckets = buckets_, file = std::move(file), rank = std::move(rank), last] {
+    return place_in(*buckets, file, rank, last);
+  });
   if (placed) {
     (*placed == Placed::appeared ? appeared_ : *placed == Placed::replaced ? replaced_ : superseded_).add();
   }
   co_return placed;
-}
-
-Task<Result<void>> FsOutputStore::finish_placing(AttemptPlace place) {
-  auto removed = co_await pool_.run([buckets = buckets_, place = std::move(place)]() -> Result<void> {
-    const auto bucket = find_bucket(*buckets, place);
-    if (!bucket) return fail(bucket.error());
-    return fs::remove_copies(**bucket, place);
-  });
-  co_return removed;
 }
 
 Task<Result<void>> FsOutputStore::remove_attempt(AttemptPlace place) {

@@ -153,12 +153,19 @@ Result<std::optional<Placed>> try_strong(TemporaryName& temporary, int tmp, cons
   return std::nullopt;
 }
 
-// Gives the source its temporary name, unless an earlier try has.
-Result<void> link_source(int tmp, TemporaryName& temporary, const PlacingSource& source, const std::string& key) {
+// Copies are removed only when all that was to be made of them is durable. Their originals stay for as long as the
+// attempt does.
+bool was_placed(const PlacingSource& source) {
+  return source.folder >= 0 && !source.original.empty() && open_beneath(source.folder, source.original, O_PATH);
+}
+
+// Gives the source its temporary name, unless an earlier try has. False: it was placed before.
+Result<bool> link_source(int tmp, TemporaryName& temporary, const PlacingSource& source, const std::string& key) {
   const std::string what = "place '" + key + "': the result '" + source.name + "'";
   if (linkat(source.folder, source.name.c_str(), tmp, temporary.name().c_str(), 0) == 0) {
     temporary.set_used();
   } else if (errno == ENOENT || errno == EBADF) {
+    if (was_placed(source)) return false;
     return fail(Errc::data_loss, what + " is gone");
   } else if (errno == EXDEV) {
     return fail(Errc::failed_precondition,
@@ -171,7 +178,7 @@ Result<void> link_source(int tmp, TemporaryName& temporary, const PlacingSource&
   if (!S_ISREG(status.st_mode) || status.st_ino != source.inode) {
     return fail(Errc::data_loss, what + " is not the file that was sealed");
   }
-  return {};
+  return true;
 }
 
 // The name is this very file: placed before, perhaps by somebody who died over it while a later file was out.
@@ -203,6 +210,7 @@ Result<std::optional<Placed>> try_once(Workspace& workspace, TemporaryName& temp
 
   const auto linked = link_source(workspace.tmp(), temporary, source, target.key);
   if (!linked) return fail(linked.error());
+  if (!*linked) return Placed::superseded;
   if (workspace.exchanges) {
     auto placed = try_strong(temporary, workspace.tmp(), target, *standing, rank);
     if (placed || placed.error().code != Errc::invalid_argument) return placed;
@@ -226,6 +234,8 @@ Result<Placed> place_file(Workspace& workspace, int bucket, const PlacingSource&
     // Also when nothing was done: whoever did it may have died before the sync.
     const auto synced = sync_folder(target.folder, target.parts.folder);
     if (!synced) return fail(synced.error().with("place '" + key + "'"));
+    // One that stays goes with its attempt.
+    if (source.last && !source.original.empty()) unlinkat(source.folder, source.name.c_str(), 0);
     return **placed;
   }
   return fail(Errc::aborted, "place '" + key + "': the name or its folder kept changing");

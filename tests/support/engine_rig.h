@@ -49,7 +49,7 @@ struct EngineParts {
         ingest(loop, registry, broker, state.seen(), runs, ulids),
         stage_in(storage, pool, "/nonexistent"),
         invoker(loop, executors, stage_in, storage, state, "node-1", log, metrics),
-        finish(storage, state, ingest, registry, log),
+        finish(storage, state, ingest, registry),
         calls(loop, registry, ingest, admission, invoker, finish, state, runs) {
     executors.add(ExecutorKind::container, executor);
   }

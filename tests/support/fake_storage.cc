@@ -144,9 +144,13 @@ Task<Result<AttemptUsage>> FakeStorage::measure(AttemptPlace, SealLimits) {
   co_return AttemptUsage{};
 }
 
-Task<Result<Placed>> FakeStorage::place(OutputFile file, OutputRank rank) {
+Task<Result<Placed>> FakeStorage::place(OutputFile file, OutputRank rank, bool last) {
   co_await yield(loop_);
   if (const auto ok = enter(StorageCall::place); !ok) co_return fail(ok.error());
+  if (on_place) {
+    if (const auto ok = on_place(file, last); !ok) co_return fail(ok.error());
+  }
+  if (last) attempts_.erase(file.source_path.substr(0, file.source_path.rfind('/')));
   const Name name{file.bucket, file.key};
   const auto found = visible_.find(name);
   if (found != visible_.end() && found->second.rank.run_id == rank.run_id) co_return Placed::appeared;
@@ -157,17 +161,16 @@ Task<Result<Placed>> FakeStorage::place(OutputFile file, OutputRank rank) {
   co_return replaced ? Placed::replaced : Placed::appeared;
 }
 
-Task<Result<void>> FakeStorage::finish_placing(AttemptPlace place) {
-  co_await yield(loop_);
-  if (const auto ok = enter(StorageCall::finish_placing); !ok) co_return fail(ok.error());
-  attempts_.erase(path_of(place));
-  co_return Result<void>{};
-}
-
 Task<Result<void>> FakeStorage::remove_attempt(AttemptPlace place) {
   co_await yield(loop_);
   if (const auto ok = enter(StorageCall::remove_attempt); !ok) co_return fail(ok.error());
-  attempts_.erase(path_of(place));
+  const std::string path = path_of(place);
+  attempts_.erase(path);
+  left_.erase(path);
+  if (const auto sealed = sealed_.find(path); sealed != sealed_.end()) {
+    for (const auto& file : sealed->second.files) private_.erase(file.private_path);
+    sealed_.erase(sealed);
+  }
   co_return Result<void>{};
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -25,7 +26,6 @@ enum class StorageCall : std::uint8_t {
   make_attempt,
   seal,
   place,
-  finish_placing,
   remove_attempt
 };
 
@@ -45,6 +45,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
 
   // The next `count` calls of that kind fail with `error` and change nothing.
   void fail_next(StorageCall call, int count, Error error) { failing_[call] = {count, std::move(error)}; }
+  std::function<Result<void>(const OutputFile& file, bool last)> on_place;  // may refuse
   void fail_placing(int count, Error error) { fail_next(StorageCall::place, count, std::move(error)); }
   [[nodiscard]] int calls(StorageCall call) const { return calls_.contains(call) ? calls_.at(call) : 0; }
 
@@ -65,8 +66,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   Task<Result<AttemptDirectory>> make_attempt(AttemptPlace place) override;
   Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits, OutputRank rank) override;
   Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) override;
-  Task<Result<Placed>> place(OutputFile file, OutputRank rank) override;
-  Task<Result<void>> finish_placing(AttemptPlace place) override;
+  Task<Result<Placed>> place(OutputFile file, OutputRank rank, bool last) override;
   Task<Result<void>> remove_attempt(AttemptPlace place) override;
   Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
 

@@ -49,6 +49,7 @@ class LogBench final : public BrokerBench {
     LogBrokerOptions options;
     options.directory = directory_ / "log";
     options.segment_bytes = 4 << 20;  // small, so that every case is quick to start
+    options.ack_linger = std::chrono::milliseconds(0);  // time stands still while a case waits
     auto opened = co_await open_log_broker(options, loop_, metrics_, log_);
     if (!opened) ADD_FAILURE() << opened.error().message;
     if (!opened) std::abort();

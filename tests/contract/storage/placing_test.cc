@@ -12,7 +12,7 @@ namespace {
 TEST_P(PlacingContract, MakesAResultAppear) {
   const auto file = sealed_file(attempt(), rank('A'), "out.txt", "hello");
   EXPECT_EQ(content_of("results/out.txt"), "<not_found>");
-  const auto placed = wait(outputs().place(output(file, "results/2024/out.txt"), rank('A')));
+  const auto placed = wait(outputs().place(output(file, "results/2024/out.txt"), rank('A'), false));
   ASSERT_TRUE(placed) << placed.error().message;
   EXPECT_EQ(*placed, Placed::appeared);
   EXPECT_EQ(content_of("results/2024/out.txt"), "hello");
@@ -22,20 +22,35 @@ TEST_P(PlacingContract, MakesAResultAppear) {
 TEST_P(PlacingContract, IsIdempotent) {
   const auto file = sealed_file(attempt(), rank('A'), "a", "hello");
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(*wait(outputs().place(output(file, "a"), rank('A'))), Placed::appeared);
+    EXPECT_EQ(*wait(outputs().place(output(file, "a"), rank('A'), false)), Placed::appeared);
   }
-  ASSERT_TRUE(wait(outputs().finish_placing(attempt())));
-  EXPECT_EQ(*wait(outputs().place(output(file, "a"), rank('A'))), Placed::appeared) << "after its links are gone";
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(*wait(outputs().place(output(file, "a"), rank('A'), true)), Placed::appeared) << "its copy is gone then";
+  }
   EXPECT_EQ(content_of("a"), "hello");
   EXPECT_EQ(wait(objects().list("box", "", "", 10))->objects.size(), 1U);
+}
+
+// A crash between the placing and its mark repeats the placing.
+TEST_P(PlacingContract, LeavesANameToItsUserOnceItsCopyIsGone) {
+  const auto file = sealed_file(attempt(), rank('A'), "deep/a", "hello");
+  ASSERT_TRUE(wait(outputs().place(output(file, "first"), rank('A'), false)));
+  ASSERT_TRUE(wait(outputs().place(output(file, "second"), rank('A'), true)));
+  ASSERT_TRUE(wait(objects().remove("box", "first")));
+  ASSERT_TRUE(put("second", "the user's"));
+  EXPECT_EQ(*wait(outputs().place(output(file, "first"), rank('A'), false)), Placed::superseded);
+  EXPECT_EQ(*wait(outputs().place(output(file, "second"), rank('A'), true)), Placed::superseded);
+  EXPECT_EQ(content_of("first"), "<not_found>");
+  EXPECT_EQ(content_of("second"), "the user's");
+  EXPECT_EQ(content_of(private_copy(file)), "hello");
 }
 
 TEST_P(PlacingContract, PlacesOneFileUnderSeveralNames) {
   const auto file = sealed_file(attempt(), rank('A'), "a", "hello");
   ASSERT_TRUE(wait(objects().ensure_bucket("other")));
-  EXPECT_EQ(*wait(outputs().place(output(file, "one"), rank('A'))), Placed::appeared);
-  EXPECT_EQ(*wait(outputs().place(output(file, "two"), rank('A'))), Placed::appeared);
-  EXPECT_EQ(*wait(outputs().place(output(file, "three", "other"), rank('A'))), Placed::appeared);
+  EXPECT_EQ(*wait(outputs().place(output(file, "one"), rank('A'), false)), Placed::appeared);
+  EXPECT_EQ(*wait(outputs().place(output(file, "two"), rank('A'), false)), Placed::appeared);
+  EXPECT_EQ(*wait(outputs().place(output(file, "three", "other"), rank('A'), false)), Placed::appeared);
   EXPECT_EQ(content_of("two"), "hello");
   EXPECT_EQ(content_of("three", "other"), "hello");
 }
@@ -43,25 +58,25 @@ TEST_P(PlacingContract, PlacesOneFileUnderSeveralNames) {
 TEST_P(PlacingContract, ReplacesAUsersFile) {
   ASSERT_TRUE(put("a", "the user's"));
   const auto file = sealed_file(attempt(), rank('A'), "a", "ours");
-  EXPECT_EQ(*wait(outputs().place(output(file, "a"), rank('A'))), Placed::replaced);
+  EXPECT_EQ(*wait(outputs().place(output(file, "a"), rank('A'), false)), Placed::replaced);
   EXPECT_EQ(content_of("a"), "ours");
 }
 
 TEST_P(PlacingContract, LeavesTheLaterRunsFile) {
   const auto early = sealed_file(attempt(kRunA), rank('A', kRunA), "a", "early");
   const auto late = sealed_file(attempt(kRunB), rank('B', kRunB), "a", "late");
-  EXPECT_EQ(*wait(outputs().place(output(late, "a"), rank('B', kRunB))), Placed::appeared);
-  EXPECT_EQ(*wait(outputs().place(output(early, "a"), rank('A', kRunA))), Placed::superseded);
+  EXPECT_EQ(*wait(outputs().place(output(late, "a"), rank('B', kRunB), false)), Placed::appeared);
+  EXPECT_EQ(*wait(outputs().place(output(early, "a"), rank('A', kRunA), false)), Placed::superseded);
   EXPECT_EQ(content_of("a"), "late");
 }
 
 TEST_P(PlacingContract, ReplacesTheEarlierRunsFile) {
   const auto early = sealed_file(attempt(kRunA), rank('A', kRunA), "a", "early");
   const auto late = sealed_file(attempt(kRunB), rank('B', kRunB), "a", "late");
-  EXPECT_EQ(*wait(outputs().place(output(early, "a"), rank('A', kRunA))), Placed::appeared);
-  EXPECT_EQ(*wait(outputs().place(output(late, "a"), rank('B', kRunB))), Placed::replaced);
+  EXPECT_EQ(*wait(outputs().place(output(early, "a"), rank('A', kRunA), false)), Placed::appeared);
+  EXPECT_EQ(*wait(outputs().place(output(late, "a"), rank('B', kRunB), false)), Placed::replaced);
   EXPECT_EQ(content_of("a"), "late");
-  EXPECT_EQ(*wait(outputs().place(output(early, "a"), rank('A', kRunA))), Placed::superseded);
+  EXPECT_EQ(*wait(outputs().place(output(early, "a"), rank('A', kRunA), false)), Placed::superseded);
   EXPECT_EQ(content_of("a"), "late");
 }
 
@@ -71,8 +86,8 @@ TEST_P(PlacingContract, RanksByOrderThenGenerationThenEvent) {
     const std::string key = "k" + std::to_string(other.generation) + other.order.str() + other.event_id.str();
     const auto first = sealed_file(attempt(kRunA, '1'), low, "a", "low");
     const auto second = sealed_file(attempt(kRunB, '2'), other, "a", "other");
-    EXPECT_TRUE(wait(outputs().place(output(first, key), low)));
-    EXPECT_TRUE(wait(outputs().place(output(second, key), other)));
+    EXPECT_TRUE(wait(outputs().place(output(first, key), low, false)));
+    EXPECT_TRUE(wait(outputs().place(output(second, key), other, false)));
     EXPECT_TRUE(wait(outputs().remove_attempt(attempt(kRunA, '1'))));
     EXPECT_TRUE(wait(outputs().remove_attempt(attempt(kRunB, '2'))));
     return content_of(key) == "other";
@@ -91,31 +106,32 @@ TEST_P(PlacingContract, RefusesANameThatIsAFolderOrLeadsThroughAFile) {
   ASSERT_TRUE(put("folder/x", "x"));
   ASSERT_TRUE(put("file", "x"));
   const auto sealed = sealed_file(attempt(), rank('A'), "a", "hello");
-  const auto over_folder = wait(outputs().place(output(sealed, "folder"), rank('A')));
+  const auto over_folder = wait(outputs().place(output(sealed, "folder"), rank('A'), false));
   ASSERT_FALSE(over_folder);
   EXPECT_EQ(over_folder.error().code, Errc::failed_precondition);
   EXPECT_NE(over_folder.error().message.find("'folder'"), std::string::npos) << over_folder.error().message;
-  const auto through_file = wait(outputs().place(output(sealed, "file/a/b"), rank('A')));
+  const auto through_file = wait(outputs().place(output(sealed, "file/a/b"), rank('A'), false));
   ASSERT_FALSE(through_file);
   EXPECT_EQ(through_file.error().code, Errc::failed_precondition);
   EXPECT_NE(through_file.error().message.find("'file/a/b'"), std::string::npos) << through_file.error().message;
-  EXPECT_EQ(wait(outputs().place(output(sealed, "../a"), rank('A'))).error().code, Errc::invalid_argument);
-  EXPECT_EQ(wait(outputs().place(output(sealed, "a", "nowhere"), rank('A'))).error().code, Errc::not_found);
-  EXPECT_EQ(*wait(outputs().place(output(sealed, "folder/a"), rank('A'))), Placed::appeared) << "still placeable";
+  EXPECT_EQ(wait(outputs().place(output(sealed, "../a"), rank('A'), false)).error().code, Errc::invalid_argument);
+  EXPECT_EQ(wait(outputs().place(output(sealed, "a", "nowhere"), rank('A'), false)).error().code, Errc::not_found);
+  EXPECT_EQ(*wait(outputs().place(output(sealed, "folder/a"), rank('A'), false)), Placed::appeared)
+      << "still placeable";
   EXPECT_EQ(content_of("folder/x"), "x");
 }
 
 TEST_P(PlacingContract, SaysThatAResultIsGone) {
   const auto file = sealed_file(attempt(), rank('A'), "a", "hello");
   ASSERT_TRUE(wait(outputs().remove_attempt(attempt())));
-  EXPECT_EQ(wait(outputs().place(output(file, "a"), rank('A'))).error().code, Errc::data_loss);
+  EXPECT_EQ(wait(outputs().place(output(file, "a"), rank('A'), false)).error().code, Errc::data_loss);
 
   const auto other = sealed_file(attempt(), rank('A'), "a", "another");
   OutputFile forged = output(other, "a");
   forged.placed.inode += 1;
-  EXPECT_EQ(wait(outputs().place(forged, rank('A'))).error().code, Errc::data_loss);
+  EXPECT_EQ(wait(outputs().place(forged, rank('A'), false)).error().code, Errc::data_loss);
   forged.source_path = "box/../../etc/passwd";
-  EXPECT_EQ(wait(outputs().place(forged, rank('A'))).error().code, Errc::invalid_argument);
+  EXPECT_EQ(wait(outputs().place(forged, rank('A'), false)).error().code, Errc::invalid_argument);
   EXPECT_EQ(content_of("a"), "<not_found>");
 }
 
@@ -125,7 +141,7 @@ Task<void> place_repeatedly(EventLoop& loop, OutputStore& outputs, OutputFile fi
   std::mt19937 random(seed);
   for (unsigned times = 1 + random() % 3; times > 0; --times) {
     for (unsigned pause = random() % 4; pause > 0; --pause) co_await yield(loop);
-    const auto placed = co_await outputs.place(file, rank);
+    const auto placed = co_await outputs.place(file, rank, false);
     if (!placed) ++failures;
   }
 }

@@ -99,6 +99,9 @@ class StoreTest : public testing::TestWithParam<StoreKind> {
   static SealLimits limits() { return {.bytes_max = 1 << 30, .files_max = 1000}; }
 
   static void write_file(int directory, const std::string& name, const std::string& content, mode_t mode = 0644) {
+    for (auto slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
+      mkdirat(directory, name.substr(0, slash).c_str(), 0755);
+    }
     const int fd = openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     ASSERT_GE(fd, 0) << name;
     ASSERT_EQ(write(fd, content.data(), content.size()), static_cast<ssize_t>(content.size()));
@@ -117,6 +120,10 @@ class StoreTest : public testing::TestWithParam<StoreKind> {
     EXPECT_TRUE(sealed) << sealed.error().message;
     if (!sealed || sealed->files.empty()) return {};
     return std::move(sealed->files.front());
+  }
+
+  static ObjectRef private_copy(const SealedFile& file) {
+    return {.bucket = "box", .key = "any", .version = {}, .private_path = file.private_path};
   }
 
   static OutputFile output(const SealedFile& file, const std::string& key, const std::string& bucket = "box") {

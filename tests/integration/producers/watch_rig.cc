@@ -61,7 +61,8 @@ struct WatchRig::Daemon {
              .objects = store->objects(),
              .outputs = store->outputs(),
              .state = *rig.state,
-             .checks = rig.checks},
+             .checks = rig.checks,
+             .placed = placed},
             rig.source, [this](const std::string& bucket) { return store->directory_of(bucket); }, rig.options_,
             rig.metrics_, rig.log_) {
     registry.observe(watch);
@@ -71,6 +72,7 @@ struct WatchRig::Daemon {
   Registry registry;
   RunTable runs;
   Ingest ingest;
+  PlacedNames placed;
   FsWatch watch;
 };
 

@@ -17,7 +17,7 @@ World::World(std::uint64_t seed, NodeBudget budget)
       ingest(loop, registry, *broker, state->seen(), runs, ulids),
       stage_in(storage, pool, "/nonexistent"),
       invoker(loop, executors, stage_in, storage, *state, "node-1", log, metrics),
-      finish(storage, *state, ingest, registry, log),
+      finish(storage, *state, ingest, registry),
       calls(loop, registry, ingest, admission, invoker, finish, *state, runs),
       sweeper(loop, *state, storage, finish, runs, "node-1", {}, log),
       handler(loop, admission, invoker, finish, *state, runs, {}, log),

@@ -46,7 +46,6 @@ TEST_P(FinishTest, PlacesThenPublishesThenMarksBothInOneWrite) {
   EXPECT_TRUE(row(record).placed);
   EXPECT_TRUE(row(record).published);
   EXPECT_EQ(rig_.parts.state.calls(StateCall::mark), 1);
-  EXPECT_EQ(rig_.parts.storage.calls(StorageCall::finish_placing), 1);
 }
 
 TEST_P(FinishTest, ARunWithoutOutputsIsOnlyMarked) {
@@ -54,7 +53,6 @@ TEST_P(FinishTest, ARunWithoutOutputsIsOnlyMarked) {
   ASSERT_TRUE(finish(record));
   EXPECT_TRUE(row(record).placed);
   EXPECT_TRUE(row(record).published);
-  EXPECT_EQ(rig_.parts.storage.calls(StorageCall::finish_placing), 0);
 }
 
 TEST_P(FinishTest, WhatIsMarkedIsNotDoneAgain) {
@@ -85,7 +83,6 @@ TEST_P(FinishTest, ANameThatCannotBePlacedKeepsNoOtherFromAppearingAndPublishesN
   EXPECT_FALSE(seen("next", "b"));
   EXPECT_FALSE(row(record).placed);
   EXPECT_FALSE(row(record).published);
-  EXPECT_EQ(rig_.parts.storage.calls(StorageCall::finish_placing), 0) << "what placing needs must stay";
 
   ASSERT_TRUE(finish(row(record)));
   EXPECT_EQ(rig_.parts.storage.visible("out"), (Names{"a", "b", "c"}));
@@ -100,6 +97,17 @@ TEST_P(FinishTest, SeveralNamesThatCannotBePlacedAreAllTried) {
   ASSERT_FALSE(finished);
   EXPECT_EQ(finished.error().code, Errc::no_space);
   EXPECT_EQ(rig_.parts.storage.calls(StorageCall::place), 2);
+}
+
+// Whoever is told of the other one would give the run up.
+TEST_P(FinishTest, OfSeveralTroublesTheOneThatMayPassIsTold) {
+  const RunRecord record = rig_.committed("first", "out", {"a", "b", "c"});
+  rig_.parts.storage.on_place = [](const OutputFile& file, bool) -> Result<void> {
+    return fail(file.key == "b" ? kAway : kInTheWay);
+  };
+  const auto finished = finish(record);
+  ASSERT_FALSE(finished);
+  EXPECT_EQ(finished.error().code, Errc::unavailable);
 }
 
 TEST_P(FinishTest, APublishThatFailsMarksOnlyWhatWasPlaced) {
@@ -129,18 +137,24 @@ TEST_P(FinishTest, AMarkThatFailsIsToldAndRepeatsUnderTheSameIds) {
   ASSERT_FALSE(finished);
   EXPECT_EQ(finished.error().code, Errc::unavailable);
   EXPECT_FALSE(row(record).placed);
-  EXPECT_EQ(rig_.parts.storage.calls(StorageCall::finish_placing), 0);
 
   ASSERT_TRUE(finish(row(record)));
   EXPECT_EQ(rig_.parts.storage.appearances("out", "a"), 1);
   EXPECT_EQ(told("next").size(), 1U) << "the second publish is a repeat of the first";
 }
 
-TEST_P(FinishTest, LinksThatCannotBeTidiedAreNoFailure) {
-  const RunRecord record = rig_.committed("first", "out", {"a"});
-  rig_.parts.storage.fail_next(StorageCall::finish_placing, 1, kAway);
-  EXPECT_TRUE(finish(record));
-  EXPECT_TRUE(row(record).placed);
+// Until then the others still need the source.
+TEST_P(FinishTest, OnlyTheLastNameOfAFileIsPlacedAsTheLast) {
+  RunRecord record = rig_.committed("first", "out", {"a", "b"});
+  record.outputs.push_back(record.outputs[0]);
+  record.outputs.back().key = "c";
+  std::vector<std::string> last;
+  rig_.parts.storage.on_place = [&](const OutputFile& file, bool is_last) -> Result<void> {
+    if (is_last) last.push_back(file.key);
+    return {};
+  };
+  ASSERT_TRUE(finish(record));
+  EXPECT_EQ(last, (Names{"b", "c"}));
 }
 
 // Without these rows a scan would take our own outputs for new files.

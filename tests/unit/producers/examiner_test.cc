@@ -20,7 +20,8 @@ class ExaminerTest : public ::testing::Test {
 
   ProducerRig rig;
   OwnOutputs own{rig.loop, rig.outputs, rig.runs};
-  Examiner examiner{rig.loop, rig.registry, rig.objects, rig.checks, own, rig.seen, rig.ingest, rig.log};
+  PlacedNames placed;
+  Examiner examiner{rig.loop, rig.registry, rig.objects, rig.checks, placed, own, rig.seen, rig.ingest, rig.log};
 };
 
 TEST_F(ExaminerTest, PublishesANewObjectWithTheVersionThatIsThere) {
@@ -66,6 +67,26 @@ TEST_F(ExaminerTest, DropsWhatEveryTriggerHasSeen) {
   rig.seen.rows[rig.trigger("g").id].clear();
   examine("a");
   EXPECT_THAT(rig.taken("g"), ElementsAre("a"));
+}
+
+TEST_F(ExaminerTest, DropsWhatWasJustPlacedAfterOneLook) {
+  rig.function("f");
+  rig.load();
+  rig.objects.put("a", "ours");
+  placed.remember("b", "a", rig.objects.version("a"));
+  EXPECT_EQ(examine("a").kind, Verdict::Kind::done);
+  EXPECT_THAT(rig.taken("f"), IsEmpty());
+  EXPECT_EQ(rig.checks.checks, 0U);
+}
+
+TEST_F(ExaminerTest, TakesWhatReplacedAPlacedFile) {
+  rig.function("f");
+  rig.load();
+  rig.objects.put("a", "ours");
+  placed.remember("b", "a", rig.objects.version("a"));
+  rig.objects.put("a", "a user's");
+  EXPECT_EQ(examine("a").kind, Verdict::Kind::done);
+  EXPECT_THAT(rig.taken("f"), ElementsAre("a"));
 }
 
 TEST_F(ExaminerTest, PublishesOnlyToTheFunctionsThatHaveNotSeenTheObject) {

@@ -28,6 +28,7 @@ class LogBench {
  public:
   explicit LogBench(std::shared_ptr<FakeLogFiles> files = std::make_shared<FakeLogFiles>()) : files(std::move(files)) {
     options.segment_bytes = kMiB;
+    options.ack_linger = {};  // time does not go on by itself here
   }
   ~LogBench() { drop(); }
 

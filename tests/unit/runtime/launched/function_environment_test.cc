@@ -18,7 +18,7 @@ TEST(FunctionEnvironment, PromisesThePathsOfTheContract) {
   const auto all = function_environment({}, paths({"a b.jpg", "second"}));
   for (const std::string expected :
        {"TMP_INPUT_DIR=/i", "TMP_OUTPUT_DIR=/o", "SCRIPT=/s", "INPUT_FILE_PATH=/i/a b.jpg", "INPUT_FILE=/i/a b.jpg",
-        "FILE_NAME=a b.jpg", "HOME=/h", "TMPDIR=/h", "LANG=C.UTF-8"}) {
+        "FILE_NAME=a b.jpg", "HOME=/h", "TMPDIR=/h", "LC_CTYPE=C.UTF-8"}) {
     EXPECT_THAT(all, Contains(expected));
   }
   EXPECT_THAT(all, Contains(StartsWith("PATH=/usr/local/sbin")));
@@ -36,6 +36,15 @@ TEST(FunctionEnvironment, LetsTheFunctionChangeDefaultsButNotTheContract) {
   EXPECT_THAT(all, Contains("TMP_INPUT_DIR=/i"));
   EXPECT_THAT(all, Contains("X=1"));
   EXPECT_THAT(all, Not(Contains("TMP_INPUT_DIR=/wrong")));
+}
+
+TEST(FunctionEnvironment, LeavesTheLocaleToAnAuthorWhoChoosesOne) {
+  for (const std::string name : {"LANG", "LC_ALL"}) {
+    const auto all = function_environment({{name, "de_DE.ISO-8859-1"}}, paths({}));
+    EXPECT_THAT(all, Contains(name + "=de_DE.ISO-8859-1"));
+    EXPECT_THAT(all, Not(Contains(StartsWith("LC_CTYPE"))));
+  }
+  EXPECT_THAT(function_environment({{"LC_CTYPE", "C"}}, paths({})), Contains("LC_CTYPE=C"));
 }
 
 }  // namespace

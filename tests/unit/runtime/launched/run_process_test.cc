@@ -254,7 +254,19 @@ TEST_F(RunProcessTest, KillsWhatWritesTooMuch) {
   EXPECT_EQ(execution->usage.output_bytes, 101U);
 }
 
-TEST_F(RunProcessTest, MeasuresOnceMoreAfterTheEnd) {
+TEST_F(RunProcessTest, MeasuresOnceMoreAfterAFailure) {
+  function_.limits.output_bytes = 100;
+  output_.emplace();
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    test.output_->bytes = 101;
+    co_await test.exited({.value = 1, .usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::output_too_large);
+}
+
+TEST_F(RunProcessTest, LeavesWhatASuccessLeftToWhoeverSealsIt) {
   function_.limits.output_bytes = 100;
   output_.emplace();
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
@@ -263,7 +275,8 @@ TEST_F(RunProcessTest, MeasuresOnceMoreAfterTheEnd) {
     co_await test.exited({.usage = {}});
   });
   ASSERT_TRUE(execution) << execution.error().message;
-  EXPECT_EQ(execution->outcome, AttemptOutcome::output_too_large);
+  EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded);
+  EXPECT_EQ(execution->usage.output_bytes, 0U);
 }
 
 TEST_F(RunProcessTest, DoesNotWaitForPipesThatSomebodyElseKeeps) {

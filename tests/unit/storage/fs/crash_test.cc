@@ -31,7 +31,7 @@ void restart(Disk& disk) {
 TEST(Crash, OfASealIsMadeGoodByTheNext) {
   Disk disk;
   const AttemptPlace place = Disk::attempt('a');
-  const std::string folder = run_folder(place.run_id) + "/" + place.token.str();
+  const std::string folder = attempt_path(place);
   ASSERT_TRUE(make_attempt_directory(*disk.box(), place));
   disk.write(folder + "/small", "hello");
   ASSERT_EQ(chmod(disk.path(folder + "/small").c_str(), 06755), 0);
@@ -104,6 +104,36 @@ TEST(Crash, OfAPlacingLeavesTheUsersFileOrOurs) {
   die_while_placing("user");
 }
 
+// Nor does the copy go before the name is there to stay.
+TEST(Crash, OfAPlacingThatTakesItsCopyAwayLosesNothing) {
+  Disk disk;
+  bool ended = false;
+  int steps = 0;
+  int copies_gone = 0;
+  for (; !ended && steps < kStepsMax; ++steps) {
+    const std::string key = "out/" + std::to_string(steps);
+    const auto file = disk.seal('b');
+    TracedChild child([&] { open_anew(disk); }, [&] { (void)disk.place('b', file, key, true); });
+    if (!child.is_traced()) GTEST_SKIP() << "tracing of own children is forbidden here";
+    for (int i = 0; i < steps && !ended; ++i) ended = !child.step();
+    child.kill();
+
+    restart(disk);
+    if (!std::filesystem::exists(
+            disk.path(attempt_path(Disk::attempt('b')) + "/" + copy_prefix(Disk::attempt('b').token) + "0"))) {
+      ++copies_gone;
+      EXPECT_EQ(disk.content(key), "b") << "killed after " << steps << " calls";
+    }
+    const auto placed = disk.place('b', file, key, true);
+    ASSERT_TRUE(placed) << placed.error().message;
+    EXPECT_EQ(disk.content(key), "b");
+    EXPECT_EQ(disk.temporary_files(), 0U) << "killed after " << steps << " calls";
+    ASSERT_TRUE(remove_attempt_step(*disk.box(), Disk::attempt('b'), 1000));
+  }
+  EXPECT_TRUE(ended);
+  EXPECT_GT(copies_gone, 0);
+}
+
 // A placer of the early run is stopped after each of its calls; meanwhile the late run is placed; the early one goes on
 // and dies after each of its further calls. However they mix, the late file stands once the early placing is repeated.
 TEST(Crash, OfAnEarlyPlacerNeverCostsTheLateFile) {
@@ -153,7 +183,7 @@ TEST(Crash, OfARemovalIsMadeGoodByTheNext) {
     const auto removed = remove_attempt_step(*disk.box(), place, 1000);
     ASSERT_TRUE(removed) << removed.error().message;
     EXPECT_TRUE(*removed);
-    EXPECT_FALSE(std::filesystem::exists(disk.path(run_folder(place.run_id))));
+    EXPECT_FALSE(std::filesystem::exists(disk.path(attempt_path(place))));
   }
   EXPECT_TRUE(ended);
 }

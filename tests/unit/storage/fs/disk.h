@@ -85,23 +85,24 @@ class Disk {
   SealedFile seal(char run) {
     const auto directory = fs::make_attempt_directory(*box(), attempt(run));
     EXPECT_TRUE(directory) << directory.error().message;
-    write(fs::run_folder(attempt(run).run_id) + "/" + std::string(32, run) + "/f", std::string(1, run));
+    write(fs::attempt_path(attempt(run)) + "/f", std::string(1, run));
     auto sealed = fs::seal_attempt(*box(), attempt(run), {.bytes_max = 1 << 20, .files_max = 10}, rank(run));
     EXPECT_TRUE(sealed) << sealed.error().message;
     return sealed ? sealed->files.at(0) : SealedFile{};
   }
 
-  Result<Placed> place(char run, const SealedFile& file, const std::string& key) {
+  Result<Placed> place(char run, const SealedFile& file, const std::string& key, bool last = false) {
     const auto bucket = box();
     const auto workspace = bucket->workspace();
     if (!workspace) return fail(workspace.error());
-    const Fd folder =
-        fs::open_directory(bucket->directory(), fs::run_folder(attempt(run).run_id) + "/" + std::string(32, run));
+    const Fd folder = fs::open_attempt(*bucket, attempt(run));
     return fs::place_file(**workspace, bucket->directory(),
                           {.folder = folder.get(),
                            .name = fs::copy_prefix(attempt(run).token) + "0",
                            .device = bucket->device(),
-                           .inode = static_cast<ino_t>(file.placed.inode)},
+                           .inode = static_cast<ino_t>(file.placed.inode),
+                           .original = "f",
+                           .last = last},
                           key, rank(run));
   }
 

@@ -223,7 +223,7 @@ TEST_F(FsStoreTest, NamesTheBucketThatLiesOnAnotherFileSystem) {
                                                      .private_path = file.private_path,
                                                      .version = file.version,
                                                      .sha256 = file.sha256},
-                                                    Disk::rank('a')));
+                                                    Disk::rank('a'), true));
   ASSERT_FALSE(placed);
   EXPECT_EQ(placed.error().code, Errc::failed_precondition);
   EXPECT_NE(placed.error().message.find("bucket 'far'"), std::string::npos) << placed.error().message;
