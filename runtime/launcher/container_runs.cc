@@ -120,7 +120,8 @@ void ContainerRuns::start(std::uint32_t id, Template& entry) {
     template_main({.options = options_,
                    .request = entry.request,
                    .resources = entry.resources,
-                   .filter = support_.filter(entry.request.network),
+                   .outer_filter = support_.outer_filter(entry.request.network),
+                   .inner_filter = support_.inner_filter(),
                    .into_group = groups_.templates_group() >= 0,
                    .socket = Fd(kTemplateSocket)});
   }

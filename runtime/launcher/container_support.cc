@@ -71,8 +71,9 @@ ContainerSupport::ContainerSupport(const LauncherOptions& options) : options_(op
     return;
   }
   for (const Network network : {Network::none, Network::host}) {
-    filters_.at(static_cast<std::size_t>(network)) = compile_filter(network);
+    outer_filters_.at(static_cast<std::size_t>(network)) = compile_filter(network, FilterPart::outer);
   }
+  inner_filter_ = compile_filter(Network::none, FilterPart::inner);  // the same for both
   seccomp_ = can_filter() ? real() : missing("this kernel has no seccomp filters");
   const std::string probe_map = map_line(0, run_host_id(0), 1);
   const auto tried = try_namespaces();

@@ -34,9 +34,10 @@ class ContainerSupport {
   explicit ContainerSupport(const LauncherOptions& options);
 
   [[nodiscard]] ControlState state(Control control) const;  // namespaces, seccomp, idmapped_mounts
-  [[nodiscard]] std::span<const sock_filter> filter(Network network) const {
-    return filters_.at(static_cast<std::size_t>(network));
+  [[nodiscard]] std::span<const sock_filter> outer_filter(Network network) const {
+    return outer_filters_.at(static_cast<std::size_t>(network));
   }
+  [[nodiscard]] std::span<const sock_filter> inner_filter() const { return inner_filter_; }
 
   // What a template needs from root, from the request and its descriptors; an error tells what was tried.
   [[nodiscard]] std::expected<TemplateResources, PrepareFailed> allocate(const Prepare& request,
@@ -48,7 +49,8 @@ class ContainerSupport {
   [[nodiscard]] bool maps_ids(int directory, int idmap_namespace) const;
 
   const LauncherOptions& options_;
-  std::array<std::vector<sock_filter>, 2> filters_;  // by Network
+  std::array<std::vector<sock_filter>, 2> outer_filters_;  // by Network
+  std::vector<sock_filter> inner_filter_;
   ControlState namespaces_;
   ControlState seccomp_;
   ControlState idmap_;

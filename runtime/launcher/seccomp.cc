@@ -125,6 +125,11 @@ constexpr auto kRules = std::to_array<CallRule>({
 });
 static_assert(std::ranges::is_sorted(kRules, {}, &CallRule::number));
 
+// What makes a sandbox, in the template and in its child before the function starts.
+constexpr auto kSandboxCalls = std::to_array<std::uint32_t>(
+    {SYS_clone, SYS_mount, SYS_sethostname, SYS_unshare, SYS_setns, SYS_move_mount, SYS_clone3});
+static_assert(std::ranges::is_sorted(kSandboxCalls));
+
 constexpr std::uint32_t kX32Bit = 0x4000'0000;
 constexpr std::uint32_t kNamespaceFlags =
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
@@ -138,26 +143,34 @@ struct Range {
 
 class Compiler {
  public:
-  explicit Compiler(Network network) : network_(network) {}
+  Compiler(Network network, FilterPart part) : network_(network), part_(part) {}
 
   std::vector<sock_filter> compile() {
-    std::vector<Range> ranges{{.first = 0, .action = action_of(0)}};
+    std::vector<Range> ranges{{.first = 0, .action = part_action_of(0)}};
     for (std::uint32_t number = 1; number <= kSharedCallsEnd; ++number) {
-      if (const CallAction action = action_of(number); action != ranges.back().action) {
+      if (const CallAction action = part_action_of(number); action != ranges.back().action) {
         ranges.push_back({.first = number, .action = action});
       }
     }
-    load(offsetof(seccomp_data, arch));
-    jump(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0);
-    answer(SECCOMP_RET_KILL_PROCESS);
+    if (part_ == FilterPart::outer) {
+      load(offsetof(seccomp_data, arch));
+      jump(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0);
+      answer(SECCOMP_RET_KILL_PROCESS);
+    }
     load(offsetof(seccomp_data, nr));
-    jump(BPF_JGE, kX32Bit, 0, 1);
-    answer(SECCOMP_RET_KILL_PROCESS);
+    if (part_ == FilterPart::outer) {
+      jump(BPF_JGE, kX32Bit, 0, 1);
+      answer(SECCOMP_RET_KILL_PROCESS);
+    }
     search(ranges);
     return std::move(program_);
   }
 
  private:
+  [[nodiscard]] CallAction part_action_of(std::uint32_t number) const {
+    return part_of(number) == part_ ? action_of(number) : allow;
+  }
+
   void load(std::size_t offset) {
     program_.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(offset)));
   }
@@ -226,6 +239,7 @@ class Compiler {
   }
 
   Network network_;
+  FilterPart part_;
   std::vector<sock_filter> program_;
 };
 
@@ -241,8 +255,12 @@ CallAction action_of(std::uint32_t number) {
   return rule != kRules.end() && rule->number == number ? rule->action : allow;
 }
 
-std::vector<sock_filter> compile_filter(Network network) {
-  return Compiler(network).compile();
+FilterPart part_of(std::uint32_t number) {
+  return std::ranges::binary_search(kSandboxCalls, number) ? FilterPart::inner : FilterPart::outer;
+}
+
+std::vector<sock_filter> compile_filter(Network network, FilterPart part) {
+  return Compiler(network, part).compile();
 }
 
 }  // namespace millrace::launcher

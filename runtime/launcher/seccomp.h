@@ -1,6 +1,10 @@
-// The system call filter of containers: a table that says of every call what happens to it and why, and a compiler to a
-// short BPF program. The program searches merged ranges by halves: the kernel runs a filter once for every call number
-// when it is loaded, so a linear list costs 350 us to load and this one 65.
+// The system call filter of containers: a table that says of every call what happens to it and why, and a compiler to
+// short BPF programs.
+//
+// There are two, and a function runs under both: the outer one is loaded once, by the template, and leaves out the few
+// calls that build a sandbox; the inner one is loaded in each sandbox, and is about those only. The kernel compiles a
+// filter and runs it for every call number when it is loaded: all of the table in a linear list costs 350 us, searched
+// by halves 65, the inner filter 15.
 #pragma once
 
 #include <linux/filter.h>
@@ -40,8 +44,13 @@ inline constexpr std::uint32_t kSharedCallsEnd = 463;
 
 [[nodiscard]] CallAction action_of(std::uint32_t number);
 
-// The program for x86_64, at most kFilterInstructionsMax long. A call by the 32-bit or the x32 entry ends the process.
-[[nodiscard]] std::vector<sock_filter> compile_filter(Network network);
+// Which of the two filters refuses the call: the inner one those that a template makes itself.
+enum class FilterPart : std::uint8_t { outer, inner };
+[[nodiscard]] FilterPart part_of(std::uint32_t number);
+
+// The programs for x86_64, at most kFilterInstructionsMax long. In the outer one, a call by the 32-bit or the x32 entry
+// ends the process; the inner one relies on that.
+[[nodiscard]] std::vector<sock_filter> compile_filter(Network network, FilterPart part);
 inline constexpr std::size_t kFilterInstructionsMax = 200;
 
 }  // namespace millrace::launcher

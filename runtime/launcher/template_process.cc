@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +57,10 @@ struct Sandbox {
   std::optional<SandboxNetwork> network;
 };
 
+sock_fprog program_of(std::span<const sock_filter> filter) {
+  return {.len = static_cast<unsigned short>(filter.size()), .filter = const_cast<sock_filter*>(filter.data())};
+}
+
 class TemplateProcess {
  public:
   explicit TemplateProcess(TemplatePlan& plan) : plan_(plan), socket_(std::move(plan.socket)) {}
@@ -90,7 +96,7 @@ class TemplateProcess {
   Fd socket_;
   Fd child_signals_;
   std::optional<ChildStack> stack_;
-  sock_fprog filter_{};
+  sock_fprog inner_filter_{};
   std::vector<ProcMask> masks_;
   bool spare_refused_ = false;                 // then only a run's own need tries again
   std::vector<SandboxNetwork> idle_networks_;  // a stack: the last one is warm
@@ -137,13 +143,16 @@ std::expected<void, ImageError> TemplateProcess::settle() {
   ::sigaddset(&children, SIGCHLD);
   child_signals_ = Fd(::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!child_signals_) return failed(Step::resources, "watch children");
-  filter_ = {.len = static_cast<unsigned short>(plan_.filter.size()),
-             .filter = const_cast<sock_filter*>(plan_.filter.data())};
+  inner_filter_ = program_of(plan_.inner_filter);
   find_masks();
   if (wants_networks()) {
     auto network = enter_new_network_namespace();
     if (!network) return failed(Step::network, "make a network namespace");
     idle_networks_.push_back({.descriptor = std::move(*network)});
+  }
+  const sock_fprog outer_filter = program_of(plan_.outer_filter);
+  if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &outer_filter) < 0) {
+    return failed(Step::seccomp, "load the system call filter");
   }
   return {};
 }
@@ -210,7 +219,7 @@ void TemplateProcess::start(Spawn request, std::vector<Fd> descriptors) {
   child.cgroup_namespace = !group.empty();
   child.network = network->has_value() ? (*network)->descriptor.get() : -1;
   child.proc_masks = masks_;
-  child.filter = &filter_;
+  child.filter = &inner_filter_;
   child.uid = kRunUid;
   child.gid = kRunUid;
   child.change_user = true;

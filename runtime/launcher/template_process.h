@@ -1,6 +1,6 @@
 // A template: one process per function revision that holds everything its runs share (user namespace, root file system,
-// /dev, compiled filter) and makes sandboxes by cloning with shared memory. It talks to the launcher over a SEQPACKET
-// socket with the messages of protocol.h:
+// /dev, system call filter) and makes sandboxes by cloning with shared memory. It talks to the launcher over a
+// SEQPACKET socket with the messages of protocol.h:
 //   launcher -> template  Spawn, with the descriptors of the request (inputs and output as detached mounts), then the
 //                         group's `tasks` files and its v2 directory
 //   template -> launcher  Prepared once, or PrepareFailed and the end; Started with the run's pidfd, SpawnFailed,
@@ -33,8 +33,9 @@ struct TemplatePlan {
   const LauncherOptions& options;
   const Prepare& request;
   const TemplateResources& resources;
-  std::span<const sock_filter> filter;
-  bool into_group = false;  // sandboxes are born into a v2 group
+  std::span<const sock_filter> outer_filter;  // the template's own, too
+  std::span<const sock_filter> inner_filter;  // of its sandboxes
+  bool into_group = false;                    // sandboxes are born into a v2 group
   Fd socket;
 };
 
