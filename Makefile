@@ -36,6 +36,10 @@ test-asan: deps-test ## unit, simulation and fuzz-corpus tests under ASan and UB
 test-tsan: deps-test ## unit and simulation tests under TSan (LABELS=... for others)
 	@scripts/run_tests tsan $(or $(LABELS),unit sim)
 
+.PHONY: soak
+soak: deps-test ## the long tests: thousands of events while processes are killed and power is lost
+	@scripts/run_tests release soak
+
 .PHONY: lint
 lint: deps-test deps-lint ## format, layers, headers, text; clang-tidy of what changed since main
 	@scripts/lint

@@ -40,6 +40,8 @@ struct Config {
   std::uint64_t memory_bytes = 0;    // 0: 80 % of the host's
   std::uint32_t cpu_millicores = 0;  // 0: all cores
   std::uint64_t log_segment_bytes = 0;
+  std::uint64_t topic_bytes_max = 0;
+  std::uint32_t topic_messages_max = 0;
   std::uint64_t event_bytes_max = 0;
   std::uint64_t object_bytes_max = 0;
   std::uint32_t connections_max = 0;

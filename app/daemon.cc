@@ -27,10 +27,16 @@
 #include "consumers/delivery_handler.h"
 #include "consumers/worker_pool.h"
 #include "engine/admission.h"
+#include "engine/circuits.h"
 #include "engine/finish.h"
+#include "engine/guarded_store.h"
 #include "engine/ingest.h"
 #include "engine/invoker.h"
+#include "engine/live_logs.h"
 #include "engine/registry.h"
+#include "engine/replay.h"
+#include "engine/run_feed.h"
+#include "engine/run_stats.h"
 #include "engine/run_table.h"
 #include "engine/stage_in.h"
 #include "engine/sweeper.h"
@@ -68,14 +74,22 @@ struct Node {
   Node(const Config& config, EventLoop& loop, BlockingPool& pool, Backends& backends, Log& log, Metrics& metrics)
       : name(config.node.empty() ? host_name() : config.node),
         runs(config.queued_runs_max),
+        feed(loop, {}, metrics),
+        stats(loop),
+        logs(loop),
+        circuits(loop, {}, metrics, log),
+        objects(backends.store->objects(), "local", circuits),
+        outputs(backends.store->outputs(), "local", circuits),
         admission(loop, budget_of(config)),
         registry(loop, backends.state->functions(), *backends.broker, backends.store->objects(), backends.executors,
                  ulids, config.lease, log),
         ingest(loop, registry, *backends.broker, backends.state->seen(), runs, ulids),
-        stage_in(backends.store->objects(), pool, config.data + "/scratch"),
-        invoker(loop, backends.executors, stage_in, backends.store->outputs(), *backends.state, name, log, metrics),
-        finish(backends.store->outputs(), *backends.state, ingest, registry),
+        stage_in(objects, pool, config.data + "/scratch"),
+        invoker(loop, backends.executors, stage_in, outputs, *backends.state, name, log, metrics),
+        finish(outputs, *backends.state, ingest, registry),
         calls(loop, registry, ingest, admission, invoker, finish, *backends.state, runs),
+        replay(loop, registry, ingest, backends.store->objects(), backends.store->outputs(), *backends.state, runs,
+               ulids),
         sweeper(loop, *backends.state, backends.store->outputs(), finish, runs, name,
                 {.every = config.sweep_every, .age_min = 2 * config.lease}, log),
         handler(loop, admission, invoker, finish, *backends.state, runs, {.hold = config.hold}, log),
@@ -96,8 +110,13 @@ struct Node {
                  .registry = registry,
                  .ingest = ingest,
                  .calls = calls,
+                 .replay = replay,
                  .state = *backends.state,
                  .runs = runs,
+                 .feed = feed,
+                 .stats = stats,
+                 .logs = logs,
+                 .circuits = circuits,
                  .broker = *backends.broker,
                  .objects = backends.store->objects(),
                  .admission = admission,
@@ -107,6 +126,11 @@ struct Node {
                  .node = name,
                  .token = {},
                  .limits = {.event_bytes_max = config.event_bytes_max, .object_bytes_max = config.object_bytes_max}}) {
+    runs.listen(feed);
+    runs.listen(stats);
+    invoker.show_logs(logs);
+    handler.report_to(circuits);
+    workers.obey(circuits);
     registry.observe(workers);
     registry.observe(watch);
   }
@@ -114,6 +138,12 @@ struct Node {
   const std::string name;
   UlidMaker ulids;
   RunTable runs;
+  RunFeed feed;
+  RunStats stats;
+  LiveLogs logs;
+  Circuits circuits;
+  GuardedObjects objects;  // for runs: what producers and clients meet is theirs to retry
+  GuardedOutputs outputs;
   Admission admission;
   Registry registry;
   Ingest ingest;
@@ -121,6 +151,7 @@ struct Node {
   Invoker invoker;
   Finish finish;
   SynchronousCalls calls;
+  Replay replay;
   Sweeper sweeper;
   DeliveryHandler handler;
   WorkerPool workers;
@@ -181,6 +212,7 @@ class Daemon {
     if (!hello) co_return fail(hello.error().with("the launcher"));
     const auto isolated = check_isolation(*hello);
     if (!isolated) co_return fail(isolated.error());
+    co_await node_->sweeper.drop_own_attempts();
     const auto loaded = co_await node_->registry.load();
     if (!loaded) co_return fail(loaded.error());
     co_await node_->sweeper.sweep_own_past(started);

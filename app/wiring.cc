@@ -15,6 +15,8 @@ Task<Result<std::unique_ptr<Broker>>> open_broker(const Config& config, EventLoo
     LogBrokerOptions options;
     options.directory = url.substr(4);
     options.segment_bytes = config.log_segment_bytes;
+    options.topic_bytes_max = config.topic_bytes_max;
+    options.topic_messages_max = config.topic_messages_max;
     auto broker = co_await open_log_broker(std::move(options), loop, metrics, log);
     co_return broker;
   }
@@ -25,7 +27,10 @@ Task<Result<std::unique_ptr<Broker>>> open_broker(const Config& config, EventLoo
           "broker memory: forgets every event when the daemon ends; say --allow-weak-durability yes to accept "
           "that");
     }
-    co_return make_memory_broker({}, loop, metrics);
+    MemoryBrokerOptions options;
+    options.topic_bytes_max = config.topic_bytes_max;
+    options.topic_messages_max = config.topic_messages_max;
+    co_return make_memory_broker(options, loop, metrics);
   }
   co_return fail(Errc::invalid_argument, "broker '" + url + "' is unknown; expected log:DIR or memory:");
 }

@@ -20,7 +20,7 @@ Task<Result<Semaphore::Permit>> Semaphore::acquire(std::size_t units, std::stop_
 
   const auto waiter = std::make_shared<Waiter>(this, units, OneShot<Result<Permit>>(loop_));
   waiters_.push_back(waiter);
-  const Place place(waiter);
+  const PlaceInLine place(waiter);
   const std::stop_callback on_stop(stop, [waiter] {
     if (waiter->owner == nullptr) return;
     waiter->granted.set(fail(Errc::cancelled, "cancelled while waiting for room"));

@@ -10,6 +10,7 @@
 
 #include "async/event_loop.h"
 #include "async/one_shot.h"
+#include "async/place_in_line.h"
 #include "async/task.h"
 #include "core/error.h"
 
@@ -65,19 +66,7 @@ class Semaphore {
     OneShot<Result<Permit>> granted;
   };
 
-  // A place in the queue; leaves it with the frame that waits.
-  class Place {
-   public:
-    explicit Place(std::shared_ptr<Waiter> waiter) : waiter_(std::move(waiter)) {}
-    Place(const Place&) = delete;
-    Place& operator=(const Place&) = delete;
-    ~Place() {
-      if (waiter_->owner != nullptr) waiter_->owner->leave(waiter_);
-    }
-
-   private:
-    std::shared_ptr<Waiter> waiter_;
-  };
+  friend class PlaceInLine<Waiter>;
 
   void release(std::size_t units);
   void grant();

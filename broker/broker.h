@@ -16,7 +16,9 @@
 // Lifetime: a Broker outlives its Subscriptions, a Subscription its Deliveries.
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -46,7 +48,8 @@ struct Capabilities {
   Durability confirm = Durability::memory;
   bool native_delay = false;      // delayed delivery kept by the broker, not by us
   bool durable_attempts = false;  // begin() survives the death of the worker
-  bool ordered_keys = false;      // events of one key, one at a time and in order, across workers
+  bool ordered_keys = false;      // Outgoing::key is kept: one message of a key at a time and in order, across workers
+  bool priorities = false;        // Outgoing::priority is kept
   bool exact_lag = false;         // Lag counts are exact when nothing moves
   bool detects_id_reuse = false;  // an id with other bytes is refused, not taken as a repeat
   std::size_t message_bytes_max = 0;
@@ -57,12 +60,30 @@ struct Capabilities {
 [[nodiscard]] std::string work_topic(std::string_view function);
 inline constexpr std::string_view kWorkersGroup = "workers";
 
+// What comes first among the messages that wait for a group: by weight, never strictly, so that the low ones get on
+// beneath a flood of high ones.
+enum class Priority : std::uint8_t { low, normal, high };
+inline constexpr std::size_t kPriorities = 3;
+
+// Of twelve deliveries while all three wait, so many are of this priority.
+[[nodiscard]] constexpr std::uint32_t weight_of(Priority priority) {
+  constexpr std::array<std::uint32_t, kPriorities> kWeights{1, 3, 8};
+  return kWeights[static_cast<std::size_t>(priority)];
+}
+
+inline constexpr std::size_t kKeyBytesMax = 1024;
+
 // One message to publish. `id` makes repeats within the topic's dedupe window harmless: the caller derives it from what
 // the message means, never from when it is sent.
 struct Outgoing {
   std::string id;
   Event event;
   std::chrono::milliseconds delay{0};  // not delivered earlier
+  // The ordering key, up to kKeyBytesMax. Of the messages of one key each group gets one at a time, in the order of
+  // their publish: the next comes when the one before was acked or became a dead letter, however often that was tried
+  // and delayed. A redriven one joins at the end. Empty: no order. Where `ordered_keys` is false it is `unimplemented`.
+  std::string key{};
+  Priority priority = Priority::normal;  // `normal` everywhere; another where `priorities` is false is `unimplemented`
 };
 
 struct Receipt {
@@ -122,10 +143,12 @@ struct Lag {
   std::uint64_t pending = 0;    // deliverable now
   std::uint64_t in_flight = 0;  // delivered, not settled
   std::uint64_t delayed = 0;    // not yet due
+  std::uint64_t blocked = 0;    // behind an earlier one of their key
   std::uint64_t dead = 0;
   std::chrono::milliseconds oldest{0};  // age of the oldest message that is not dead
+  bool overdue = false;                 // it is older than the topic's overdue_after: nobody seems to work here
 
-  [[nodiscard]] std::uint64_t open() const { return pending + in_flight + delayed; }
+  [[nodiscard]] std::uint64_t open() const { return pending + in_flight + delayed + blocked; }
 };
 
 struct TopicSpec {
@@ -133,7 +156,12 @@ struct TopicSpec {
   std::vector<std::string> groups;  // made with the topic, so that nothing published is missed
   std::chrono::milliseconds lease = std::chrono::seconds(30);
   std::chrono::milliseconds dedupe_window = std::chrono::minutes(10);
-  std::uint64_t bytes_max = 1ULL << 40;  // of undelivered messages; full is `no_space`
+  // Of messages that some group has not settled, dead letters included. Full is `no_space` for publishers: nothing is
+  // ever dropped to make room.
+  std::uint64_t bytes_max = 1ULL << 40;
+  std::uint64_t messages_max = 10'000'000;
+  // A group whose oldest message is older is told of, by Lag::overdue and in the log.
+  std::chrono::milliseconds overdue_after = std::chrono::hours(24 * 7);
 };
 
 struct SubscribeOptions {

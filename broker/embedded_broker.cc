@@ -38,6 +38,14 @@ Result<void> check_message(const Outgoing& message, std::size_t message_bytes_ma
                                             std::to_string(message.delay.count()) +
                                             " ms is not between 0 and 366 days");
   }
+  if (message.key.size() > kKeyBytesMax) {
+    return fail(Errc::invalid_argument, "message '" + message.id + "': the ordering key has " +
+                                            std::to_string(message.key.size()) + " bytes; at most " +
+                                            std::to_string(kKeyBytesMax));
+  }
+  if (static_cast<std::size_t>(message.priority) >= kPriorities) {
+    return fail(Errc::invalid_argument, "message '" + message.id + "' has an unknown priority");
+  }
   if (message.event.data.size() > message_bytes_max) {
     return fail(Errc::too_large, "message '" + message.id + "' has " + std::to_string(message.event.data.size()) +
                                      " bytes of data; at most " + std::to_string(message_bytes_max) +
@@ -64,7 +72,17 @@ Result<void> check_spec(const TopicSpec& spec) {
                                             std::to_string(spec.dedupe_window.count()) +
                                             " ms is not between 0 and 366 days");
   }
+  if (spec.overdue_after <= std::chrono::milliseconds(0) || spec.overdue_after > embedded::kDelayMax) {
+    return fail(Errc::invalid_argument, "topic '" + spec.name + "': overdue after " +
+                                            std::to_string(spec.overdue_after.count()) +
+                                            " ms is not between 1 ms and 366 days");
+  }
   return {};
+}
+
+// What a message counts for before it is encoded: never less than it will take.
+std::size_t size_of(const Outgoing& message) {
+  return header_bytes(message.event) + message.event.data.size() + message.id.size() + message.key.size();
 }
 
 }  // namespace
@@ -90,7 +108,11 @@ Task<Result<void>> EmbeddedBroker::ensure(TopicSpec spec) {
     co_return fail(Errc::resource_exhausted, "there are " + std::to_string(core_->options.topics_max) +
                                                  " topics already, the most this broker is configured for");
   }
-  const TopicSettings settings{.lease = spec.lease, .dedupe_window = spec.dedupe_window, .bytes_max = spec.bytes_max};
+  const TopicSettings settings{.lease = spec.lease,
+                               .dedupe_window = spec.dedupe_window,
+                               .bytes_max = spec.bytes_max,
+                               .messages_max = spec.messages_max,
+                               .overdue_after = spec.overdue_after};
   if (topic == nullptr || topic->settings != settings) {
     const std::uint32_t id = topic == nullptr ? core_->topics->next_id() : topic->id();
     auto written = core_->journal->write_topic(id, spec.name, settings);
@@ -127,11 +149,12 @@ Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, st
       results.emplace_back(fail(std::move(ok.error())));
       continue;
     }
-    const std::size_t size = header_bytes(message.event) + message.event.data.size() + message.id.size();
+    const std::size_t size = size_of(message);
     if (!core_->journal->has_room(size)) {
       auto room = co_await core_->journal->make_room(size);
       if (room) room = core_->usable();
       if (!room) {
+        if (room.error().code == Errc::no_space) core_->refused.add();
         results.emplace_back(fail(std::move(room.error())));
         continue;
       }
@@ -151,39 +174,46 @@ Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, st
 
 Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing message) {
   const auto now = core_->loop.now();
-  const std::uint64_t content = digest_content(message.event);
+  const std::uint32_t content = digest_content(message.event);
   const IdDigest id = digest_id(message.id, core_->journal->id_key());
-  if (const auto* known = topic.dedupe.find(id, now)) {
-    if (known->content != content) {
+  if (const auto known = topic.dedupe.find(id, now)) {
+    if (*known != content) {
       return fail(Errc::already_exists,
                   "topic '" + topic.name() + "': the id '" + message.id + "' was published before with other content");
     }
     core_->duplicates.add();
     return Receipt{.duplicate = true};
   }
-  const std::uint64_t size = header_bytes(message.event) + message.event.data.size() + message.id.size();
-  if (topic.size_bytes() + size > topic.settings.bytes_max) {
+  const std::uint64_t size = size_of(message);
+  const std::uint64_t bytes_max = std::min(topic.settings.bytes_max, core_->options.topic_bytes_max);
+  if (topic.size_bytes() + size > bytes_max) {
+    core_->refused.add();
     return fail(Errc::no_space, "topic '" + topic.name() + "' holds " + std::to_string(topic.size_bytes()) +
-                                    " bytes, and its limit is " + std::to_string(topic.settings.bytes_max));
+                                    " bytes, and its limit is " + std::to_string(bytes_max));
+  }
+  if (topic.size() >= std::min(topic.settings.messages_max, core_->options.topic_messages_max)) {
+    core_->refused.add();
+    return fail(Errc::no_space, "topic '" + topic.name() + "' holds " + std::to_string(topic.size()) +
+                                    " messages, and that is its limit");
   }
 
   const auto wall = std::chrono::time_point_cast<std::chrono::milliseconds>(core_->loop.wall_now());
   auto stored = std::make_shared<StoredMessage>();
   stored->id = std::move(message.id);
+  stored->key = std::move(message.key);
+  stored->priority = message.priority;
   stored->published_at = wall;
   stored->event = std::move(message.event);
-  Message added{.stored = std::move(stored),
-                .open = topic.all_groups(),
-                .published_ms = wall.time_since_epoch().count(),
-                .size_bytes = static_cast<std::uint32_t>(size),
-                .place = {}};
-  if (auto written = core_->journal->write_message(topic, added, content, message.delay); !written) {
+  const Mark mark{.key = stored->key.empty() ? 0 : digest_key(stored->key, core_->journal->id_key()),
+                  .priority = stored->priority};
+  Message added(topic.all_groups(), wall.time_since_epoch().count(), static_cast<std::uint32_t>(size), {});
+  if (auto written = core_->journal->write_message(topic, added, *stored, content, message.delay); !written) {
     return fail(std::move(written.error()));
   }
   topic.dedupe.add(
       {.id = id, .content = content, .epoch = added.place.epoch, .until = now + topic.settings.dedupe_window});
   const bool delayed = message.delay > std::chrono::milliseconds(0);
-  topic.append(std::move(added), delayed ? std::optional(now + message.delay) : std::nullopt);
+  topic.append(added, mark, std::move(stored), delayed ? std::optional(now + message.delay) : std::nullopt);
   core_->reveal_later(topic);
   core_->published.add();
   return Receipt{};
@@ -205,7 +235,7 @@ Task<Result<std::unique_ptr<Subscription>>> EmbeddedBroker::subscribe(SubscribeO
 Task<Result<Lag>> EmbeddedBroker::lag(std::string topic, std::string group) {
   auto found = core_->find(topic, group);
   if (!found) co_return fail(found.error());
-  co_return (*found)->group.lag(core_->loop.wall_now());
+  co_return core_->lag(**found);
 }
 
 Task<Result<std::vector<DeadLetter>>> EmbeddedBroker::dead_letters(std::string topic, std::string group,
@@ -230,16 +260,16 @@ Task<Result<std::vector<DeadLetter>>> EmbeddedBroker::dead_letters(std::string t
   }
   std::vector<DeadLetter> letters;
   for (auto& [seq, entry] : page) {
-    const Message* message = runtime.topic.find(seq);
-    if (message != nullptr && !message->stored) {
+    auto stored = runtime.topic.content(seq);
+    if (!stored && runtime.topic.find(seq) != nullptr) {
       if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
       auto loaded = co_await core_->journal->load(runtime.topic, seq, false);
       if (!loaded) co_return fail(loaded.error());
-      message = runtime.topic.find(seq);
+      stored = runtime.topic.content(seq);
     }
-    if (message == nullptr || !message->stored) continue;  // redriven and done, or purged
+    if (!stored) continue;  // redriven and done, or purged
     letters.push_back({.id = std::move(entry.id),
-                       .event = message->stored->event,
+                       .event = stored->event,
                        .reason = std::move(entry.reason),
                        .counters = entry.counters,
                        .redrives = entry.redrives,

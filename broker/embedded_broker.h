@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "broker/broker.h"
 #include "broker/journal.h"
 #include "broker/topic_state.h"
+#include "telemetry/log.h"
 #include "telemetry/metrics.h"
 
 namespace millrace {
@@ -23,6 +25,10 @@ class EmbeddedBroker final : public Broker {
  public:
   struct Options {
     std::size_t topics_max = 10'000;
+    // Of each topic, whatever its own settings say.
+    std::uint64_t topic_bytes_max = UINT64_MAX;
+    std::uint64_t topic_messages_max = UINT64_MAX;
+    Log* log = nullptr;  // outlives the broker; null: says nothing
   };
 
   // `table` may hold recovered topics, everything in them visible.

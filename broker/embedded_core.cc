@@ -17,7 +17,11 @@ Core::Core(EventLoop& event_loop, Metrics& metrics, EmbeddedBroker::Options brok
       duplicates(metrics.counter("millrace_broker_duplicates_total", "publishes of an id that was known")),
       dropped(metrics.counter("millrace_broker_dropped_deliveries_total", "deliveries dropped without a verdict")),
       leases_lost(metrics.counter("millrace_broker_leases_lost_total", "deliveries whose lease ran out")),
-      losses(metrics.counter("millrace_broker_losses_total", "attempts that vanished without an outcome")) {
+      losses(metrics.counter("millrace_broker_losses_total", "attempts that vanished without an outcome")),
+      refused(
+          metrics.counter("millrace_broker_refused_total", "publishes refused because a bound or the disk is full")),
+      overdue(metrics.gauge("millrace_broker_overdue_groups",
+                            "groups whose oldest message is older than their topic's overdue_after")) {
   topics->set_freed(journal.get());
   journal->on_confirmed([this] { reveal_confirmed(); });
   for (const auto& topic : topics->all()) {
@@ -86,8 +90,34 @@ void Core::reveal_confirmed() {
     const Unrevealed next = unrevealed_.front();
     unrevealed_.pop_front();
     next.topic->reveal(next.upto);
-    for (const auto& group : next.topic->groups()) changed(runtime(*next.topic, *group));
+    for (const auto& group : next.topic->groups()) {
+      GroupRuntime& told = runtime(*next.topic, *group);
+      changed(told);
+      // More comes in: a good time to see whether anybody takes it out.
+      constexpr auto kOverdueCheck = std::chrono::minutes(1);
+      if (loop.now() - told.overdue_checked >= kOverdueCheck) static_cast<void>(lag(told));
+    }
   }
+}
+
+Lag Core::lag(GroupRuntime& group) {
+  const Lag found = group.group.lag(loop.wall_now());
+  group.overdue_checked = loop.now();
+  if (found.overdue == group.overdue) return found;
+  group.overdue = found.overdue;
+  overdue.add(found.overdue ? 1 : -1);
+  if (options.log == nullptr) return found;
+  if (found.overdue) {
+    options.log->warn("messages of a group are overdue: does anybody work there?",
+                      {{"topic", group.topic.name()},
+                       {"group", group.group.name()},
+                       {"open", found.open()},
+                       {"oldest_s", std::chrono::duration_cast<std::chrono::seconds>(found.oldest).count()}});
+  } else {
+    options.log->info("no message of the group is overdue any more",
+                      {{"topic", group.topic.name()}, {"group", group.group.name()}});
+  }
+  return found;
 }
 
 void Core::changed(GroupRuntime& group) {
@@ -111,6 +141,7 @@ std::unique_ptr<Journal> Core::shut() {
     group->waits.wake_all();
     for (const auto& expired : group->group.expire(EventLoop::TimePoint::max())) holders.push_back(expired.holder);
   }
+  for (WaitList* each : credit_waits) each->wake_all();
   backlog_changed = nullptr;
   unrevealed_.clear();
   topics->set_freed(nullptr);

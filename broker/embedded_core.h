@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -35,6 +36,8 @@ struct GroupRuntime {
   GroupState& group;
   WaitList waits;
   EventLoop::TimePoint armed{};
+  EventLoop::TimePoint overdue_checked{};
+  bool overdue = false;                      // and said so
   std::unique_ptr<EventLoop::Handle> timer;  // for the next lease or delay to end; null: none
 };
 
@@ -49,12 +52,15 @@ class Core : public std::enable_shared_from_this<Core> {
   std::unique_ptr<TopicTable> topics;
   std::unique_ptr<Journal> journal;  // null once closed
   std::move_only_function<void(const std::string& topic)> backlog_changed;
+  std::set<WaitList*> credit_waits;  // of all subscriptions: who waits for credit hears of the end, too
 
   Counter& published;
   Counter& duplicates;
   Counter& dropped;
   Counter& leases_lost;
   Counter& losses;
+  Counter& refused;
+  Gauge& overdue;
 
   // `unavailable` when closed or when the journal has failed.
   [[nodiscard]] Result<void> usable() const;
@@ -70,6 +76,9 @@ class Core : public std::enable_shared_from_this<Core> {
 
   // Something may have become deliverable in the group, or a lease or delay began: wakes, tells, sets the timer.
   void changed(GroupRuntime& group);
+  // What the group has left; says so when its oldest message is overdue, and when it is not any more.
+  Lag lag(GroupRuntime& group);
+
   // The leases of these are gone: tells them, once all state is in order.
   static void lose(const std::vector<void*>& holders);
 

@@ -56,7 +56,7 @@ EmbeddedDelivery::~EmbeddedDelivery() {
 Task<Result<void>> EmbeddedDelivery::load() {
   constexpr int kTriesMax = 3;  // the log may move the record while it is read
   for (int tries = 0; tries < kTriesMax && status_ == Status::loading; ++tries) {
-    stored_ = group_.topic.find(seq_)->stored;
+    stored_ = group_.topic.content(seq_);
     if (stored_) {
       status_ = Status::held;
       group_.group.extend(*entry_, core_->loop.now() + lease_);
@@ -119,7 +119,7 @@ Task<Result<void>> EmbeddedDelivery::ack() {
   if (auto held = check_held(); !held) co_return held;
   if (auto written = core_->journal->write_settled(group_.group, seq_); !written) co_return written;
   status_ = Status::settled;
-  group_.group.settle(seq_);
+  if (group_.group.settle(seq_)) core_->changed(group_);
   auto confirmed = co_await core_->journal->confirm();
   co_return confirmed;
 }
@@ -163,13 +163,19 @@ Task<Result<void>> EmbeddedDelivery::term(std::string reason) {
                  .died_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count()};
   if (auto written = core_->journal->write_dead(group_.group, seq_, dead); !written) co_return written;
   status_ = Status::settled;
-  group_.group.bury(seq_, std::move(dead));
+  if (group_.group.bury(seq_, std::move(dead))) core_->changed(group_);
   auto confirmed = co_await core_->journal->confirm();
   co_return confirmed;
 }
 
 EmbeddedSubscription::EmbeddedSubscription(std::shared_ptr<Core> core, GroupRuntime& group)
-    : core_(std::move(core)), group_(group), waits_(core_->loop) {}
+    : core_(std::move(core)), group_(group), waits_(core_->loop) {
+  core_->credit_waits.insert(&waits_);
+}
+
+EmbeddedSubscription::~EmbeddedSubscription() {
+  core_->credit_waits.erase(&waits_);
+}
 
 void EmbeddedSubscription::grant(std::uint32_t credit) {
   credit_ += credit;

@@ -59,6 +59,7 @@ class EmbeddedDelivery final : public Delivery {
 class EmbeddedSubscription final : public Subscription {
  public:
   EmbeddedSubscription(std::shared_ptr<Core> core, GroupRuntime& group);
+  ~EmbeddedSubscription() override;
 
   void grant(std::uint32_t credit) override;
   std::uint32_t credit() const override { return credit_; }

@@ -36,8 +36,8 @@ class Journal : public FreedMessages {
 
   // Each fails without effect: `unavailable` after a fatal error, `no_space`.
   // Sets the message's size and place. Content: digest_content of its event.
-  virtual Result<void> write_message(const TopicState& topic, Message& message, std::uint64_t content,
-                                     std::chrono::milliseconds delay) = 0;
+  virtual Result<void> write_message(const TopicState& topic, Message& message, const StoredMessage& stored,
+                                     std::uint32_t content, std::chrono::milliseconds delay) = 0;
   virtual Result<void> write_entry(const GroupState& group, const Entry& entry, std::chrono::milliseconds delay) = 0;
   virtual Result<void> write_dead(const GroupState& group, std::uint64_t seq, const DeadEntry& dead) = 0;
   virtual Result<void> write_settled(const GroupState& group, std::uint64_t seq) = 0;
@@ -48,7 +48,7 @@ class Journal : public FreedMessages {
                                             const TopicSettings& settings) = 0;
   virtual Result<std::uint32_t> write_group(std::uint32_t topic, std::size_t index, const std::string& name) = 0;
 
-  // Sets `stored` of a message that has none. `ahead`: those behind it will be wanted next.
+  // Brings the content of a message into memory. `ahead`: those behind it will be wanted next.
   virtual Task<Result<void>> load(TopicState& topic, std::uint64_t seq, bool ahead) = 0;
 
   // Confirms what is written and lets go of everything.

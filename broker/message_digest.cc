@@ -43,31 +43,39 @@ std::uint32_t add_field(std::string_view field, std::uint32_t crc) {
 
 }  // namespace
 
-IdDigest digest_id(std::string_view id, const IdKey& key) {
+std::array<std::uint64_t, 2> sip_hash(std::string_view bytes, const IdKey& key) {
   SipState state{.v0 = key[0] ^ 0x736f6d6570736575,
                  .v1 = key[1] ^ 0x646f72616e646f6d ^ 0xee,
                  .v2 = key[0] ^ 0x6c7967656e657261,
                  .v3 = key[1] ^ 0x7465646279746573};
   std::size_t at = 0;
-  for (; at + 8 <= id.size(); at += 8) {
+  for (; at + 8 <= bytes.size(); at += 8) {
     std::uint64_t word = 0;
-    std::memcpy(&word, id.data() + at, 8);
+    std::memcpy(&word, bytes.data() + at, 8);
     state.absorb(word);
   }
-  std::uint64_t last = static_cast<std::uint64_t>(id.size()) << 56;
-  for (std::size_t i = 0; at + i < id.size(); ++i) {
-    last |= static_cast<std::uint64_t>(static_cast<unsigned char>(id[at + i])) << (8 * i);
+  std::uint64_t last = static_cast<std::uint64_t>(bytes.size()) << 56;
+  for (std::size_t i = 0; at + i < bytes.size(); ++i) {
+    last |= static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[at + i])) << (8 * i);
   }
   state.absorb(last);
   state.v2 ^= 0xee;
-  IdDigest digest;
-  digest.low = state.squeeze();
+  const std::uint64_t low = state.squeeze();
   state.v1 ^= 0xdd;
-  digest.high = state.squeeze();
-  return digest;
+  return {low, state.squeeze()};
 }
 
-std::uint64_t digest_content(const Event& event) {
+IdDigest digest_id(std::string_view id, const IdKey& key) {
+  const auto hash = sip_hash(id, key);
+  return {.low = hash[0], .high = static_cast<std::uint32_t>(hash[1])};
+}
+
+std::uint64_t digest_key(std::string_view ordering_key, const IdKey& key) {
+  const std::uint64_t digest = sip_hash(ordering_key, key)[0];
+  return digest == 0 ? 1 : digest;
+}
+
+std::uint32_t digest_content(const Event& event) {
   std::uint32_t crc = add_field(event.source, 0);
   crc = add_field(event.source_id, crc);
   crc = add_field(event.type, crc);
@@ -81,7 +89,7 @@ std::uint64_t digest_content(const Event& event) {
     crc = add_field({reinterpret_cast<const char*>(&size), sizeof size}, crc);
   }
   crc = add_field(event.data, crc);
-  return static_cast<std::uint64_t>(crc) << 32 | static_cast<std::uint32_t>(event.data.size());
+  return crc;
 }
 
 }  // namespace millrace

@@ -4,7 +4,7 @@
 //   messages.insert(messages_added++, message);
 //   for (auto seq = messages.next(0); seq; seq = messages.next(*seq + 1)) visit(*messages.find(*seq));
 //
-// Blocks of 32 neighbours; an empty block is given back. Pointers stay valid until their own element is erased.
+// Blocks of 64 neighbours; an empty block is given back. Pointers stay valid until their own element is erased.
 #pragma once
 
 #include <array>
@@ -36,7 +36,7 @@ class SeqTable {
       last_number_ = seq / kBlock;
       last_ = block;
     }
-    const std::uint32_t bit = 1U << (seq % kBlock);
+    const std::uint64_t bit = std::uint64_t{1} << (seq % kBlock);
     if ((block->used & bit) == 0) ++size_;
     block->used |= bit;
     return block->values[seq % kBlock] = std::move(value);
@@ -44,7 +44,7 @@ class SeqTable {
 
   void erase(std::uint64_t seq) {
     Block* block = find_block(seq / kBlock);
-    const std::uint32_t bit = 1U << (seq % kBlock);
+    const std::uint64_t bit = std::uint64_t{1} << (seq % kBlock);
     if (block == nullptr || (block->used & bit) == 0) return;
     --size_;
     block->used &= ~bit;
@@ -59,7 +59,7 @@ class SeqTable {
   [[nodiscard]] std::optional<std::uint64_t> next(std::uint64_t from) {
     const std::uint64_t number = from / kBlock;
     if (Block* block = find_block(number)) {
-      const std::uint32_t rest = block->used >> (from % kBlock);
+      const std::uint64_t rest = block->used >> (from % kBlock);
       if (rest != 0) return from + static_cast<std::uint64_t>(std::countr_zero(rest));
     }
     const auto after = blocks_.upper_bound(number);
@@ -70,9 +70,9 @@ class SeqTable {
   [[nodiscard]] std::size_t size() const { return size_; }
 
  private:
-  static constexpr std::uint64_t kBlock = 32;
+  static constexpr std::uint64_t kBlock = 64;
   struct Block {
-    std::uint32_t used = 0;  // a bit per element
+    std::uint64_t used = 0;  // a bit per element
     std::array<T, kBlock> values{};
   };
 

@@ -34,6 +34,8 @@ void add_run_commands(Commands& commands);       // runs, logs, cancel
 void add_wait_command(Commands& commands);
 void add_why_command(Commands& commands);
 void add_topic_commands(Commands& commands);  // topics, redrive
+void add_replay_command(Commands& commands);
 void add_stats_command(Commands& commands);
+void add_top_command(Commands& commands);
 
 }  // namespace millrace::cli

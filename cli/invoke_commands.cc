@@ -19,12 +19,26 @@ namespace {
 
 constexpr int kExitCodeMax = 255;
 
+// For the server to read: it knows what it accepts.
+struct Sending {
+  std::string delay;
+  std::string priority;
+
+  [[nodiscard]] std::string query() const {
+    std::string text;
+    if (!delay.empty()) text += "&delay=" + encode_part(delay);
+    if (!priority.empty()) text += "&priority=" + encode_part(priority);
+    return text;
+  }
+};
+
 struct RunOptions {
   std::string function;
   std::string input;
   std::string id;
   std::string type = "application/octet-stream";
   bool async = false;
+  Sending sending;
 };
 
 struct PublishOptions {
@@ -35,6 +49,7 @@ struct PublishOptions {
   std::string event_type;
   std::string subject;
   std::string type = "application/octet-stream";
+  Sending sending;
 };
 
 // From `file`, or from stdin unless that is a terminal: somebody who just types the command has no input.
@@ -109,8 +124,9 @@ Result<int> run_function(Context& context, const RunOptions& options) {
   }
   auto body = read_body(options.input);
   if (!body) return fail(body.error());
-  HttpClientRequest request = request_for(
-      "POST", "/api/v1/functions/" + encode_part(options.function) + "/invoke" + (options.async ? "?async=true" : ""));
+  HttpClientRequest request =
+      request_for("POST", "/api/v1/functions/" + encode_part(options.function) +
+                              "/invoke?async=" + (options.async ? "yes" : "no") + options.sending.query());
   request.headers.add("Content-Type", options.type);
   request.body = std::move(*body);
   if (!options.id.empty()) request.headers.add("Idempotency-Key", options.id);
@@ -124,7 +140,8 @@ Result<int> run_function(Context& context, const RunOptions& options) {
 Result<int> publish(Context& context, const PublishOptions& options) {
   auto body = options.text ? Result<std::string>(*options.text) : read_body(options.file);
   if (!body) return fail(body.error());
-  HttpClientRequest request = request_for("POST", "/api/v1/topics/" + encode_part(options.topic) + "/events");
+  HttpClientRequest request =
+      request_for("POST", "/api/v1/topics/" + encode_part(options.topic) + "/events?" + options.sending.query());
   request.headers.add("Content-Type", options.type);
   request.body = std::move(*body);
   const std::pair<const char*, const std::string&> attributes[] = {
@@ -148,6 +165,15 @@ Result<int> publish(Context& context, const PublishOptions& options) {
   return kOk;
 }
 
+void add_sending(CLI::App& command, Sending& sending, CLI::Option* needs) {
+  auto* const delay = command.add_option("--delay", sending.delay, "Not before so long from now")->type_name("TIME");
+  auto* const priority = command.add_option("--priority", sending.priority, "Among what waits: low, normal or high")
+                             ->type_name("PRIORITY");
+  if (needs == nullptr) return;
+  delay->needs(needs);
+  priority->needs(needs);
+}
+
 }  // namespace
 
 void add_invoke_commands(Commands& commands) {
@@ -160,7 +186,8 @@ void add_invoke_commands(Commands& commands) {
   run.add_option("--input", called->input, "The event's body; without it standard input")->type_name("FILE");
   run.add_option("--id", called->id, "The same id again gives the same run")->type_name("ID");
   run.add_option("--type", called->type, "Content type of the body")->type_name("TYPE");
-  run.add_flag("--async", called->async, "Do not wait; print the run's id");
+  auto* const async = run.add_flag("--async", called->async, "Do not wait; print the run's id");
+  add_sending(run, called->sending, async);
   run.footer(
       "Exits with the function's exit code, or 128 + N after signal N; 1 where it has none, with a reason on stderr.");
 
@@ -172,6 +199,7 @@ void add_invoke_commands(Commands& commands) {
   pub.add_option("--file", published->file, "A file with the body; without either, standard input")
       ->type_name("FILE")
       ->excludes(text);
+  add_sending(pub, published->sending, nullptr);
   pub.add_option("--id", published->id, "The event's id: published again, it counts once")->type_name("ID");
   pub.add_option("--event-type", published->event_type, "CloudEvents type")->type_name("TYPE");
   pub.add_option("--subject", published->subject, "CloudEvents subject")->type_name("TEXT");

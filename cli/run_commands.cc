@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cli/exit_codes.h"
+#include "cli/follow.h"
 #include "cli/groups.h"
 #include "cli/runs.h"
 #include "cli/text.h"
@@ -18,6 +19,12 @@ constexpr std::size_t kReasonShown = 80;
 struct RunsOptions {
   std::string id;
   RunsWanted wanted;
+  bool follow = false;
+};
+
+struct LogOptions {
+  std::string id;
+  bool follow = false;
 };
 
 struct RunIds {
@@ -176,6 +183,7 @@ void add_run_commands(Commands& commands) {
 
   const auto listed = std::make_shared<RunsOptions>();
   auto& runs = add_command(commands, "runs", "Lists runs, or shows one with its attempts", [context, listed] {
+    if (listed->follow) return follow_runs(*context, listed->wanted.function);
     return listed->id.empty() ? list_runs(*context, listed->wanted) : show_run(*context, listed->id);
   });
   auto* const id = runs.add_option("RUN", listed->id, "One run");
@@ -188,10 +196,16 @@ void add_run_commands(Commands& commands) {
       ->excludes(id);
   runs.add_option("--limit", listed->wanted.limit, "At most so many")->check(CLI::Range(1, 1'000'000))->type_name("N");
 
-  const auto logged = std::make_shared<RunIds>();
-  auto& logs = add_command(commands, "logs", "Prints what a run wrote to its stdout and stderr",
-                           [context, logged] { return show_log(*context, logged->ids.front()); });
-  logs.add_option("RUN", logged->ids, "Its id")->required()->expected(1);
+  runs.add_flag("--follow", listed->follow,
+                "Print runs as they start, fail and end; with -o json one line for each step")
+      ->excludes(id);
+
+  const auto logged = std::make_shared<LogOptions>();
+  auto& logs = add_command(commands, "logs", "Prints what a run wrote to its stdout and stderr", [context, logged] {
+    return logged->follow ? follow_log(*context, logged->id) : show_log(*context, logged->id);
+  });
+  logs.add_option("RUN", logged->id, "Its id")->required();
+  logs.add_flag("-f,--follow", logged->follow, "Until the run is over, as it is written; 0 if it succeeded");
 
   const auto cancelled = std::make_shared<RunIds>();
   auto& cancel = add_command(commands, "cancel", "Cancels runs that are queued or running",

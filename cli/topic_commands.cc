@@ -28,6 +28,7 @@ Result<int> list_topics(Context& context) {
                {"PENDING", Align::right},
                {"IN FLIGHT", Align::right},
                {"DELAYED", Align::right},
+               {"BLOCKED", Align::right},
                {"DEAD", Align::right},
                {"OLDEST", Align::right}});
   if (const Json* topics = answer->find("topics")) {
@@ -38,6 +39,7 @@ Result<int> list_topics(Context& context) {
                  std::to_string(topic.uint_or("pending", 0)),
                  std::to_string(topic.uint_or("in_flight", 0)),
                  std::to_string(topic.uint_or("delayed", 0)),
+                 std::to_string(topic.uint_or("blocked", 0)),
                  {std::to_string(dead), dead == 0 ? Tone::plain : Tone::bad},
                  oldest_ms == 0 ? std::string("-") : human_duration_us(oldest_ms * 1000)});
     }

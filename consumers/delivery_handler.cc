@@ -5,6 +5,7 @@
 
 #include "async/sleep.h"
 #include "consumers/lease_keeper.h"
+#include "core/fail_point.h"
 #include "engine/retry_policy.h"
 #include "formats/identity.h"
 
@@ -19,6 +20,11 @@ constexpr std::chrono::milliseconds kLostDelay{500};
 
 RunOutcome final_failure(const FunctionSpec& function) {
   return function.dead_letter ? RunOutcome::dead_lettered : RunOutcome::failed;
+}
+
+// The same over redrives, whose runs differ.
+RunId trouble_key(const FunctionSpec& function, const Delivery& delivery) {
+  return make_run_id(function.uid, delivery.event().id, delivery.event().generation);
 }
 
 std::uint32_t hops_max(const FunctionSpec& function) {
@@ -37,6 +43,7 @@ DeliveryHandler::DeliveryHandler(EventLoop& loop, Admission& admission, Invoker&
       runs_(runs),
       options_(options),
       log_(log),
+      backoff_(options.seed),
       quarantine_(loop, kQuarantineRooms) {}
 
 Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function, std::unique_ptr<Delivery> delivery,
@@ -49,18 +56,21 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
     co_return;
   }
   const LeaseKeeper lease(loop_, *delivery);
+  MILLRACE_FAIL_POINT(after_receive);
 
   auto standing = co_await find_standing(*function, *delivery);
   if (!standing) {
-    co_await nak(*delivery, infrastructure_delay(backoff_, standing.error()), NakReason::infrastructure);
+    co_await nak(*delivery, trouble_delay(*function, *delivery, standing.error()), NakReason::infrastructure);
     co_return;
   }
   if (!standing->active) {  // redelivered although its owner lives, here
     co_await nak(*delivery, delivery->lease(), NakReason::infrastructure);
     co_return;
   }
+  MILLRACE_FAIL_POINT(after_find_row);
   if (standing->record) {  // the function ran already: only what is not marked is left to do
-    co_await settle(*function, *delivery, *standing->active, std::move(*standing->record));
+    const bool done = co_await settle(*function, *delivery, *standing->active, std::move(*standing->record));
+    if (done) went_well(*function);
     co_return;
   }
   Work work{.function = function,
@@ -119,10 +129,11 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
   const auto counters = co_await delivery.begin();
   if (!counters) {
     active.waits_for_retry(loop_.wall_now());
-    co_await nak(delivery, infrastructure_delay(backoff_, counters.error()), NakReason::infrastructure);
+    co_await nak(delivery, trouble_delay(*function, delivery, counters.error()), NakReason::infrastructure);
     co_return;
   }
   work.counters = *counters;
+  MILLRACE_FAIL_POINT(after_begin);
   active.counters(counters->failures, counters->losses);
   if (counters->losses >= work.function->max_losses) {
     co_await give_up(std::move(work), delivery, active, final_failure(*function),
@@ -146,11 +157,13 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
     co_await after_error(std::move(work), delivery, active, std::move(invoked.error()));
     co_return;
   }
-  troubled_.erase(work.run_id);
   if (invoked->committed) {
-    co_await settle(*function, delivery, active, std::move(*invoked->committed));
+    const bool done = co_await settle(*function, delivery, active, std::move(*invoked->committed));
+    if (done) went_well(*function);
     co_return;
   }
+  out_of_trouble(*function, delivery);
+  went_well(*function);
   active.waits_for_retry(loop_.wall_now());
   if (invoked->outcome == AttemptOutcome::lost) {
     co_await nak(delivery, kLostDelay, NakReason::lost);
@@ -172,24 +185,44 @@ Task<void> DeliveryHandler::after_error(Work work, Delivery& delivery, RunTable:
     co_await nak(delivery, std::chrono::milliseconds(0), NakReason::shutdown);
     co_return;
   }
-  const bool too_old = in_trouble_for(work.run_id) > work.function->infrastructure_retry_for;
+  const auto delay = trouble_delay(*work.function, delivery, error);
+  const bool too_old = in_trouble_for(*work.function, delivery) > work.function->infrastructure_retry_for;
   if (is_permanent(error) || too_old) {
-    troubled_.erase(work.run_id);
     const auto outcome = final_failure(*work.function);
     co_await give_up(std::move(work), delivery, active, outcome, std::move(error.message));
     co_return;
   }
   log_.warn("run postponed", {{"function", work.function->name}, {"run", work.run_id.str()}, {"error", error}});
   active.waits_for_retry(loop_.wall_now());
-  co_await nak(delivery, infrastructure_delay(backoff_, error), NakReason::infrastructure);
+  co_await nak(delivery, delay, NakReason::infrastructure);
+}
+
+// An owner that lives elsewhere is no trouble, however long it takes: its error says when to ask again.
+std::chrono::milliseconds DeliveryHandler::trouble_delay(const FunctionSpec& function, const Delivery& delivery,
+                                                         const Error& error) {
+  if (error.retry_after.count() > 0) return infrastructure_delay(backoff_, error, 1);
+  if (circuits_ != nullptr && !is_permanent(error)) circuits_->trouble(function.name, error);
+  const RunId key = trouble_key(function, delivery);
+  if (troubled_.size() >= kTroubledMax && !troubled_.contains(key)) troubled_.erase(troubled_.begin());
+  Trouble& trouble = troubled_.try_emplace(key, Trouble{.since = loop_.now()}).first->second;
+  return infrastructure_delay(backoff_, error, ++trouble.times);
 }
 
 // Since its first trouble here: how long it has queued before says nothing.
-std::chrono::milliseconds DeliveryHandler::in_trouble_for(const RunId& run_id) {
-  const auto now = loop_.wall_now();
-  if (troubled_.size() >= kTroubledMax && !troubled_.contains(run_id)) troubled_.erase(troubled_.begin());
-  const auto since = troubled_.try_emplace(run_id, now).first->second;
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now - since);
+std::chrono::milliseconds DeliveryHandler::in_trouble_for(const FunctionSpec& function,
+                                                          const Delivery& delivery) const {
+  const auto found = troubled_.find(trouble_key(function, delivery));
+  if (found == troubled_.end()) return std::chrono::milliseconds(0);
+  return std::chrono::duration_cast<std::chrono::milliseconds>(loop_.now() - found->second.since);
+}
+
+void DeliveryHandler::out_of_trouble(const FunctionSpec& function, const Delivery& delivery) {
+  if (!troubled_.empty()) troubled_.erase(trouble_key(function, delivery));
+}
+
+// Of a run that was executed, or whose outputs are placed by now: one that was given up says nothing of what works.
+void DeliveryHandler::went_well(const FunctionSpec& function) {
+  if (circuits_ != nullptr) circuits_->went_well(function);
 }
 
 // The end is committed before the dead letter, so that a worker that comes back from a pause cannot commit a success
@@ -201,10 +234,10 @@ Task<void> DeliveryHandler::give_up(Work work, Delivery& delivery, RunTable::Act
   auto record = co_await invoker_.commit_end(std::move(work), outcome, std::move(reason));
   if (!record) {
     wait_again(active, run_id, outcome == RunOutcome::cancelled);
-    co_await nak(delivery, infrastructure_delay(backoff_, record.error()), NakReason::infrastructure);
+    co_await nak(delivery, trouble_delay(*function, delivery, record.error()), NakReason::infrastructure);
     co_return;
   }
-  co_await settle(*function, delivery, active, std::move(*record));
+  [[maybe_unused]] const bool done = co_await settle(*function, delivery, active, std::move(*record));
 }
 
 // A cancelling that could not be carried out is not forgotten.
@@ -214,35 +247,41 @@ void DeliveryHandler::wait_again(RunTable::Active& active, const RunId& run_id, 
 }
 
 // The committed row says what must appear; a crash anywhere below repeats only what is not marked.
-Task<void> DeliveryHandler::settle(const FunctionSpec& spec, Delivery& delivery, RunTable::Active& active,
+Task<bool> DeliveryHandler::settle(const FunctionSpec& spec, Delivery& delivery, RunTable::Active& active,
                                    RunRecord record) {
   active.state(RunState::placing, loop_.wall_now());
+  active.ended(RunEnd::of(record));
   const RunId run_id = record.run_id;
   const RunOutcome outcome = record.outcome;
   const std::string reason = record.reason;
   const std::string function = record.function;
-  const bool too_old = loop_.wall_now() - record.committed_at > spec.infrastructure_retry_for;
+  const bool too_old = in_trouble_for(spec, delivery) > spec.infrastructure_retry_for;
   const auto finished = co_await finish_.place_and_publish(std::move(record));
   if (!finished && !is_permanent(finished.error()) && !too_old) {
     log_.warn("run not finished yet", {{"run", run_id.str()}, {"error", finished.error()}});
     active.waits_for_retry(loop_.wall_now());
-    co_await nak(delivery, infrastructure_delay(backoff_, finished.error()), NakReason::infrastructure);
-    co_return;
+    co_await nak(delivery, trouble_delay(spec, delivery, finished.error()), NakReason::infrastructure);
+    co_return false;
   }
+  out_of_trouble(spec, delivery);
   Result<void> settled;
   if (!finished) {
     settled = co_await delivery.term(finished.error().message);
   } else if (outcome == RunOutcome::dead_lettered) {
     settled = co_await delivery.term(reason);
+    MILLRACE_FAIL_POINT(after_dead_letter);
   } else {
     settled = co_await delivery.ack();
+    MILLRACE_FAIL_POINT(after_ack);
   }
   if (!settled) log_.warn("verdict refused", {{"run", run_id.str()}, {"error", settled.error()}});
   log_.debug("run done", {{"function", function}, {"run", run_id.str()}, {"outcome", name_of(outcome)}});
+  co_return true;
 }
 
 Task<void> DeliveryHandler::nak(Delivery& delivery, std::chrono::milliseconds delay, NakReason reason) {
   const auto settled = co_await delivery.nak(delay, reason);
+  MILLRACE_FAIL_POINT(after_nak);
   // A lost lease is the usual cause: the message is somebody else's already.
   if (!settled) log_.debug("nak refused", {{"error", settled.error()}});
 }

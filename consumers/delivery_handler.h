@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <random>
 #include <stop_token>
 #include <string>
 
@@ -17,6 +18,7 @@
 #include "core/backoff.h"
 #include "core/run.h"
 #include "engine/admission.h"
+#include "engine/circuits.h"
 #include "engine/finish.h"
 #include "engine/invoker.h"
 #include "engine/run_table.h"
@@ -27,12 +29,16 @@ namespace millrace {
 
 struct DeliveryOptions {
   std::chrono::milliseconds hold = std::chrono::seconds(5);  // how long a delivery may wait for a slot
+  std::uint64_t seed = std::random_device{}();               // of the jitter of retries
 };
 
 class DeliveryHandler {
  public:
   DeliveryHandler(EventLoop& loop, Admission& admission, Invoker& invoker, Finish& finish, StateStore& state,
                   RunTable& runs, DeliveryOptions options, Log& log);
+
+  // From now on `circuits` hears what keeps runs from running, and which do.
+  void report_to(Circuits& circuits) { circuits_ = &circuits; }
 
   // Settles `delivery` exactly once: ack, nak with a delay, or term into the dead letters. On `shutdown` the function
   // is ended and the event given back.
@@ -49,13 +55,25 @@ class DeliveryHandler {
     std::optional<RunRecord> record;
   };
 
+  // What keeps an event from being done that is not its function's fault.
+  struct Trouble {
+    EventLoop::TimePoint since{};  // patience follows no clock that can jump
+    std::uint32_t times = 0;       // in a row
+  };
+
   Task<Result<Standing>> find_standing(const FunctionSpec& function, const Delivery& delivery);
   Task<void> run(Work work, Admission::Slot slot, Delivery& delivery, RunTable::Active& active,
                  std::stop_token shutdown);
   Task<void> after_error(Work work, Delivery& delivery, RunTable::Active& active, Error error);
   Task<void> give_up(Work work, Delivery& delivery, RunTable::Active& active, RunOutcome outcome, std::string reason);
-  Task<void> settle(const FunctionSpec& spec, Delivery& delivery, RunTable::Active& active, RunRecord record);
-  [[nodiscard]] std::chrono::milliseconds in_trouble_for(const RunId& run_id);
+  // True when the run is done with, false when it waits for its outputs to be placed.
+  Task<bool> settle(const FunctionSpec& spec, Delivery& delivery, RunTable::Active& active, RunRecord record);
+  [[nodiscard]] std::chrono::milliseconds in_trouble_for(const FunctionSpec& function, const Delivery& delivery) const;
+  // The wait after one more trouble of this delivery's event.
+  [[nodiscard]] std::chrono::milliseconds trouble_delay(const FunctionSpec& function, const Delivery& delivery,
+                                                        const Error& error);
+  void out_of_trouble(const FunctionSpec& function, const Delivery& delivery);
+  void went_well(const FunctionSpec& function);
   void wait_again(RunTable::Active& active, const RunId& run_id, bool cancelled);
   Task<void> nak(Delivery& delivery, std::chrono::milliseconds delay, NakReason reason);
 
@@ -67,8 +85,9 @@ class DeliveryHandler {
   RunTable& runs_;
   DeliveryOptions options_;
   Log& log_;
+  Circuits* circuits_ = nullptr;
   Backoff backoff_;
-  std::map<RunId, WallTime> troubled_;  // runs kept from running by something else than their function, since when
+  std::map<RunId, Trouble> troubled_;  // by the run of the event's own generation
   Semaphore quarantine_;  // one suspect at a time: an event that may kill its worker must not take others along
 };
 

@@ -1,5 +1,6 @@
 #include "consumers/lease_keeper.h"
 
+#include <functional>
 #include <random>
 
 #include "async/sleep.h"
@@ -12,9 +13,8 @@ LeaseKeeper::LeaseKeeper(EventLoop& loop, Delivery& delivery) : group_(loop, del
 
 Task<void> LeaseKeeper::renew(EventLoop& loop, Delivery& delivery, std::stop_token stop) {
   // Renewals of deliveries that came together spread out; any seed that differs does.
-  const auto seed = reinterpret_cast<std::uintptr_t>(&delivery) / alignof(std::max_align_t);
+  const auto seed = std::hash<EventId>{}(delivery.event().id);
   std::minstd_rand random(static_cast<std::minstd_rand::result_type>(seed));
-  random.discard(1);  // neighbours start near each other
   for (;;) {
     const auto third = delivery.lease() / 3;
     const auto jitter = third.count() * static_cast<std::int64_t>(random() % 201) / 1000 - third.count() / 10;

@@ -1,5 +1,6 @@
 #include "consumers/worker_pool.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,7 @@ namespace millrace {
 namespace {
 
 constexpr std::chrono::seconds kAfterBrokerError{1};
+constexpr std::chrono::milliseconds kProbeLookMin{100};
 
 }  // namespace
 
@@ -27,6 +29,13 @@ WorkerPool::WorkerPool(EventLoop& loop, Broker& broker, Admission& admission, De
     share_soon();
   });
   admission_.on_room([this, alive = std::weak_ptr(alive_)] {
+    if (!alive.expired()) share_soon();
+  });
+}
+
+void WorkerPool::obey(Circuits& circuits) {
+  circuits_ = &circuits;
+  circuits.on_closed([this, alive = std::weak_ptr(alive_)] {
     if (!alive.expired()) share_soon();
   });
 }
@@ -55,6 +64,7 @@ Task<void> WorkerPool::function_removed(std::shared_ptr<const FunctionSpec> gone
   known->second->stop.request_stop();
   members_.erase(known);
   backlog_.erase(topic);
+  if (circuits_ != nullptr) circuits_->forget(gone->name);
 }
 
 Task<Result<void>> WorkerPool::drain() {
@@ -89,16 +99,49 @@ Task<void> WorkerPool::share() {
       share_again_later_ = loop_.start_timer(kAfterBrokerError, [this] { share_soon(); });
       continue;
     }
-    demands.push_back({.function = member->second->function,
-                       .pending = lag->pending,
-                       .outstanding = member->second->subscription->credit()});
+    demand(*member->second, lag->pending, demands);
   }
   for (const auto& [function, credit] : scheduler_.share(std::move(demands), admission_)) {
     const auto member = members_.find(work_topic(function));
-    if (member != members_.end()) member->second->subscription->grant(credit);
+    if (member == members_.end()) continue;
+    const FunctionSpec& spec = *member->second->function;
+    const auto leave = circuits_ == nullptr ? Circuits::Leave::any : circuits_->leave(spec);
+    if (leave == Circuits::Leave::none) continue;  // somebody else's probe is out
+    if (leave == Circuits::Leave::one) {
+      circuits_->probing(spec);
+      look_again_at_next_probe(spec);
+    }
+    member->second->subscription->grant(credit);
   }
   sharing_ = false;
   if (std::exchange(share_again_, false)) share_soon();
+}
+
+void WorkerPool::demand(const Member& member, std::uint64_t pending, std::vector<Demand>& demands) {
+  const std::uint32_t outstanding = member.subscription->credit();
+  const auto leave = circuits_ == nullptr ? Circuits::Leave::any : circuits_->leave(*member.function);
+  if (leave != Circuits::Leave::any) {
+    look_again_at_next_probe(*member.function);
+    if (leave == Circuits::Leave::none) return;
+    if (outstanding > 0) {  // granted before it rested, and not used: that is the probe
+      circuits_->probing(*member.function);
+      return;
+    }
+    pending = std::min<std::uint64_t>(pending, 1);
+  }
+  demands.push_back({.function = member.function, .pending = pending, .outstanding = outstanding});
+}
+
+// Whichever of those that rest is the first: then all are looked at.
+void WorkerPool::look_again_at_next_probe(const FunctionSpec& function) {
+  const auto resting = circuits_->resting(function);
+  if (!resting) return;
+  const auto at = loop_.now() + resting->next_try;
+  if (probe_later_ && probe_at_ <= at && probe_at_ > loop_.now()) return;
+  probe_at_ = at;
+  // Never at once: a probe that is due and finds no room waits for that.
+  probe_later_ =
+      loop_.start_timer(std::max<EventLoop::Duration>(resting->next_try, kProbeLookMin), [this] { share_soon(); });
 }
 
 Task<void> WorkerPool::receive(std::shared_ptr<Member> member) {

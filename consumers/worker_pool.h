@@ -11,6 +11,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "async/event_loop.h"
 #include "async/task.h"
@@ -18,6 +19,7 @@
 #include "broker/broker.h"
 #include "consumers/delivery_handler.h"
 #include "engine/admission.h"
+#include "engine/circuits.h"
 #include "engine/fair_scheduler.h"
 #include "engine/function_observer.h"
 #include "telemetry/log.h"
@@ -27,6 +29,9 @@ namespace millrace {
 class WorkerPool final : public FunctionObserver {
  public:
   WorkerPool(EventLoop& loop, Broker& broker, Admission& admission, DeliveryHandler& handler, Log& log);
+
+  // From now on no more is asked for than `circuits` allows. It outlives the pool.
+  void obey(Circuits& circuits);
 
   Task<Result<void>> function_applied(std::shared_ptr<const FunctionSpec> now) override;
   Task<void> function_removed(std::shared_ptr<const FunctionSpec> gone) override;
@@ -43,6 +48,9 @@ class WorkerPool final : public FunctionObserver {
   };
 
   void share_soon();
+  // Adds what may be asked for, after `lag` was looked at.
+  void demand(const Member& member, std::uint64_t pending, std::vector<Demand>& demands);
+  void look_again_at_next_probe(const FunctionSpec& function);
   Task<void> share();
   Task<void> receive(std::shared_ptr<Member> member);
   Task<void> work(std::shared_ptr<Member> member, std::unique_ptr<Delivery> delivery);
@@ -59,7 +67,10 @@ class WorkerPool final : public FunctionObserver {
   bool sharing_ = false;
   bool share_again_ = false;
   bool stopping_ = false;
+  Circuits* circuits_ = nullptr;
   std::unique_ptr<EventLoop::Handle> share_again_later_;
+  EventLoop::TimePoint probe_at_{};
+  std::unique_ptr<EventLoop::Handle> probe_later_;  // when a function that rests may ask for one
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);  // for callbacks that others keep
   std::stop_source shutdown_;                                               // of the handlers
   TaskGroup receivers_;

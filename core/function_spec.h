@@ -87,6 +87,7 @@ struct FunctionSpec {
   std::chrono::milliseconds timeout = std::chrono::minutes(5);
   std::chrono::milliseconds grace = std::chrono::seconds(2);  // between SIGTERM and the end of the whole tree
   std::uint32_t concurrency = 0;  // runs at a time on a node; 0: as many as memory and cpu allow
+  std::uint32_t weight = 1;       // its share of a busy node: 2 gets twice as much of it as 1
   std::uint32_t retries = 3;      // attempts after the first that ended with an outcome other than success
   std::chrono::milliseconds retry_base = std::chrono::seconds(1);
   std::chrono::milliseconds retry_cap = std::chrono::minutes(15);
@@ -95,6 +96,7 @@ struct FunctionSpec {
   bool dead_letter = true;          // false: the last failure is only recorded
   bool publish_on_failure = false;  // outputs of a failed run appear as well
 
+  bool ordered_by_key = false;  // the next event of one object key starts when the one before is done, retries included
   std::chrono::milliseconds settle{0};                                // a file must have been left alone this long
   std::vector<std::string> ignore = {".*", "*.part", "*.tmp", "*~"};  // globs on the last part of a key
   std::chrono::milliseconds rescan = std::chrono::minutes(5);

@@ -52,7 +52,7 @@ Task<Result<Admission::Slot>> Admission::acquire(std::shared_ptr<const FunctionS
                                                  std::stop_token stop) {
   const auto waiter = std::make_shared<Waiter>(this, std::move(function), OneShot<Result<Slot>>(loop_));
   waiters_.push_back(waiter);
-  const Place place(waiter);
+  const PlaceInLine place(waiter);
   admit_waiting();
   std::unique_ptr<EventLoop::Handle> timer;
   if (waiter->owner != nullptr) {

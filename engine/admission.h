@@ -16,6 +16,7 @@
 
 #include "async/event_loop.h"
 #include "async/one_shot.h"
+#include "async/place_in_line.h"
 #include "async/task.h"
 #include "core/error.h"
 #include "core/function_spec.h"
@@ -77,19 +78,7 @@ class Admission {
     OneShot<Result<Slot>> admitted;
   };
 
-  // A place in the queue; leaves it with the frame that waits.
-  class Place {
-   public:
-    explicit Place(std::shared_ptr<Waiter> waiter) : waiter_(std::move(waiter)) {}
-    Place(const Place&) = delete;
-    Place& operator=(const Place&) = delete;
-    ~Place() {
-      if (waiter_->owner != nullptr) waiter_->owner->leave(waiter_);
-    }
-
-   private:
-    std::shared_ptr<Waiter> waiter_;
-  };
+  friend class PlaceInLine<Waiter>;
 
   Slot take(const FunctionSpec& function);
   void release(const std::string& function, std::uint64_t memory_bytes, std::uint32_t cpu_millicores);

@@ -1,7 +1,8 @@
-// The fair scheduler: which functions may ask the broker for how much. Functions with a backlog take turns, one event
-// each, for as long as a run of theirs would find a slot; nobody asks for more than the node can hold, so the rest of a
-// flood stays in the broker. A function whose runs find no room again and again while others are served asks all the
-// same: its event then waits at the head of the admission's queue, and the node empties for it.
+// The fair scheduler: which functions may ask the broker for how much. Functions with a backlog take turns by weighted
+// deficit round robin: each turn is worth a share of the node, so many events of a small function or one of a large
+// one, times the function's weight. Nobody asks for more than the node can hold, so the rest of a flood stays in the
+// broker. A function whose runs find no room again and again while others are served asks all the same: its event then
+// waits at the head of the admission's queue, and the node empties for it.
 //
 // Pure but for the turn it remembers. Threads: the domain loop.
 #pragma once
@@ -31,7 +32,9 @@ class FairScheduler {
  private:
   // How often a function was passed over in a row because the node had no room for it while others were served.
   std::map<std::string, std::uint32_t> passed_over_;
-  std::string last_;  // who was served last: the next one by name begins
+  std::map<std::string, std::uint64_t> deficits_;  // what is left of a function's turn, of those with a backlog
+  std::string turn_;                               // whose turn it is
+  std::string last_filler_;                        // who was served last in a gap that the turn left
 };
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/fail_point.h"
 #include "formats/identity.h"
 
 namespace millrace {
@@ -59,16 +60,19 @@ Task<Result<void>> Finish::place_and_publish(RunRecord record) {
     const auto placed = co_await place(record);
     if (!placed) co_return fail(placed.error());
     marks.placed = true;
+    MILLRACE_FAIL_POINT(after_place);
   }
   Result<void> published;
   if (!record.published) {
     published = co_await publish(record, marks.seen);
     marks.published = published.has_value();
+    MILLRACE_FAIL_POINT(after_publish);
   }
   // One write for both: what a crash before it repeats is the same names and the same event ids.
   if (marks.placed || marks.published) {
     const auto marked = co_await state_.runs().mark(record.run_id, marks);
     if (!marked) co_return fail(marked.error());
+    MILLRACE_FAIL_POINT(after_mark);
   }
   co_return published;
 }
@@ -85,6 +89,7 @@ Task<Result<void>> Finish::place(const RunRecord& record) {
     // What a later try may mend decides: given up is a run only for names that no try can place.
     const bool decides = !placed && (all || (retryable(placed.error().code) && !retryable(all.error().code)));
     if (decides) all = fail(placed.error().with("cannot_place"));
+    MILLRACE_FAIL_POINT(after_place_one);
   }
   co_return all;
 }
@@ -94,6 +99,7 @@ Task<Result<void>> Finish::publish(const RunRecord& record, SeenRows& seen) {
     const OutputFile& output = record.outputs[index];
     const auto accepted = co_await ingest_.output_created(output_event(record, index));
     if (!accepted) co_return fail(accepted.error());
+    MILLRACE_FAIL_POINT(after_publish_one);
 
     // What a scan would find under the user's name is known already: without these rows it would be taken for new.
     const ObjectRef placed{.store = output.store,

@@ -8,6 +8,7 @@
 // Threads: the domain loop.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,6 +37,12 @@ struct Accepted {
   std::vector<AcceptedRun> runs;
 };
 
+// How an event is to be sent on its way, besides at once.
+struct Sending {
+  std::chrono::milliseconds delay{0};  // not delivered earlier
+  Priority priority = Priority::normal;
+};
+
 class Ingest {
  public:
   Ingest(EventLoop& loop, const Registry& registry, Broker& broker, SeenStore& seen, RunTable& runs, UlidMaker& ulids);
@@ -51,17 +58,26 @@ class Ingest {
   [[nodiscard]] Task<Result<std::vector<Trigger>>> unseen(std::vector<Trigger> triggers, ObjectRef object);
 
   // An event for one function. An empty `source_id` gets a ULID before the first publish. `not_found`: no such
-  // function.
-  [[nodiscard]] Task<Result<Accepted>> invoke(std::string function, Event event);
+  // function; `invalid_argument`: a delay that is negative or longer than the broker keeps.
+  [[nodiscard]] Task<Result<Accepted>> invoke(std::string function, Event event, Sending sending = {});
 
   // The event about an output of a run: same hops, order and cause for every function that matches, ids from the run.
   [[nodiscard]] Task<Result<Accepted>> output_created(Event event);
+
+  // The event of an object's appearing, complete, as object_created() publishes it.
+  [[nodiscard]] Event root_event(ObjectRef object);
+
+  // Events about objects that a function is to run on, once more or for the first time; complete. The runs in their
+  // order.
+  [[nodiscard]] Task<Result<std::vector<AcceptedRun>>> publish_again(std::shared_ptr<const FunctionSpec> function,
+                                                                     std::vector<Event> events);
 
   // Completes id, order and time of an event that enters here; for a synchronous call, which is not published.
   void stamp_root(Event& event);
 
  private:
-  Task<Result<Accepted>> publish(Event event, std::vector<std::shared_ptr<const FunctionSpec>> functions);
+  Task<Result<Accepted>> publish(Event event, std::vector<std::shared_ptr<const FunctionSpec>> functions,
+                                 Sending sending = {});
   Task<Result<void>> remember(std::vector<Trigger> triggers, std::string key, EventId id);
 
   EventLoop& loop_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "async/sleep.h"
+#include "core/fail_point.h"
 #include "core/units.h"
 #include "engine/finish.h"
 #include "engine/output_names.h"
@@ -37,6 +38,22 @@ OutputRank rank_of(const Work& work) {
   return output_rank(work.event.order, work.generation, work.event.id, work.run_id);
 }
 
+// Whoever follows the log learns of the attempt's end, also when this frame is dropped.
+class ShownLog {
+ public:
+  explicit ShownLog(std::shared_ptr<LiveLog> log) : log_(std::move(log)) {}
+  ShownLog(const ShownLog&) = delete;
+  ShownLog& operator=(const ShownLog&) = delete;
+  ~ShownLog() {
+    if (log_) log_->end();
+  }
+
+  [[nodiscard]] const std::shared_ptr<LiveLog>& log() const { return log_; }
+
+ private:
+  std::shared_ptr<LiveLog> log_;
+};
+
 std::unexpected<Error> given_up() {
   return fail(Errc::aborted, "given up: the run belongs to another worker now");
 }
@@ -65,6 +82,7 @@ Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable:
         .committed = std::move(*record), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
   }
   if (!staged) co_return fail(staged.error());
+  MILLRACE_FAIL_POINT(after_stage_in);
   auto invoked = co_await run(work, std::move(slot), std::move(*staged), active, stop);
   co_return invoked;
 }
@@ -86,6 +104,7 @@ Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, Stage
   // The attempt is on record before its directory exists: a directory that nobody knows would stay for ever.
   const auto begun = co_await state_.runs().begin_attempt(attempt);
   if (!begun) co_return fail(begun.error());
+  MILLRACE_FAIL_POINT(after_attempt_row);
   auto directory = co_await outputs_.make_attempt(place);
   if (directory && directory->free_bytes < kFreeBytesMin) {
     directory = fail(Errc::no_space,
@@ -96,6 +115,8 @@ Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, Stage
     co_return fail(directory.error());
   }
 
+  MILLRACE_FAIL_POINT(after_attempt_directory);
+
   active.state(RunState::running, loop_.wall_now());
   ExecutionRequest request{.function = work.function,
                            .run_id = work.run_id,
@@ -104,9 +125,12 @@ Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, Stage
                            .output_path = std::move(directory->host_path),
                            .environment = std::move(staged.environment),
                            .input_bytes = std::move(staged.stdin_bytes)};
+  const ShownLog shown(logs_ == nullptr ? nullptr : logs_->open(work.run_id, attempt.token));
+  if (shown.log()) request.on_log = [log = shown.log()](std::string_view bytes) { log->append(bytes); };
   const AnyStop any_stop(stop, active.cancel_requested());
   auto execution = co_await (*executor)->run(std::move(request), any_stop.token());
   attempt.ended_at = loop_.wall_now();
+  MILLRACE_FAIL_POINT(after_execute);
   if (!execution) {
     const auto skipped = co_await why_skipped(work);
     if (!skipped.empty()) {
@@ -199,6 +223,8 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
     co_return given_up();
   }
 
+  MILLRACE_FAIL_POINT(after_seal);
+
   RunRecord record = record_of(work, attempt);
   record.outcome = RunOutcome::succeeded;
   record.outputs = name_outputs(*work.function, work.event, work.run_id, *sealed);
@@ -231,6 +257,7 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
   if (!may_keep) {
     const auto ended = co_await state_.runs().end_attempt(attempt);
     if (!ended) co_return fail(ended.error());
+    MILLRACE_FAIL_POINT(after_end_attempt);
   }
   if (!final) {
     co_await drop_attempt(attempt);
@@ -292,6 +319,7 @@ Task<Result<Invoked>> Invoker::commit(RunRecord record, AttemptOutcome outcome, 
   if (record.outputs.empty()) record.placed = record.published = true;  // nothing is left to do
   auto committed = co_await state_.runs().commit(std::move(record));
   if (!committed) co_return fail(committed.error().with("commit"));
+  MILLRACE_FAIL_POINT(after_commit);
   const RunRecord& standing = committed->standing;
   if (committed->won) {
     metrics_
@@ -333,8 +361,10 @@ Task<void> Invoker::drop_attempt(Attempt attempt) {
     log_.warn("attempt directory stays", {{"run", attempt.run_id.str()}, {"error", removed.error()}});
     co_return;
   }
+  MILLRACE_FAIL_POINT(after_remove_attempt);
   const auto forgotten = co_await state_.runs().forget_directory(attempt.token);
   if (!forgotten) log_.warn("attempt not forgotten", {{"run", attempt.run_id.str()}, {"error", forgotten.error()}});
+  MILLRACE_FAIL_POINT(after_forget_attempt);
 }
 
 }  // namespace millrace

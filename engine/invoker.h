@@ -22,6 +22,7 @@
 #include "core/function_spec.h"
 #include "core/run.h"
 #include "engine/admission.h"
+#include "engine/live_logs.h"
 #include "engine/registry.h"
 #include "engine/run_table.h"
 #include "engine/stage_in.h"
@@ -44,7 +45,7 @@ struct Work {
 };
 
 struct Invoked {
-  std::optional<RunRecord> committed;
+  std::optional<RunRecord> committed;  // always there for a synchronous run: its one attempt is the last
   AttemptOutcome outcome = AttemptOutcome::succeeded;
   std::string message;
   Semaphore::Permit settling;  // hold it until the run is settled: it bounds how many wait for disks at a time
@@ -54,6 +55,9 @@ class Invoker {
  public:
   Invoker(EventLoop& loop, const Executors& executors, StageIn& stage_in, OutputStore& outputs, StateStore& state,
           std::string node, Log& log, Metrics& metrics);
+
+  // From now on what functions write is shown there while they run.
+  void show_logs(LiveLogs& logs) { logs_ = &logs; }
 
   // `stop` means: give it up without a trace, somebody else will run it (the lease is lost, the worker shuts down); the
   // answer is `aborted`. A user's cancel comes through `active` and is committed as the run's outcome.
@@ -89,6 +93,7 @@ class Invoker {
   std::string node_;
   Log& log_;
   Metrics& metrics_;
+  LiveLogs* logs_ = nullptr;
   Semaphore settling_;
 };
 

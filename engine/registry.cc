@@ -66,12 +66,31 @@ Task<Result<void>> Registry::load() {
     functions_[function->name] = function;
   }
   rebuild_index();
+  co_await report_lost_topics();
   for (const auto& function : all()) {
     const auto ready = co_await prepare(function);
     // One function that cannot be served now must not keep the others from starting; its observers try again.
     if (!ready) log_.error("function not ready", {{"function", function->name}, {"error", ready.error()}});
   }
   co_return Result<void>{};
+}
+
+// A broker that comes back empty is taken for a new one by everybody else.
+Task<void> Registry::report_lost_topics() {
+  if (broker_.capabilities().confirm == Durability::memory) co_return;
+  const auto topics = co_await broker_.topics();
+  if (!topics) co_return;  // preparing the functions meets the same error, and says so
+  std::size_t lost = 0;
+  std::string first;
+  for (const auto& function : all()) {
+    if (std::ranges::binary_search(*topics, work_topic(function->name))) continue;
+    if (lost++ == 0) first = function->name;
+  }
+  if (lost == 0) co_return;
+  log_.error(
+      "the broker does not know the work topics of functions that were here before: events that waited in them "
+      "are lost; was the log's directory removed or replaced?",
+      {{"functions", lost}, {"first", first}});
 }
 
 Task<Result<std::vector<Applied>>> Registry::check(std::vector<FunctionSpec> specs) {
@@ -86,6 +105,10 @@ Task<Result<std::vector<Applied>>> Registry::check(std::vector<FunctionSpec> spe
   std::vector<Applied> checked;
   for (auto& spec : specs) {
     const auto function = std::make_shared<const FunctionSpec>(std::move(spec));
+    if (function->ordered_by_key && !broker_.capabilities().ordered_keys) {
+      co_return fail(Errc::failed_precondition, "function '" + function->name +
+                                                    "': order: key needs a broker that keeps events of a key in order");
+    }
     const auto executor = executors_.find(function->executor);
     if (!executor) co_return fail(executor.error().with("function '" + function->name + "'"));
     auto warnings = co_await (*executor)->check(function);

@@ -58,7 +58,7 @@ struct Trigger {
 struct Applied {
   std::shared_ptr<const FunctionSpec> function;
   bool created = false;
-  bool changed = false;               // false: the very same spec was there, nothing was done
+  bool changed = false;               // false: the very same spec stood; what it needs was made sure of once more
   std::vector<std::string> warnings;  // defaults that do not hold on this host
 };
 
@@ -99,6 +99,7 @@ class Registry {
   using Functions = std::map<std::string, std::shared_ptr<const FunctionSpec>, std::less<>>;
 
   Task<Result<Applied>> apply_checked(FunctionSpec spec, std::vector<std::string> warnings);
+  Task<void> report_lost_topics();
   Task<Result<void>> prepare(std::shared_ptr<const FunctionSpec> function);
   void rebuild_index();
   void forget(const FunctionSpec& revision);  // what an executor has prepared for it

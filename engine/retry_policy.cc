@@ -10,6 +10,7 @@ constexpr int kPermanentExitLast = 78;   // EX_CONFIG
 constexpr std::uint32_t kResourceKillAttemptsMax = 2;
 constexpr std::chrono::milliseconds kInfrastructureBase{500};
 constexpr std::chrono::milliseconds kInfrastructureCap{30'000};
+constexpr int kHintSpread = 4;  // a hint is overstayed by up to this part of it
 
 }  // namespace
 
@@ -37,10 +38,12 @@ std::chrono::milliseconds retry_delay(Backoff& backoff, const FunctionSpec& func
   return backoff.delay(function.retry_base, function.retry_cap, failures);
 }
 
-std::chrono::milliseconds infrastructure_delay(Backoff& backoff, const Error& error) {
-  if (error.retry_after.count() > 0) return error.retry_after;
+std::chrono::milliseconds infrastructure_delay(Backoff& backoff, const Error& error, std::uint32_t times) {
+  if (error.retry_after.count() > 0) {
+    return error.retry_after + backoff.delay(error.retry_after / kHintSpread, kInfrastructureCap, 1);
+  }
   // Never at once: what is away now is still away in a microsecond.
-  return kInfrastructureBase + backoff.delay(kInfrastructureBase, kInfrastructureCap, 3);
+  return kInfrastructureBase + backoff.delay(kInfrastructureBase, kInfrastructureCap, times);
 }
 
 }  // namespace millrace

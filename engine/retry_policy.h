@@ -28,7 +28,9 @@ namespace millrace {
 [[nodiscard]] std::chrono::milliseconds retry_delay(Backoff& backoff, const FunctionSpec& function,
                                                     std::uint32_t failures);
 
-// The wait after an infrastructure error; honours the error's own hint.
-[[nodiscard]] std::chrono::milliseconds infrastructure_delay(Backoff& backoff, const Error& error);
+// The wait after the `times`th infrastructure error of one event in a row (1: the first): longer each time, up to half
+// a minute. An error's own hint is honoured and never undercut, but not met to the millisecond either: many who were
+// told the same do not come back together.
+[[nodiscard]] std::chrono::milliseconds infrastructure_delay(Backoff& backoff, const Error& error, std::uint32_t times);
 
 }  // namespace millrace

@@ -5,13 +5,23 @@
 
 namespace millrace {
 
-void RunTable::queued(LiveRun run) {
-  if (active_.contains(run.run_id) || waiting_by_id_.contains(run.run_id)) return;
+bool RunTable::queued(LiveRun run) {
+  if (active_.contains(run.run_id) || waiting_by_id_.contains(run.run_id)) return false;
   const auto entry = waiting_.insert(waiting_.end(), Waiting{.run = std::move(run)});
   waiting_by_id_.emplace(entry->run.run_id, entry);
-  if (waiting_.size() <= queued_max_) return;
-  waiting_by_id_.erase(waiting_.front().run.run_id);
-  waiting_.pop_front();
+  tell(entry->run);
+  if (waiting_.size() > queued_max_) {
+    waiting_by_id_.erase(waiting_.front().run.run_id);
+    waiting_.pop_front();
+  }
+  return true;
+}
+
+void RunTable::not_queued(const RunId& run_id) {
+  const auto found = waiting_by_id_.find(run_id);
+  if (found == waiting_by_id_.end() || found->second->run.state != RunState::queued) return;
+  waiting_.erase(found->second);
+  waiting_by_id_.erase(found);
 }
 
 RunTable::Active::Active(RunTable& table, LiveRun run) : table_(table), run_(std::move(run)) {
@@ -20,15 +30,25 @@ RunTable::Active::Active(RunTable& table, LiveRun run) : table_(table), run_(std
     table_.waiting_by_id_.erase(found);
   }
   table_.active_[run_.run_id] = this;
+  table_.tell(run_);
 }
 
 RunTable::Active::~Active() {
-  if (!over_) table_.active_.erase(run_.run_id);
+  if (over_) return;
+  table_.active_.erase(run_.run_id);
+  if (!end_) return;
+  run_.state = RunState::done;
+  for (RunListener* listener : table_.listeners_) listener->run_ended(run_, *end_);
+}
+
+void RunTable::tell(const LiveRun& run) const {
+  for (RunListener* listener : listeners_) listener->run_changed(run);
 }
 
 void RunTable::Active::state(RunState state, WallTime now) {
   run_.state = state;
   run_.since = now;
+  if (state != RunState::waiting_retry) table_.tell(run_);  // this one is told when it is in the table
 }
 
 void RunTable::Active::counters(std::uint32_t failures, std::uint32_t losses) {
@@ -40,7 +60,7 @@ void RunTable::Active::waits_for_retry(WallTime now) {
   state(RunState::waiting_retry, now);
   over_ = true;
   table_.active_.erase(run_.run_id);
-  table_.queued(run_);
+  (void)table_.queued(run_);
   if (cancel_.stop_requested()) (void)table_.cancel(run_.run_id);  // asked for too late to stop this attempt
 }
 

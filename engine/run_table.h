@@ -11,25 +11,15 @@
 #include <stop_token>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/event.h"
 #include "core/ids.h"
 #include "core/run.h"
+#include "engine/live_run.h"
 
 namespace millrace {
-
-struct LiveRun {
-  RunId run_id;
-  EventId event_id;
-  std::string function;
-  std::string key;  // of the input object, if any
-  RunState state = RunState::queued;
-  WallTime since{};  // in this state
-  WallTime queued_at{};
-  std::uint32_t failures = 0;
-  std::uint32_t losses = 0;
-};
 
 class RunTable {
  public:
@@ -37,7 +27,13 @@ class RunTable {
   // are forgotten (not lost: they are in the broker), and asking for one says so.
   explicit RunTable(std::size_t queued_max = 100'000) : queued_max_(queued_max) {}
 
-  void queued(LiveRun run);
+  // All listeners, before the first run. They outlive the table.
+  void listen(RunListener& listener) { listeners_.push_back(&listener); }
+
+  // True when the run was not known. Before its publish: what is told afterwards may be over already.
+  bool queued(LiveRun run);
+  // A run whose publish added nothing, if it still waits for its first attempt.
+  void not_queued(const RunId& run_id);
 
   // Work on a run begins here: at most one Active exists per run id. Ends with its destructor, which forgets the run,
   // or with waits_for_retry().
@@ -51,6 +47,8 @@ class RunTable {
     void state(RunState state, WallTime now);
     void counters(std::uint32_t failures, std::uint32_t losses);
     [[nodiscard]] std::stop_token cancel_requested() const { return cancel_.get_token(); }
+    // Its end is on record; told when this object goes, unless the run waits again until its outputs are placed.
+    void ended(RunEnd end) { end_ = std::move(end); }
     // The run waits for its next attempt, which may come before this object goes: nothing is to be called afterwards.
     void waits_for_retry(WallTime now);
 
@@ -58,6 +56,7 @@ class RunTable {
     friend class RunTable;
     RunTable& table_;
     LiveRun run_;
+    std::optional<RunEnd> end_;
     bool over_ = false;
     std::stop_source cancel_;
   };
@@ -79,7 +78,10 @@ class RunTable {
     bool cancelled = false;
   };
 
+  void tell(const LiveRun& run) const;
+
   std::size_t queued_max_;
+  std::vector<RunListener*> listeners_;
   std::unordered_map<RunId, Active*> active_;
   std::list<Waiting> waiting_;  // at most queued_max_, the oldest first
   std::unordered_map<RunId, std::list<Waiting>::iterator> waiting_by_id_;

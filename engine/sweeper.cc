@@ -1,9 +1,9 @@
 #include "engine/sweeper.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "async/sleep.h"
+#include "core/fail_point.h"
 #include "engine/retry_policy.h"
 
 namespace millrace {
@@ -19,9 +19,12 @@ Sweeper::Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finis
       options_(options),
       log_(log) {}
 
+Task<void> Sweeper::drop_own_attempts() {
+  for (std::size_t done = 1; done > 0;) done = co_await drop_open_attempts(WallTime::max(), true);
+}
+
 Task<void> Sweeper::sweep_own_past(WallTime started) {
-  for (std::size_t done = 1; done > 0;) done = co_await drop_open_attempts(started, true);
-  for (std::size_t done = 1; done > 0;) done = co_await finish_rows(started);
+  for (bool more = true; more;) more = co_await finish_rows(started);
   co_await drop_stale_directories();
 }
 
@@ -36,32 +39,44 @@ Task<void> Sweeper::run(std::stop_token stop) {
   }
 }
 
-Task<std::size_t> Sweeper::finish_rows(WallTime before) {
-  // The oldest come first: those that are passed over must not fill the answer.
-  auto rows = co_await state_.runs().unfinished(before, std::min(options_.batch + unplaceable_.size(), kRunListMax));
-  if (!rows) {
-    log_.warn("sweep failed", {{"error", rows.error()}});
-    co_return 0;
-  }
-  std::size_t done = 0;
-  const std::set<RunId> passed_over = std::exchange(unplaceable_, {});
-  for (auto& row : *rows) {
-    const RunId run_id = row.run_id;
-    if (passed_over.contains(run_id)) {
-      unplaceable_.insert(run_id);
-      continue;
+// Goes on behind the rows of the call before, so that those that cannot be finished keep no other back.
+Task<bool> Sweeper::finish_rows(WallTime before) {
+  for (bool tried = false; !tried;) {
+    auto rows = co_await state_.runs().unfinished(before, after_, options_.batch);
+    if (!rows) {
+      log_.warn("sweep failed", {{"error", rows.error()}});
+      co_return false;
     }
-    if (runs_.active(run_id)) continue;
-    const auto finished = co_await finish_.place_and_publish(std::move(row));
-    if (!finished && is_permanent(finished.error())) unplaceable_.insert(run_id);
-    if (finished) {
-      ++done;
-      log_.info("finished what a crash had left", {{"run", run_id.str()}});
-    } else {
-      log_.warn("run not finished yet", {{"run", run_id.str()}, {"error", finished.error()}});
+    std::size_t outputs = 0;  // a page may be short because it is heavy
+    for (const auto& row : *rows) outputs += row.outputs.size();
+    const bool last = rows->size() < options_.batch && outputs < kListedOutputsMax;
+    for (auto& row : *rows) {
+      after_ = row.run_id;
+      if (unplaceable_.contains(row.run_id)) {
+        met_.insert(std::move(row.run_id));
+      } else if (!runs_.active(row.run_id)) {
+        tried = true;
+        co_await finish(std::move(row));
+      }
     }
+    if (!last) continue;
+    after_ = {};
+    unplaceable_ = std::exchange(met_, {});
+    co_return false;
   }
-  co_return done;
+  co_return true;
+}
+
+Task<void> Sweeper::finish(RunRecord row) {
+  const RunId run_id = row.run_id;
+  const auto finished = co_await finish_.place_and_publish(std::move(row));
+  if (!finished) {
+    if (is_permanent(finished.error())) met_.insert(run_id);
+    log_.warn("run not finished yet", {{"run", run_id.str()}, {"error", finished.error()}});
+    co_return;
+  }
+  MILLRACE_FAIL_POINT(after_sweep_finish);
+  log_.info("finished what a crash had left", {{"run", run_id.str()}});
 }
 
 Task<std::size_t> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
@@ -69,7 +84,6 @@ Task<std::size_t> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
   if (!attempts) co_return 0;
   std::size_t done = 0;
   for (auto& attempt : *attempts) {
-    // At start our own attempts are over even if their run has begun anew already.
     if (own_only ? attempt.node != node_ : runs_.active(attempt.run_id)) continue;
     attempt.outcome = AttemptOutcome::lost;
     attempt.message = "its worker went away";
@@ -77,6 +91,7 @@ Task<std::size_t> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
     const auto abandoned = co_await state_.runs().abandon_attempt(attempt);
     if (!abandoned || !*abandoned) continue;
     ++done;
+    MILLRACE_FAIL_POINT(after_sweep_abandon);
     co_await drop(attempt);
   }
   co_return done;
@@ -97,8 +112,10 @@ Task<void> Sweeper::drop(Attempt attempt) {
     log_.warn("attempt directory stays", {{"run", attempt.run_id.str()}, {"error", removed.error()}});
     co_return;
   }
+  MILLRACE_FAIL_POINT(after_sweep_remove);
   const auto forgotten = co_await state_.runs().forget_directory(attempt.token);
   if (!forgotten) log_.warn("attempt not forgotten", {{"run", attempt.run_id.str()}, {"error", forgotten.error()}});
+  MILLRACE_FAIL_POINT(after_sweep_forget);
 }
 
 }  // namespace millrace

@@ -31,16 +31,21 @@ class Sweeper {
   Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finish& finish, const RunTable& runs,
           std::string node, SweeperOptions options, Log& log);
 
-  // At start, when nothing that this node began before `started` can be alive: all of that, whatever its age. The
-  // functions must be known by then: what is published to nobody counts as published.
+  // At start, before the first delivery is taken: nothing that this node began is alive, whatever the clock says of it.
+  [[nodiscard]] Task<void> drop_own_attempts();
+
+  // At start: the rows from before `started`, whatever their age. The functions must be known by then: what is
+  // published to nobody counts as published.
   [[nodiscard]] Task<void> sweep_own_past(WallTime started);
 
   // Until stopped.
   [[nodiscard]] Task<void> run(std::stop_token stop);
 
  private:
-  // Both return how many they are done with, of at most a batch.
-  Task<std::size_t> finish_rows(WallTime before);
+  // A batch of them; false at the end of the list: the next call begins at the oldest again.
+  Task<bool> finish_rows(WallTime before);
+  Task<void> finish(RunRecord row);
+  // Returns how many it is done with, of at most a batch.
   Task<std::size_t> drop_open_attempts(WallTime before, bool own_only);
   Task<void> drop_stale_directories();
   Task<void> drop(Attempt attempt);
@@ -56,6 +61,8 @@ class Sweeper {
   // Rows whose outputs cannot be placed: their event is a dead letter, and a redrive goes on. Not tried again by us
   // before the next start.
   std::set<RunId> unplaceable_;
+  std::set<RunId> met_;  // those of them that the present walk through the list has met
+  RunId after_;          // where the walk goes on
 };
 
 }  // namespace millrace

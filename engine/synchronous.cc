@@ -41,20 +41,19 @@ Task<Result<RunRecord>> SynchronousCalls::call(std::string function, Event event
   const std::stop_callback on_leave(stop, [this, run_id] { (void)runs_.cancel(run_id); });
   auto slot = co_await admission_.acquire(spec, hold, active.cancel_requested());
   if (!slot) co_return fail(slot.error());
+  const std::uint32_t generation = event.generation;
   Work work{.function = spec,
             .event = std::move(event),
             .run_id = run_id,
-            .generation = 0,
+            .generation = generation,
             .counters = {},
             .queued_at = now,
             .synchronous = true};
   auto invoked = co_await invoker_.invoke(std::move(work), std::move(*slot), active, {});
   if (!invoked) co_return fail(invoked.error());
-  if (!invoked->committed) {
-    co_return fail(Errc::unavailable, invoked->message.empty() ? "the run was lost; try again" : invoked->message);
-  }
   active.state(RunState::placing, loop_.wall_now());
-  RunRecord record = std::move(*invoked->committed);
+  RunRecord record = std::move(*invoked->committed);  // of a synchronous run's one attempt, whatever its end
+  active.ended(RunEnd::of(record));
   const auto finished = co_await finish_.place_and_publish(record);
   // The row stands and the sweeper goes on with it; the caller's answer is the outcome of the run.
   if (!finished && !retryable(finished.error().code)) record.reason = finished.error().message;

@@ -59,7 +59,7 @@ constexpr std::array<std::string_view, 35> kOscarOnly{"cluster_id",
                                                       "secrets"};
 
 // Fields of ours that this version does not know how to honour.
-constexpr std::array<std::string_view, 3> kNotYet{"topics", "protocol", "order"};
+constexpr std::array<std::string_view, 2> kNotYet{"topics", "protocol"};
 
 bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -130,8 +130,9 @@ std::vector<std::string> read_patterns(ObjectReader& in, std::string_view key, s
 // One item of `input` or `output`: an object, or its path alone.
 OutputSpec read_storage(const Json& json, const std::string& path, bool is_input, Diagnostics& problems) {
   OutputSpec spec;
-  const auto check = [&spec, &json, &problems](const std::string& where, std::string_view text) {
-    if (auto parsed = parse_storage_path(text)) {
+  const auto use = is_input ? PathUse::input : PathUse::output;
+  const auto check = [&spec, &json, &problems, use](const std::string& where, std::string_view text) {
+    if (auto parsed = parse_storage_path(text, use)) {
       spec.storage.path = std::move(*parsed);
     } else {
       problems.add(json.line(), where, parsed.error().message);
@@ -202,10 +203,16 @@ void read_retry(ObjectReader& in, FunctionSpec& spec) {
   spec.publish_on_failure = in.boolean("publish_on_failure", spec.publish_on_failure);
 }
 
+std::optional<bool> ordered_by_key(std::string_view order) {
+  if (order == "key") return true;
+  return order == "none" ? std::optional(false) : std::nullopt;
+}
+
 void read_triggering(ObjectReader& in, FunctionSpec& spec) {
   for (auto& input : read_storages(in, "input", true)) spec.inputs.push_back({.storage = std::move(input.storage)});
   spec.outputs = read_storages(in, "output", false);
   spec.stage_in = !in.boolean("file_stage_in", !spec.stage_in);  // OSCAR's name says the opposite of what it does
+  spec.ordered_by_key = in.choice("order", spec.ordered_by_key, ordered_by_key, "none, key");
   spec.settle = in.duration("settle", spec.settle, {.min = milliseconds(0), .max = hours(1)});
   spec.ignore = read_patterns(in, "ignore", std::move(spec.ignore));
   spec.rescan = in.duration("rescan", spec.rescan, {.min = milliseconds(100), .max = kDay});
@@ -242,6 +249,7 @@ void read_fields(ObjectReader& in, FunctionSpec& spec) {
   spec.timeout = in.duration("timeout", spec.timeout, {.min = milliseconds(10), .max = 30 * kDay});
   spec.grace = in.duration("grace", spec.grace, {.min = milliseconds(0), .max = minutes(10)});
   spec.concurrency = in.integer("concurrency", spec.concurrency, {.min = 0, .max = 10'000});
+  spec.weight = in.integer("weight", spec.weight, {.min = 1, .max = 100});
   read_retry(in, spec);
 }
 
@@ -357,6 +365,7 @@ Json to_json(const FunctionSpec& function) {
       {"timeout", format_duration(function.timeout)},
       {"grace", format_duration(function.grace)},
       {"concurrency", function.concurrency},
+      {"weight", function.weight},
       {"retries", function.retries},
       {"retry",
        Json::object({{"base", format_duration(function.retry_base)}, {"cap", format_duration(function.retry_cap)}})},
@@ -364,6 +373,7 @@ Json to_json(const FunctionSpec& function) {
       {"infrastructure_retry_for", format_duration(function.infrastructure_retry_for)},
       {"dead_letter", function.dead_letter},
       {"publish_on_failure", function.publish_on_failure},
+      {"order", function.ordered_by_key ? "key" : "none"},
       {"settle", format_duration(function.settle)},
       {"ignore", texts_json(function.ignore)},
       {"rescan", format_duration(function.rescan)},

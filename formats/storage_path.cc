@@ -1,6 +1,7 @@
 #include "formats/storage_path.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 
 namespace millrace {
@@ -15,12 +16,28 @@ bool is_bucket(std::string_view text) {
   return text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") == std::string_view::npos;
 }
 
+constexpr std::array<std::string_view, 3> kPlaceholders{"{run}", "{event}", "{name}"};
+
+// Whether every brace belongs to a placeholder.
+bool has_placeholders_only(std::string_view part) {
+  for (auto at = part.find_first_of("{}"); at != std::string_view::npos; at = part.find_first_of("{}")) {
+    part.remove_prefix(at);
+    const auto found = std::ranges::find_if(kPlaceholders, [part](auto name) { return part.starts_with(name); });
+    if (found == kPlaceholders.end()) return false;
+    part.remove_prefix(found->size());
+  }
+  return true;
+}
+
 // What is wrong with one folder's name; empty: nothing.
-std::string_view problem_of(std::string_view part) {
+std::string_view problem_of(std::string_view part, PathUse use) {
   if (part.empty()) return "has an empty part";
   if (part == "." || part == "..") return "has a part that is '.' or '..'";
   if (part.size() > kPartMax) return "has a part of more than 255 bytes";
-  if (part.find_first_of("{}") != std::string_view::npos) return "has a brace, which is kept for placeholders";
+  if (use == PathUse::input && part.find_first_of("{}") != std::string_view::npos) {
+    return "has a brace, and placeholders are for outputs";
+  }
+  if (!has_placeholders_only(part)) return "has a brace, and the placeholders are {run}, {event} and {name}";
   if (std::ranges::any_of(part, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; })) {
     return "has a control character";
   }
@@ -29,7 +46,7 @@ std::string_view problem_of(std::string_view part) {
 
 }  // namespace
 
-Result<std::string> parse_storage_path(std::string_view text) {
+Result<std::string> parse_storage_path(std::string_view text, PathUse use) {
   const auto bad = [text](std::string_view problem) {
     return fail(Errc::invalid_argument, "'" + std::string(text.substr(0, 128)) + "' " + std::string(problem) +
                                             "; expected bucket or bucket/folder");
@@ -48,7 +65,7 @@ Result<std::string> parse_storage_path(std::string_view text) {
        is_first = false) {
     rest.remove_prefix(rest.find('/') + 1);
     const std::string_view part = rest.substr(0, rest.find('/'));
-    if (const auto problem = problem_of(part); !problem.empty()) return bad(problem);
+    if (const auto problem = problem_of(part, use); !problem.empty()) return bad(problem);
     if (is_first && part == ".millrace") return bad("lies in .millrace, which is ours");
   }
   return std::string(text);

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <utility>
 
+#include "core/units.h"
 #include "net/http_message.h"
 
 namespace millrace {
@@ -45,6 +46,25 @@ Result<std::uint64_t> query_number(const HttpRequest& request, std::string_view 
                 "query parameter '" + std::string(name) + "' must be a number from 1 to " + std::to_string(max));
   }
   return number;
+}
+
+Result<Sending> query_sending(const HttpRequest& request) {
+  Sending sending;
+  if (const auto delay = request.query("delay")) {
+    const auto parsed = parse_duration(*delay);
+    if (!parsed) return fail(parsed.error().with("query parameter 'delay'"));
+    sending.delay = *parsed;
+  }
+  const auto priority = request.query("priority").value_or("normal");
+  if (priority == "low") {
+    sending.priority = Priority::low;
+  } else if (priority == "high") {
+    sending.priority = Priority::high;
+  } else if (priority != "normal") {
+    return fail(Errc::invalid_argument, "query parameter 'priority' is '" + std::string(priority.substr(0, 64)) +
+                                            "'; expected low, normal or high");
+  }
+  return sending;
 }
 
 bool query_flag(const HttpRequest& request, std::string_view name) {

@@ -7,6 +7,7 @@
 
 #include "async/task.h"
 #include "core/error.h"
+#include "engine/ingest.h"
 #include "formats/json.h"
 #include "gateway/router.h"
 #include "net/http_message.h"
@@ -21,6 +22,9 @@ namespace millrace {
 // The request's query parameter `name` as a number; the fallback when it is absent.
 [[nodiscard]] Result<std::uint64_t> query_number(const HttpRequest& request, std::string_view name,
                                                  std::uint64_t fallback, std::uint64_t max);
+
+// The query parameters `delay` ("30s") and `priority` ("low", "normal", "high").
+[[nodiscard]] Result<Sending> query_sending(const HttpRequest& request);
 
 // "yes", "true", "1" or an empty value; false when absent.
 [[nodiscard]] bool query_flag(const HttpRequest& request, std::string_view name);

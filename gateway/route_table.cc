@@ -15,6 +15,7 @@ constexpr std::array kRoutes{
     Route{"GET", "/api/v1/functions/{name}", routes::get_function},
     Route{"DELETE", "/api/v1/functions/{name}", routes::remove_function},
     Route{"POST", "/api/v1/functions/{name}/invoke", routes::invoke_function},
+    Route{"POST", "/api/v1/functions/{name}/replay", routes::replay_function},
 
     Route{"GET", "/api/v1/buckets", routes::list_buckets},
     Route{"PUT", "/api/v1/buckets/{bucket}", routes::make_bucket},
@@ -24,6 +25,7 @@ constexpr std::array kRoutes{
     Route{"DELETE", "/api/v1/buckets/{bucket}/objects/{key*}", routes::remove_object},
 
     Route{"GET", "/api/v1/runs", routes::list_runs},
+    Route{"GET", "/api/v1/runs/events", routes::watch_runs},  // before {id}
     Route{"GET", "/api/v1/runs/{id}", routes::get_run},
     Route{"GET", "/api/v1/runs/{id}/log", routes::get_run_log},
     Route{"POST", "/api/v1/runs/{id}/cancel", routes::cancel_run},
@@ -35,6 +37,7 @@ constexpr std::array kRoutes{
     Route{"POST", "/api/v1/topics/{topic}/redrive", routes::redrive_dead_letters},
 
     Route{"GET", "/api/v1/node", routes::node},
+    Route{"GET", "/api/v1/top", routes::top},
     Route{"POST", "/api/v1/wait-idle", routes::wait_idle},
 };
 

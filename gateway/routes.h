@@ -11,6 +11,7 @@ Task<void> list_functions(Exchange& exchange);
 Task<void> get_function(Exchange& exchange);
 Task<void> apply_functions(Exchange& exchange);
 Task<void> remove_function(Exchange& exchange);
+Task<void> replay_function(Exchange& exchange);
 
 // routes_invoke.cc
 Task<void> invoke_function(Exchange& exchange);
@@ -28,6 +29,13 @@ Task<void> list_runs(Exchange& exchange);
 Task<void> get_run(Exchange& exchange);
 Task<void> get_run_log(Exchange& exchange);
 Task<void> cancel_run(Exchange& exchange);
+
+// routes_streams.cc
+Task<void> watch_runs(Exchange& exchange);
+Task<void> follow_run_log(Exchange& exchange);
+
+// routes_top.cc
+Task<void> top(Exchange& exchange);
 
 // routes_why.cc
 Task<void> why(Exchange& exchange);

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/units.h"
 #include "formats/fdl.h"
 #include "formats/record_json.h"
 #include "gateway/reply.h"
@@ -22,10 +23,14 @@ Json texts_json(const std::vector<std::string>& texts) {
 }
 
 // On the domain loop.
-Task<Json> describe_all(Registry& registry) {
+Task<Json> describe_all(Services& services) {
   Json list = Json::array();
-  for (const auto& function : registry.all()) {
-    const auto warnings = co_await registry.warnings(function);
+  for (const auto& function : services.registry.all()) {
+    auto warnings = co_await services.registry.warnings(function);
+    if (const auto resting = services.circuits.resting(*function)) {
+      warnings.push_back(resting->what + " rests after errors in a row, the last: " + resting->reason +
+                         "; next try in " + format_duration(resting->next_try));
+    }
     Json json = to_json(*function);
     json.set("warnings", texts_json(warnings));
     list.append(std::move(json));
@@ -37,7 +42,7 @@ Task<Json> describe_all(Registry& registry) {
 
 Task<void> list_functions(Exchange& exchange) {
   Services& services = exchange.services;
-  auto list = co_await on_domain(services, exchange.request, [&services] { return describe_all(services.registry); });
+  auto list = co_await on_domain(services, exchange.request, [&services] { return describe_all(services); });
   co_await reply_json(exchange, 200, Json::object({{"functions", std::move(list)}}));
 }
 
@@ -95,6 +100,24 @@ Task<void> remove_function(Exchange& exchange) {
     co_return;
   }
   co_await reply_empty(exchange, 204);
+}
+
+// Runs the function on the objects of its inputs: those without a run, or with `again` all of them. Ends with the
+// client, and a repetition goes on from there.
+Task<void> replay_function(Exchange& exchange) {
+  Services& services = exchange.services;
+  const std::string name = exchange.params["name"];
+  const auto which = query_flag(exchange.request, "again") ? Replay::Which::all : Replay::Which::without_a_run;
+  const auto replayed = co_await on_domain_while_wanted(
+      services, exchange.request,
+      [&services, name, which](std::stop_token left) { return services.replay.objects(name, which, std::move(left)); });
+  if (!replayed) {
+    co_await reply_error(exchange, replayed.error());
+    co_return;
+  }
+  co_await reply_json(
+      exchange, 200,
+      Json::object({{"published", replayed->published}, {"known", replayed->known}, {"news", replayed->news}}));
 }
 
 }  // namespace millrace::routes

@@ -23,10 +23,11 @@ int status_of(const RunRecord& record) {
   return 500;
 }
 
-Task<void> invoke_later(Exchange& exchange, std::string function, Event event) {
+Task<void> invoke_later(Exchange& exchange, std::string function, Event event, Sending sending) {
   Services& services = exchange.services;
-  const auto accepted = co_await on_domain(
-      services, exchange.request, [&services, function, event] { return services.ingest.invoke(function, event); });
+  const auto accepted = co_await on_domain(services, exchange.request, [&services, function, event, sending] {
+    return services.ingest.invoke(function, event, sending);
+  });
   if (!accepted) {
     co_await reply_error(exchange, accepted.error());
     co_return;
@@ -44,6 +45,16 @@ Task<void> invoke_later(Exchange& exchange, std::string function, Event event) {
 Task<void> invoke_function(Exchange& exchange) {
   Services& services = exchange.services;
   const std::string function = exchange.params["name"];
+  const bool later = query_flag(exchange.request, "async");
+  auto sending = query_sending(exchange.request);
+  const bool sent_so = exchange.request.query("delay") || exchange.request.query("priority");
+  if (sending && sent_so && !later) {
+    sending = fail(Errc::invalid_argument, "delay and priority are for calls that nobody waits for: add `async`");
+  }
+  if (!sending) {
+    co_await reply_error(exchange, sending.error());
+    co_return;
+  }
   auto body = co_await exchange.request.read_body(services.limits.event_bytes_max);
   if (!body) {
     co_await reply_error(exchange, body.error());
@@ -55,8 +66,8 @@ Task<void> invoke_function(Exchange& exchange) {
   event.type = kInvoke;
   event.content_type = std::string(exchange.request.header("Content-Type").value_or(""));
   event.data = std::move(*body);
-  if (query_flag(exchange.request, "async")) {
-    co_await invoke_later(exchange, function, std::move(event));
+  if (later) {
+    co_await invoke_later(exchange, function, std::move(event), *sending);
     co_return;
   }
 

@@ -7,6 +7,7 @@
 #include "formats/timestamp.h"
 #include "gateway/reply.h"
 #include "gateway/routes.h"
+#include "gateway/run_json.h"
 
 namespace millrace::routes {
 namespace {
@@ -60,18 +61,6 @@ void complete_winner(RunDetails& details) {
     attempt.ended_at = details.record->committed_at;
     attempt.usage = details.record->usage;
   }
-}
-
-Json live_json(const LiveRun& run) {
-  return Json::object({{"run_id", run.run_id.str()},
-                       {"event_id", run.event_id.str()},
-                       {"function", run.function},
-                       {"key", run.key},
-                       {"state", name_of(run.state)},
-                       {"since", format_timestamp(run.since)},
-                       {"queued_at", format_timestamp(run.queued_at)},
-                       {"failures", run.failures},
-                       {"losses", run.losses}});
 }
 
 Json record_json(const RunRecord& record) {
@@ -149,6 +138,10 @@ Task<void> get_run(Exchange& exchange) {
 }
 
 Task<void> get_run_log(Exchange& exchange) {
+  if (query_flag(exchange.request, "follow")) {
+    co_await follow_run_log(exchange);
+    co_return;
+  }
   Services& services = exchange.services;
   const RunId run_id(exchange.params["id"]);
   auto details =

@@ -25,7 +25,7 @@ Task<Result<Busy>> how_busy(Services& services) {
   for (const auto& function : services.registry.all()) {
     const auto lag = co_await services.broker.lag(work_topic(function->name), std::string(kWorkersGroup));
     if (!lag) co_return fail(lag.error());
-    busy.queued += lag->pending + lag->in_flight;
+    busy.queued += lag->pending + lag->in_flight + lag->blocked;
     busy.delayed += lag->delayed;
   }
   co_return busy;

@@ -27,7 +27,7 @@ Task<Result<std::vector<TopicRow>>> all_topics(Services& services) {
   co_return rows;
 }
 
-Task<Result<Receipt>> publish_one(Services& services, std::string topic, Event event) {
+Task<Result<Receipt>> publish_one(Services& services, std::string topic, Event event, Sending sending) {
   const auto named = check_topic_name(topic);
   if (!named) co_return fail(named.error());
   if (topic.starts_with("fn.")) {
@@ -37,7 +37,8 @@ Task<Result<Receipt>> publish_one(Services& services, std::string topic, Event e
   const auto ensured = co_await services.broker.ensure({.name = topic, .groups = {std::string(kWorkersGroup)}});
   if (!ensured) co_return fail(ensured.error());
   std::vector<Outgoing> batch;
-  batch.push_back({.id = event.id.str(), .event = std::move(event)});
+  batch.push_back(
+      {.id = event.id.str(), .event = std::move(event), .delay = sending.delay, .priority = sending.priority});
   auto receipts = co_await services.broker.publish(topic, std::move(batch));
   co_return std::move(receipts.front());
 }
@@ -68,6 +69,7 @@ Task<void> list_topics(Exchange& exchange) {
                               {"pending", row.lag.pending},
                               {"in_flight", row.lag.in_flight},
                               {"delayed", row.lag.delayed},
+                              {"blocked", row.lag.blocked},
                               {"dead", row.lag.dead},
                               {"oldest_ms", row.lag.oldest.count()}}));
   }
@@ -79,6 +81,11 @@ Task<void> list_topics(Exchange& exchange) {
 Task<void> publish_event(Exchange& exchange) {
   Services& services = exchange.services;
   const std::string topic = exchange.params["topic"];
+  const auto sending = query_sending(exchange.request);
+  if (!sending) {
+    co_await reply_error(exchange, sending.error());
+    co_return;
+  }
   auto body = co_await exchange.request.read_body(services.limits.event_bytes_max);
   if (!body) {
     co_await reply_error(exchange, body.error());
@@ -94,8 +101,9 @@ Task<void> publish_event(Exchange& exchange) {
   event.subject = std::string(exchange.request.header("ce-subject").value_or(""));
   event.content_type = std::string(exchange.request.header("Content-Type").value_or(""));
   event.data = std::move(*body);
-  const auto receipt = co_await on_domain(services, exchange.request,
-                                          [&services, topic, event] { return publish_one(services, topic, event); });
+  const auto receipt = co_await on_domain(services, exchange.request, [&services, topic, event, sending] {
+    return publish_one(services, topic, event, *sending);
+  });
   if (!receipt) {
     co_await reply_error(exchange, receipt.error());
     co_return;

@@ -16,8 +16,13 @@
 #include "async/task.h"
 #include "broker/broker.h"
 #include "engine/admission.h"
+#include "engine/circuits.h"
 #include "engine/ingest.h"
+#include "engine/live_logs.h"
 #include "engine/registry.h"
+#include "engine/replay.h"
+#include "engine/run_feed.h"
+#include "engine/run_stats.h"
 #include "engine/run_table.h"
 #include "engine/synchronous.h"
 #include "net/http_exchange.h"
@@ -42,8 +47,13 @@ struct Services {
   Registry& registry;
   Ingest& ingest;
   SynchronousCalls& calls;
+  Replay& replay;
   StateStore& state;
   RunTable& runs;
+  RunFeed& feed;
+  RunStats& stats;
+  LiveLogs& logs;
+  Circuits& circuits;
   Broker& broker;
   ObjectStore& objects;
   Admission& admission;

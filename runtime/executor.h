@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <stop_token>
@@ -43,6 +44,8 @@ struct ExecutionRequest {
   std::string output_path;  // the same, absolute
   std::map<std::string, std::string> environment;
   std::string input_bytes;  // for stdin
+  // Takes stdout and stderr as they come, in pieces of any length; may be empty. On the loop, until run() returns.
+  std::function<void(std::string_view)> on_log = {};
 };
 
 struct Execution {

@@ -85,15 +85,18 @@ class RunStore {
   virtual Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) = 0;
   virtual Task<Result<void>> forget_directory(AttemptToken token) = 0;  // idempotent
 
-  // Create-only: of all records of one run id the first stands. `too_large` beyond kLogTailBytesMax.
+  // Create-only: of all records of one run id the first stands. `too_large` beyond kLogTailBytesMax. A success or a
+  // skip without outputs ends its attempt, if nobody has: its directory then is one that holds nothing that a row
+  // needs.
   virtual Task<Result<CommitResult>> commit(RunRecord record) = 0;
   virtual Task<Result<void>> mark(RunId run_id, RunMarks marks) = 0;  // idempotent; `not_found`
   virtual Task<Result<std::optional<RunRecord>>> get(RunId run_id) = 0;
 
   // Lists come without log tail and result.
   virtual Task<Result<std::vector<RunRecord>>> list(RunFilter filter) = 0;  // newest first; `not_found`: its `before`
-  // Rows that miss a mark and were committed before `before`, oldest first; for the sweeper.
-  virtual Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, std::size_t limit) = 0;
+  // Rows that miss a mark and were committed before `before`, oldest first, those after the run `after` (empty: from
+  // the oldest; one without a row: none); for the sweeper.
+  virtual Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) = 0;
   // Runs that an event started: the steps downwards of a causal chain. By event id, or by the run that caused them.
   // Oldest first, at most kRunListMax.
   virtual Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) = 0;

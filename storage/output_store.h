@@ -109,7 +109,7 @@ class OutputStore {
   // bucket is on another file system than the attempt's.
   virtual Task<Result<Placed>> place(OutputFile file, OutputRank rank, bool last) = 0;
 
-  // Removes an attempt's directory with everything in it. Not finding it is success.
+  // Removes an attempt's directory with everything in it, durably. Not finding it is success.
   virtual Task<Result<void>> remove_attempt(AttemptPlace place) = 0;
 
   // The mark an object carries, if any. `not_found` when the object is gone.

@@ -65,11 +65,24 @@ Result<void> fill_up(LogFiles& files, wal::Recovered& recovered, std::uint64_t s
   return {};
 }
 
+std::string some_of(const std::vector<std::string>& names) {
+  std::string text = "'" + names.front().substr(0, 100) + "'";
+  if (names.size() > 1) text += " and " + std::to_string(names.size() - 1) + " more";
+  return text;
+}
+
 Result<wal::Recovered> open_blocking(LogFiles& files, const wal::RecoveryOptions& options) {
   if (auto locked = files.lock(); !locked) return fail(std::move(locked.error()));
   auto recovered = wal::recover(files, options);
   if (!recovered) return recovered;
-  if (recovered->segments.empty()) recovered->id_key = {wal::random_salt(), wal::random_salt()};
+  if (recovered->segments.empty()) {
+    if (!recovered->foreign.empty()) {
+      return fail(Errc::failed_precondition, "there is no log in " + files.path_of("") + ", but " +
+                                                 some_of(recovered->foreign) +
+                                                 "; a new log wants an empty directory: name another one");
+    }
+    recovered->id_key = {wal::random_salt(), wal::random_salt()};
+  }
   if (auto put = put_away(files, *recovered, options.segment_bytes); !put) return fail(std::move(put.error()));
   if (auto filled = fill_up(files, *recovered, options.segment_bytes); !filled) return fail(std::move(filled.error()));
   return recovered;
@@ -113,6 +126,11 @@ Task<Result<std::unique_ptr<Broker>>> open_log_broker(LogBrokerOptions options, 
                           {"attempts_cut_off", recovered->cut_off.size()},
                           {"unfinished_bytes_dropped", recovered->dropped_bytes}});
 
+  if (!recovered->foreign.empty()) {
+    log.warn("the directory of the log holds what is not of a log; it is left alone",
+             {{"directory", files->path_of("")}, {"files", some_of(recovered->foreign)}});
+  }
+
   const wal::JournalOptions journal_options{.segment_bytes = options.segment_bytes,
                                             .cache_bytes_max = options.cache_bytes_max,
                                             .queue_bytes_max = options.queue_bytes_max,
@@ -122,13 +140,17 @@ Task<Result<std::unique_ptr<Broker>>> open_log_broker(LogBrokerOptions options, 
                                                    *recovered, *topics);
   // The losses that this start counted, before anybody can act on them.
   for (const auto& [group, entry] : recovered->cut_off) {
-    const auto left = entry->state == Entry::State::delayed ? entry->until - loop.now() : EventLoop::Duration(0);
+    const auto left = entry->due().value_or(loop.now()) - loop.now();
     const auto delay = std::chrono::ceil<std::chrono::milliseconds>(std::max(left, EventLoop::Duration(0)));
     if (auto written = journal->write_entry(*group, *entry, delay); !written) co_return fail(written.error());
   }
   auto confirmed = co_await journal->confirm();
   if (!confirmed) co_return fail(confirmed.error());
-  co_return std::make_unique<EmbeddedBroker>(loop, metrics, EmbeddedBroker::Options{.topics_max = options.topics_max},
+  co_return std::make_unique<EmbeddedBroker>(loop, metrics,
+                                             EmbeddedBroker::Options{.topics_max = options.topics_max,
+                                                                     .topic_bytes_max = options.topic_bytes_max,
+                                                                     .topic_messages_max = options.topic_messages_max,
+                                                                     .log = &log},
                                              std::move(topics), std::move(journal));
 }
 

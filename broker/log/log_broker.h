@@ -23,11 +23,13 @@ namespace millrace {
 struct LogBrokerOptions {
   std::filesystem::path directory;
   std::uint64_t segment_bytes = 64ULL << 20;    // 1 MiB to 256 MiB; applies to segments made from now on
-  std::uint64_t cache_bytes_max = 64ULL << 20;  // of waiting messages kept in memory; the others are read back
+  std::uint64_t cache_bytes_max = 4ULL << 20;   // of waiting messages kept in memory; the others are read back
   std::uint64_t queue_bytes_max = 16ULL << 20;  // not yet on disk; beyond that publishes wait
   std::chrono::milliseconds ack_linger{2};      // an ack waits so long for a publish or a begin to share its sync with
   std::size_t dedupe_ids_max = 1'000'000;       // remembered per topic, the oldest are forgotten first
   std::size_t topics_max = 10'000;
+  std::uint64_t topic_bytes_max = 1ULL << 40;  // of each topic; beyond them publishes get `no_space`
+  std::uint64_t topic_messages_max = 10'000'000;
 };
 
 // Reads the log back (about 0.4 GB a second) and goes on with it. Errors: invalid_argument (options),

@@ -49,7 +49,7 @@ Result<std::unique_ptr<Chunk>> read_chunk(LogFile& file, std::uint32_t seed, std
 }
 
 bool says_nothing(const Entry& entry) {
-  return entry.state != Entry::State::delayed && !entry.begun && entry.redrives == 0 && entry.counters.failures == 0 &&
+  return !entry.due() && !entry.begun && entry.redrives == 0 && entry.counters.failures == 0 &&
          entry.counters.losses == 0;
 }
 
@@ -116,13 +116,13 @@ Result<void> LogJournal::copy_message(const Record& record, RecordPlace place) {
   encode(body_, *body);
   const auto copy = append(record.head, body_);
   if (!copy) return fail(copy.error());
-  segments_.remove_live(place.epoch, message->size_bytes);
-  segments_.add_live(copy->epoch, message->size_bytes);
+  segments_.remove_live(place.epoch, message->size_bytes());
+  segments_.add_live(copy->epoch, message->size_bytes());
   message->place = *copy;
 
   for (const auto& group : topic->groups()) {
     if (const Entry* entry = group->find(record.head.seq); entry != nullptr && !says_nothing(*entry)) {
-      const auto left = entry->state == Entry::State::delayed ? entry->until - loop_.now() : EventLoop::Duration(0);
+      const auto left = entry->due().value_or(loop_.now()) - loop_.now();
       const auto delay = std::chrono::ceil<std::chrono::milliseconds>(std::max(left, EventLoop::Duration(0)));
       if (auto written = write_entry(*group, *entry, delay); !written) return written;
     }

@@ -17,7 +17,7 @@
 namespace millrace {
 namespace {
 
-constexpr const char* kLockName = "lock";
+constexpr const char* kLockName = kLogLockFile.data();
 
 class PosixFile final : public LogFile {
  public:

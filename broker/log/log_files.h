@@ -26,6 +26,8 @@ class LogFile {
   virtual Result<std::uint64_t> size() = 0;
 };
 
+inline constexpr std::string_view kLogLockFile = "lock";  // beside the segments
+
 class LogFiles {
  public:
   virtual ~LogFiles() = default;

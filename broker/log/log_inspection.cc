@@ -14,8 +14,6 @@ namespace millrace {
 namespace wal {
 namespace {
 
-constexpr std::string_view kLockFile = "lock";
-
 // What follows damage, and what stood before it: the messages between the two may be in it.
 class Survey {
  public:
@@ -163,9 +161,9 @@ class Inspection {
     bool any = false;
     for (const auto& name : *names) {
       const auto epoch = epoch_of(name);
-      const bool spare = name.starts_with(kSpareName);
+      const bool spare = is_spare(name);
       if (!epoch && !spare) {
-        if (name != kLockFile) result_.other_files.push_back(name);
+        if (name != kLogLockFile) result_.other_files.push_back(name);
         continue;
       }
       any = any || epoch;
@@ -192,7 +190,7 @@ class Inspection {
       if (!topic) continue;
       for (auto seq = topic->next(0); seq; seq = topic->next(*seq + 1)) {
         const Message& message = *topic->find(*seq);
-        live[message.place.epoch] += message.size_bytes;
+        live[message.place.epoch] += message.size_bytes();
       }
     }
     for (auto& segment : result_.segments) {
@@ -222,8 +220,8 @@ class Inspection {
       for (const auto& group : topic->groups()) {
         const Lag lag = group->lag(now_);
         InspectedGroup& into = inspected.groups.emplace_back();
-        into = {.name = group->name(), .pending = lag.pending, .delayed = lag.delayed, .dead = lag.dead};
-        if (lag.pending + lag.delayed > 0) into.oldest = lag.oldest;
+        into = {.name = group->name(), .pending = lag.pending + lag.blocked, .delayed = lag.delayed, .dead = lag.dead};
+        if (lag.open() > 0) into.oldest = lag.oldest;
         // Recovery has put them back already.
         for (const Entry* entry : begun[group.get()]) {
           ++into.in_work;

@@ -46,7 +46,7 @@ struct InspectedSegment {
 
 struct InspectedGroup {
   std::string name;
-  std::uint64_t pending = 0;
+  std::uint64_t pending = 0;  // those behind another of their key included
   std::uint64_t in_work = 0;  // an attempt has begun and has no outcome: lost, should the log be opened now
   std::uint64_t delayed = 0;
   std::uint64_t dead = 0;

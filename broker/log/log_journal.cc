@@ -10,7 +10,10 @@ namespace millrace::wal {
 namespace {
 
 // Entries are small, and most messages die soon: without this a long job would pin what is behind it in the queue.
-constexpr std::size_t kCachedMax = 1 << 18;
+constexpr std::size_t kCachedMax = 1 << 16;
+
+// What a decoded message takes in memory beyond the bytes of its record.
+constexpr std::uint32_t kContentBytes = 1024;
 
 std::int64_t wall_ms(const EventLoop& loop) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(loop.wall_now().time_since_epoch()).count();
@@ -45,7 +48,8 @@ LogJournal::LogJournal(EventLoop& loop, Metrics& metrics, Log& log, JournalOptio
     if (!topic) continue;
     for (auto seq = topic->next(0); seq; seq = topic->next(*seq + 1)) {
       const Message& message = *topic->find(*seq);
-      segments_.add_live(message.place.epoch, message.size_bytes);
+      segments_.add_live(message.place.epoch, message.size_bytes());
+      ++live_messages_;
     }
   }
   segments_.on_change([this] { segments_changed(); });
@@ -62,7 +66,8 @@ Capabilities LogJournal::capabilities() const {
   return {.confirm = Durability::synced,
           .native_delay = true,
           .durable_attempts = true,
-          .ordered_keys = false,
+          .ordered_keys = true,
+          .priorities = true,
           .exact_lag = true,
           .detects_id_reuse = true,
           .message_bytes_max = std::min<std::uint64_t>(kEventBytesMax, largest)};
@@ -165,24 +170,27 @@ void LogJournal::segments_changed() {
   if (!room_waits_.empty()) room_waits_.wake_all();
 }
 
-Result<void> LogJournal::write_message(const TopicState& topic, Message& message, std::uint64_t content,
-                                       std::chrono::milliseconds delay) {
-  const std::string event = encode_event(message.stored->event);
+Result<void> LogJournal::write_message(const TopicState& topic, Message& message, const StoredMessage& stored,
+                                       std::uint32_t content, std::chrono::milliseconds delay) {
+  const std::string event = encode_event(stored.event);
   body_.clear();
   encode(body_, MessageBody{.open = message.open,
-                            .published_ms = message.published_ms,
+                            .published_ms = message.published_ms(),
                             .delay_ms = static_cast<std::uint64_t>(delay.count()),
                             .content = content,
-                            .known_until_ms = message.published_ms + topic.settings.dedupe_window.count(),
-                            .id = message.stored->id,
+                            .priority = stored.priority,
+                            .known_until_ms = message.published_ms() + topic.settings.dedupe_window.count(),
+                            .key = stored.key,
+                            .id = stored.id,
                             .event = event});
   const std::uint64_t seq = topic.next_seq();
   auto place = append({.type = RecordType::message, .topic = topic.id(), .seq = seq}, body_);
   if (!place) return fail(std::move(place.error()));
   message.place = *place;
-  message.size_bytes = static_cast<std::uint32_t>(kRecordHeadBytes + body_.size());
-  segments_.add_live(place->epoch, message.size_bytes);
-  cache(topic.id(), seq, message.size_bytes);
+  message.set_size_bytes(static_cast<std::uint32_t>(kRecordHeadBytes + body_.size()));
+  segments_.add_live(place->epoch, message.size_bytes());
+  ++live_messages_;
+  cache(topic.id(), seq, message.size_bytes());
   return {};
 }
 
@@ -205,7 +213,9 @@ Result<void> LogJournal::write_dead(const GroupState& group, std::uint64_t seq, 
 }
 
 Result<void> LogJournal::write_settled(const GroupState& group, std::uint64_t seq) {
-  const auto place = append(head_of(group, RecordType::settled, seq), {}, Urgency::patient);
+  // Where this was the only message, nobody is about to come along.
+  const Urgency urgency = live_messages_ > 1 ? Urgency::patient : Urgency::prompt;
+  const auto place = append(head_of(group, RecordType::settled, seq), {}, urgency);
   return place ? Result<void>() : fail(place.error());
 }
 
@@ -220,6 +230,8 @@ Result<std::uint32_t> LogJournal::write_topic(std::uint32_t id, const std::strin
   encode(body_, TopicBody{.lease_ms = static_cast<std::uint64_t>(settings.lease.count()),
                           .dedupe_window_ms = static_cast<std::uint64_t>(settings.dedupe_window.count()),
                           .bytes_max = settings.bytes_max,
+                          .messages_max = settings.messages_max,
+                          .overdue_after_ms = static_cast<std::uint64_t>(settings.overdue_after.count()),
                           .name = name});
   const auto place = append({.type = RecordType::topic, .topic = id}, body_);
   if (!place) return fail(place.error());
@@ -241,19 +253,20 @@ Result<std::uint32_t> LogJournal::append_group(std::uint32_t topic, std::size_t 
 }
 
 void LogJournal::freed(const Message& message) {
-  segments_.remove_live(message.place.epoch, message.size_bytes);
+  segments_.remove_live(message.place.epoch, message.size_bytes());
+  --live_messages_;
   // Whether a segment became free is looked at when the change that freed it is safe.
 }
 
 void LogJournal::cache(std::uint32_t topic, std::uint64_t seq, std::uint32_t size_bytes) {
-  cached_.push_back({.topic = topic, .seq = seq, .size_bytes = size_bytes});
-  cached_bytes_ += size_bytes;
+  cached_.push_back({.topic = topic, .seq = seq, .size_bytes = size_bytes + kContentBytes});
+  cached_bytes_ += cached_.back().size_bytes;
   // The newest stays whatever its size: somebody is about to use it.
   while (cached_.size() > 1 && (cached_bytes_ > options_.cache_bytes_max || cached_.size() > kCachedMax)) {
     const Cached oldest = cached_.front();
     cached_.pop_front();
     cached_bytes_ -= oldest.size_bytes;
-    if (Message* message = topics_.find(oldest.topic)->find(oldest.seq)) message->stored.reset();
+    topics_.find(oldest.topic)->drop_content(oldest.seq);
   }
 }
 

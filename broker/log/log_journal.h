@@ -24,7 +24,7 @@ namespace millrace::wal {
 
 struct JournalOptions {
   std::uint64_t segment_bytes = 64ULL << 20;
-  std::uint64_t cache_bytes_max = 64ULL << 20;  // of message contents kept in memory
+  std::uint64_t cache_bytes_max = 4ULL << 20;   // of message contents kept in memory
   std::uint64_t queue_bytes_max = 16ULL << 20;  // waiting for a commit; further publishes wait
   std::chrono::milliseconds ack_linger{2};      // how long an ack waits for others to share its sync with
 };
@@ -48,8 +48,8 @@ class LogJournal final : public Journal {
   bool has_room(std::size_t size_bytes) const override;
   Task<Result<void>> make_room(std::size_t size_bytes) override;
 
-  Result<void> write_message(const TopicState& topic, Message& message, std::uint64_t content,
-                             std::chrono::milliseconds delay) override;
+  Result<void> write_message(const TopicState& topic, Message& message, const StoredMessage& stored,
+                             std::uint32_t content, std::chrono::milliseconds delay) override;
   Result<void> write_entry(const GroupState& group, const Entry& entry, std::chrono::milliseconds delay) override;
   Result<void> write_dead(const GroupState& group, std::uint64_t seq, const DeadEntry& dead) override;
   Result<void> write_settled(const GroupState& group, std::uint64_t seq) override;
@@ -106,6 +106,7 @@ class LogJournal final : public Journal {
   std::shared_ptr<LogFiles> files_;
   std::unique_ptr<BlockingPool> pool_;
   SegmentSet segments_;
+  std::uint64_t live_messages_ = 0;
   std::uint64_t appended_bytes_ = 0;
   std::uint64_t safe_bytes_ = 0;
   bool in_step_ = false;  // a commit is being reported: what comes up is flushed at its end

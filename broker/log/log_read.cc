@@ -70,18 +70,18 @@ bool LogJournal::is_being_read(RecordPlace place) const {
 
 Task<Result<void>> LogJournal::load(TopicState& topic, std::uint64_t seq, bool ahead) {
   const Message* message = topic.find(seq);
-  while (message != nullptr && !message->stored && is_being_read(message->place)) {
+  while (message != nullptr && !topic.content(seq) && is_being_read(message->place)) {
     if (closing_) co_return fail(Errc::unavailable, "the broker is closing");
     co_await window_waits_.wait();
     message = topic.find(seq);
   }
-  if (message == nullptr || message->stored) co_return Result<void>{};
+  if (message == nullptr || topic.content(seq)) co_return Result<void>{};
 
   const RecordPlace place = message->place;
   const Segment* segment = segments_.find(place.epoch);
   if (segment == nullptr) co_return fail(Errc::internal, "a message lies in a segment that was given up");
   const std::uint64_t rest = segment->header.segment_bytes - place.offset;
-  const std::uint64_t wanted = std::max<std::uint64_t>(padded(message->size_bytes), ahead ? kAheadBytes : 0);
+  const std::uint64_t wanted = std::max<std::uint64_t>(padded(message->size_bytes()), ahead ? kAheadBytes : 0);
   const std::uint64_t size = std::min(rest, wanted);
   const Reading reading(*this, {.epoch = place.epoch, .from = place.offset, .to = place.offset + size});
   auto loaded = co_await pool_->run([file = segment->file, seed = segment->header.seed(), place, size] {
@@ -101,9 +101,9 @@ Task<Result<void>> LogJournal::load(TopicState& topic, std::uint64_t seq, bool a
 void LogJournal::keep(const Loaded& loaded) {
   TopicState* topic = topics_.find(loaded.topic);
   Message* message = topic == nullptr ? nullptr : topic->find(loaded.seq);
-  if (message == nullptr || message->stored || message->place != loaded.place) return;
-  message->stored = loaded.stored;
-  cache(loaded.topic, loaded.seq, message->size_bytes);
+  if (message == nullptr || topic->content(loaded.seq) || message->place != loaded.place) return;
+  topic->keep_content(loaded.seq, loaded.stored);
+  cache(loaded.topic, loaded.seq, message->size_bytes());
 }
 
 }  // namespace millrace::wal

@@ -17,7 +17,7 @@ void put_counters(std::string& out, const Counters& counters, std::uint32_t redr
 
 // Times are taken for what they are only within reason: sums of them must not overflow.
 bool sane(std::int64_t ms) {
-  return ms >= 0 && ms < (std::int64_t{1} << 50);
+  return ms >= 0 && ms <= Message::kPublishedMsMax;
 }
 
 template <class Body>
@@ -34,10 +34,12 @@ void encode(std::string& out, const MessageBody& body) {
   put_u64(out, body.open);
   put_u64(out, static_cast<std::uint64_t>(body.published_ms));
   put_u64(out, body.delay_ms);
-  put_u64(out, body.content);
+  put_u32(out, body.content);
+  put_u32(out, static_cast<std::uint32_t>(body.priority));
   put_u64(out, static_cast<std::uint64_t>(body.known_until_ms));
+  put_u16(out, static_cast<std::uint16_t>(body.key.size()));
   put_u16(out, static_cast<std::uint16_t>(body.id.size()));
-  out.append(body.id).append(body.event);
+  out.append(body.key).append(body.id).append(body.event);
 }
 
 Result<MessageBody> decode_message(std::string_view bytes) {
@@ -46,10 +48,16 @@ Result<MessageBody> decode_message(std::string_view bytes) {
   body.open = reader.u64();
   body.published_ms = reader.i64();
   body.delay_ms = reader.u64();
-  body.content = reader.u64();
+  body.content = reader.u32();
+  const std::uint32_t priority = reader.u32();
   body.known_until_ms = reader.i64();
-  body.id = reader.bytes(reader.u16());
+  const std::size_t key_bytes = reader.u16();
+  const std::size_t id_bytes = reader.u16();
+  body.key = reader.bytes(key_bytes);
+  body.id = reader.bytes(id_bytes);
   body.event = reader.rest();
+  if (priority >= kPriorities) return fail(Errc::data_loss, "a stored message has an unknown priority");
+  body.priority = static_cast<Priority>(priority);
   if (!sane(body.published_ms) || !sane(body.known_until_ms) || body.open == 0) {
     return fail(Errc::data_loss, "a stored message has impossible times, or nobody wants it");
   }
@@ -103,6 +111,8 @@ void encode(std::string& out, const TopicBody& body) {
   put_u64(out, body.lease_ms);
   put_u64(out, body.dedupe_window_ms);
   put_u64(out, body.bytes_max);
+  put_u64(out, body.messages_max);
+  put_u64(out, body.overdue_after_ms);
   out.append(body.name);
 }
 
@@ -112,6 +122,8 @@ Result<TopicBody> decode_topic(std::string_view bytes) {
   body.lease_ms = reader.u64();
   body.dedupe_window_ms = reader.u64();
   body.bytes_max = reader.u64();
+  body.messages_max = reader.u64();
+  body.overdue_after_ms = reader.u64();
   body.name = reader.rest();
   return checked(reader, body, "topic");
 }
@@ -132,8 +144,8 @@ Result<GroupBody> decode_group(std::string_view bytes) {
 void encode(std::string& out, const std::vector<KnownId>& body) {
   for (const auto& known : body) {
     put_u64(out, known.id.low);
-    put_u64(out, known.id.high);
-    put_u64(out, known.content);
+    put_u32(out, known.id.high);
+    put_u32(out, known.content);
     put_u64(out, static_cast<std::uint64_t>(known.until_ms));
   }
 }
@@ -144,8 +156,8 @@ Result<std::vector<KnownId>> decode_ids(std::string_view bytes) {
   while (!reader.empty() && reader.ok()) {
     KnownId known;
     known.id.low = reader.u64();
-    known.id.high = reader.u64();
-    known.content = reader.u64();
+    known.id.high = reader.u32();
+    known.content = reader.u32();
     known.until_ms = reader.i64();
     if (!sane(known.until_ms)) return fail(Errc::data_loss, "a stored id has an impossible time");
     body.push_back(known);

@@ -13,11 +13,13 @@
 namespace millrace::wal {
 
 struct MessageBody {
-  std::uint64_t open = 0;           // groups that have not settled it
-  std::int64_t published_ms = 0;    // since 1970, as all times here
-  std::uint64_t delay_ms = 0;       // not delivered earlier than so long after that
-  std::uint64_t content = 0;        // digest_content of the event
+  std::uint64_t open = 0;         // groups that have not settled it
+  std::int64_t published_ms = 0;  // since 1970, as all times here
+  std::uint64_t delay_ms = 0;     // not delivered earlier than so long after that
+  std::uint32_t content = 0;      // digest_content of the event
+  Priority priority = Priority::normal;
   std::int64_t known_until_ms = 0;  // its id is remembered so long
+  std::string_view key{};           // its ordering key; empty: none
   std::string_view id;
   std::string_view event;  // encode_event
 };
@@ -34,6 +36,8 @@ struct TopicBody {
   std::uint64_t lease_ms = 0;
   std::uint64_t dedupe_window_ms = 0;
   std::uint64_t bytes_max = 0;
+  std::uint64_t messages_max = 0;
+  std::uint64_t overdue_after_ms = 0;
   std::string_view name;
 };
 
@@ -44,7 +48,7 @@ struct GroupBody {
 
 struct KnownId {
   IdDigest id;
-  std::uint64_t content = 0;
+  std::uint32_t content = 0;
   std::int64_t until_ms = 0;
 };
 

@@ -14,6 +14,7 @@ namespace millrace::wal {
 namespace {
 
 constexpr std::string_view kSegmentPrefix = "log-";
+constexpr std::string_view kLostAndFound = "lost+found";  // where the log is a file system of its own
 
 class Recovery {
  public:
@@ -50,7 +51,9 @@ class Recovery {
     if (options_.damage != nullptr) *options_.damage = {.file = segment.name, .offset = offset};
     return {.code = Errc::data_loss,
             .message = files_.path_of(segment.name) + " is damaged at byte " + std::to_string(offset) + ": " +
-                       std::string(what) + "; nothing was changed, restore the directory from a copy",
+                       std::string(what) +
+                       "; nothing was changed: `millrace log verify` says which messages are affected; restore the "
+                       "directory from a copy",
             .retry_after = {}};
   }
 
@@ -59,8 +62,12 @@ class Recovery {
     if (!names) return fail(std::move(names.error()));
     std::ranges::sort(*names);
     for (const auto& name : *names) {
-      if (name.starts_with(kSpareName)) result_.spares.push_back(name);
       const auto epoch = epoch_of(name);
+      if (is_spare(name)) {
+        result_.spares.push_back(name);
+      } else if (!epoch && name != kLogLockFile && name != kLostAndFound) {
+        result_.foreign.push_back(name);
+      }
       if (!epoch) continue;
       auto file = files_.open(name);
       if (!file) return fail(std::move(file.error()));
@@ -194,6 +201,10 @@ std::optional<std::uint32_t> epoch_of(std::string_view name) {
   const auto [end, error] = std::from_chars(name.data() + kSegmentPrefix.size(), name.data() + name.size(), epoch, 16);
   if (error != std::errc() || end != name.data() + name.size() || epoch == 0) return std::nullopt;
   return epoch;
+}
+
+bool is_spare(std::string_view name) {
+  return name.starts_with(kSpareName) && epoch_of(name.substr(kSpareName.size()));
 }
 
 std::string segment_name(std::uint32_t epoch) {

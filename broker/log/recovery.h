@@ -34,9 +34,10 @@ struct Recovered {
   std::unique_ptr<TopicTable> topics;
   std::vector<std::pair<GroupState*, Entry*>> cut_off;  // attempts without an outcome: each counted a loss
   std::map<std::uint32_t, Segment> segments;
-  std::vector<Segment> prepared;    // empty ones to come, in order
-  std::vector<std::string> spares;  // files without contents that can be used again
-  std::vector<std::string> stale;   // segments that were given up just before the end: to become spares
+  std::vector<Segment> prepared;     // empty ones to come, in order
+  std::vector<std::string> spares;   // files without contents that can be used again
+  std::vector<std::string> foreign;  // files that are not of a log, and stay as they are
+  std::vector<std::string> stale;    // segments that were given up just before the end: to become spares
   IdKey id_key{};
   std::uint64_t last_batch = 0;
   std::uint64_t messages = 0;
@@ -64,6 +65,7 @@ struct RecoveryOptions {
 // The name of the segment with this epoch.
 [[nodiscard]] std::string segment_name(std::uint32_t epoch);
 [[nodiscard]] std::optional<std::uint32_t> epoch_of(std::string_view name);  // nothing: no segment is called that
+[[nodiscard]] bool is_spare(std::string_view name);
 inline constexpr std::string_view kSpareName = "spare-";
 
 }  // namespace millrace::wal

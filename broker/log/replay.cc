@@ -54,17 +54,13 @@ Result<void> Replay::apply(const Record& record, RecordPlace place) {
 Result<void> Replay::apply_message(const Record& record, RecordPlace place) {
   const auto body = decode_message(record.body);
   if (!body) return fail(body.error());
+  if (record.length > Message::kSizeBytesMax) return fail(Errc::data_loss, "a stored message is impossibly large");
   TopicState& topic = topics_.restore(record.head.topic);
   std::optional<EventLoop::TimePoint> due;
   const std::int64_t due_ms = body->published_ms + static_cast<std::int64_t>(std::min(body->delay_ms, kSpanMax));
   if (body->delay_ms > 0 && due_ms > wall_now_ms_) due = loop_time(due_ms, body->delay_ms);
-  topic.restore(record.head.seq,
-                {.stored = nullptr,
-                 .open = body->open,
-                 .published_ms = body->published_ms,
-                 .size_bytes = record.length,
-                 .place = place},
-                due);
+  const Mark mark{.key = body->key.empty() ? 0 : digest_key(body->key, id_key_), .priority = body->priority};
+  topic.restore(record.head.seq, Message(body->open, body->published_ms, record.length, place), mark, due);
   remember(topic, {.id = digest_id(body->id, id_key_), .content = body->content, .epoch = place.epoch, .until = {}},
            body->known_until_ms);
   return {};
@@ -107,8 +103,11 @@ Result<void> Replay::apply_topic(const Record& record, RecordPlace place) {
                                      "', have the same number");
   }
   topics_.restore_name(topic, std::string(body->name));
-  topic.settings = {
-      .lease = span(body->lease_ms), .dedupe_window = span(body->dedupe_window_ms), .bytes_max = body->bytes_max};
+  topic.settings = {.lease = span(body->lease_ms),
+                    .dedupe_window = span(body->dedupe_window_ms),
+                    .bytes_max = body->bytes_max,
+                    .messages_max = body->messages_max,
+                    .overdue_after = span(body->overdue_after_ms)};
   topic.recorded_in = place.epoch;
   return {};
 }

@@ -62,6 +62,11 @@ Result<SegmentHeader> decode_header(std::string_view bytes) {
                                                std::to_string(kFormatVersion) + "; use a newer one");
   } else if (version == 0) {
     return fail(Errc::data_loss, "the header of the segment has no format version");
+  } else if (version < kFormatVersion) {
+    return fail(Errc::failed_precondition, "the segment has format version " + std::to_string(version) +
+                                               " of an early Millrace, this one reads version " +
+                                               std::to_string(kFormatVersion) +
+                                               "; let the older one finish its events, then start with an empty log");
   }
   SegmentHeader header;
   header.epoch = reader.u32();

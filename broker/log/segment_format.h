@@ -15,7 +15,7 @@
 
 namespace millrace::wal {
 
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
 inline constexpr std::size_t kSegmentHeaderBytes = 4096;  // a page: never rewritten together with records
 inline constexpr std::uint64_t kSegmentBytesMin = 1ULL << 20;
 inline constexpr std::uint64_t kSegmentBytesMax = 256ULL << 20;

@@ -18,7 +18,8 @@ class MemoryJournal final : public Journal {
     return {.confirm = Durability::memory,
             .native_delay = true,
             .durable_attempts = false,
-            .ordered_keys = false,
+            .ordered_keys = true,
+            .priorities = true,
             .exact_lag = true,
             .detects_id_reuse = true,
             .message_bytes_max = kEventBytesMax};
@@ -32,11 +33,12 @@ class MemoryJournal final : public Journal {
                                        std::to_string(bytes_max_));
   }
 
-  Result<void> write_message(const TopicState&, Message& message, std::uint64_t, std::chrono::milliseconds) override {
-    held_bytes_ += message.size_bytes;
+  Result<void> write_message(const TopicState&, Message& message, const StoredMessage&, std::uint32_t,
+                             std::chrono::milliseconds) override {
+    held_bytes_ += message.size_bytes();
     return {};
   }
-  void freed(const Message& message) override { held_bytes_ -= message.size_bytes; }
+  void freed(const Message& message) override { held_bytes_ -= message.size_bytes(); }
 
   Result<void> write_entry(const GroupState&, const Entry&, std::chrono::milliseconds) override { return {}; }
   Result<void> write_dead(const GroupState&, std::uint64_t, const DeadEntry&) override { return {}; }
@@ -59,7 +61,11 @@ class MemoryJournal final : public Journal {
 }  // namespace
 
 std::unique_ptr<Broker> make_memory_broker(MemoryBrokerOptions options, EventLoop& loop, Metrics& metrics) {
-  return std::make_unique<EmbeddedBroker>(loop, metrics, EmbeddedBroker::Options{.topics_max = options.topics_max},
+  return std::make_unique<EmbeddedBroker>(loop, metrics,
+                                          EmbeddedBroker::Options{.topics_max = options.topics_max,
+                                                                  .topic_bytes_max = options.topic_bytes_max,
+                                                                  .topic_messages_max = options.topic_messages_max,
+                                                                  .log = nullptr},
                                           std::make_unique<TopicTable>(options.dedupe_ids_max),
                                           std::make_unique<MemoryJournal>(loop, options.bytes_max));
 }

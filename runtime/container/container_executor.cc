@@ -72,6 +72,7 @@ Task<Result<Execution>> ContainerExecutor::run(ExecutionRequest request, std::st
   plan.spawn.hostname = function->name;
   plan.argv = launched::argv_of(function->script, paths.script);
   plan.input_bytes = std::move(request.input_bytes);
+  plan.on_log = std::move(request.on_log);
   if (request.output_directory) {
     const auto outputs = std::make_shared<const Fd>(::fcntl(request.output_directory.get(), F_DUPFD_CLOEXEC, 0));
     if (!*outputs) co_return fail(error_from_errno(errno, "measure the outputs"));

@@ -64,6 +64,7 @@ class RunProcess {
   Task<void> watch_outputs(std::stop_token over);
   Task<void> drain();
   void take_output(std::string_view bytes);
+  void log(LogStream stream, std::string_view bytes);
   void stream_ended();
   void end(EndedBy why);
   void kill();
@@ -101,7 +102,7 @@ Result<StartRequest> RunProcess::open_pipes() {
       loop_, std::move(output->ours), [this](std::string_view bytes) { take_output(bytes); },
       [this] { stream_ended(); });
   stderr_.emplace(
-      loop_, std::move(errors->ours), [this](std::string_view bytes) { log_.append(LogStream::err, bytes); },
+      loop_, std::move(errors->ours), [this](std::string_view bytes) { log(LogStream::err, bytes); },
       [this] { stream_ended(); });
 
   StartRequest request{.spawn = std::move(plan_.spawn),
@@ -182,10 +183,15 @@ Task<void> RunProcess::drain() {
 }
 
 void RunProcess::take_output(std::string_view bytes) {
-  log_.append(LogStream::out, bytes);
+  log(LogStream::out, bytes);
   const std::uint64_t room = plan_.function->limits.result_bytes - result_.size();
   result_truncated_ |= bytes.size() > room;
   result_ += bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(room, bytes.size())));
+}
+
+void RunProcess::log(LogStream stream, std::string_view bytes) {
+  log_.append(stream, bytes);
+  if (plan_.on_log) plan_.on_log(bytes);
 }
 
 void RunProcess::stream_ended() {

@@ -39,6 +39,7 @@ struct RunPlan {
   std::vector<std::string> environment;  // NAME=value
   std::vector<Fd> files;                 // output directory and inputs, as `spawn` announces them
   std::string input_bytes;
+  std::function<void(std::string_view)> on_log;  // of the request
   // The size of the outputs so far; empty: there are none. Called every kMeasureEvery and once after the end.
   std::move_only_function<Task<OutputSize>()> measure;
 };

@@ -100,6 +100,7 @@ Task<Result<Execution>> ProcessExecutor::run_in(std::string directory, std::stri
   plan.argv = launched::argv_of(function->script, paths.script);
   plan.environment = launched::function_environment(request.environment, paths);
   plan.input_bytes = std::move(request.input_bytes);
+  plan.on_log = std::move(request.on_log);
   if (request.output_directory) {
     const auto outputs = std::make_shared<const Fd>(std::move(request.output_directory));  // kept by the thread's work
     plan.measure = [this, outputs, function] {

@@ -149,6 +149,11 @@ class MemoryRunStore final : public RunStore {
       const auto attempt = attempts_.find(record.token);
       if (attempt != attempts_.end()) {
         attempt->second.named = true;
+        const auto end = state::end_of_attempt(record);
+        if (end && !attempt->second.attempt.outcome) {
+          attempt->second.attempt.outcome = end;
+          attempt->second.attempt.ended_at = record.committed_at;
+        }
         if (!record.outputs.empty() && attempt->second.directory == Directory::left) {
           attempt->second.directory = Directory::of_row;
         }
@@ -191,11 +196,14 @@ class MemoryRunStore final : public RunStore {
     co_return cut(std::move(records), filter.limit);
   }
 
-  Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, std::size_t limit) override {
+  Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) override {
     if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
     co_await yield(loop_);
-    co_return cut(select_runs([before](const RunRecord& record) {
-                    return !(record.placed && record.published) && record.committed_at < before;
+    const auto last = runs_.find(after);
+    if (!after.empty() && last == runs_.end()) co_return std::vector<RunRecord>();
+    co_return cut(select_runs([&](const RunRecord& record) {
+                    return !(record.placed && record.published) && record.committed_at < before &&
+                           (after.empty() || committed_earlier(last->second, record));
                   }),
                   limit);
   }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "state/checks.h"
 #include "state/sqlite/columns.h"
 
 namespace millrace::sqlite {
@@ -105,12 +106,20 @@ Result<void> forget_directory(Database& database, const AttemptToken& token) {
   return query.run();
 }
 
-Result<void> name_attempt(Database& database, const AttemptToken& token, bool has_outputs) {
+Result<void> name_attempt(Database& database, const RunRecord& record) {
+  const auto end = state::end_of_attempt(record);
   Query query = database.query(
-      "UPDATE attempts SET named = 1, directory = CASE WHEN ? AND directory = 1 THEN 2 ELSE directory END"
-      " WHERE token = ?");
-  query.bind(static_cast<std::int64_t>(has_outputs));
-  query.bind(token.str());
+      end ? "UPDATE attempts SET named = 1, outcome = COALESCE(outcome, ?),"
+            " ended_at = CASE WHEN outcome IS NULL THEN ? ELSE ended_at END WHERE token = ?"
+          : "UPDATE attempts SET named = 1, directory = CASE WHEN ? AND directory = 1 THEN 2 ELSE directory END"
+            " WHERE token = ?");
+  if (end) {
+    query.bind(name_of(*end));
+    query.bind(to_column(record.committed_at));
+  } else {
+    query.bind(static_cast<std::int64_t>(!record.outputs.empty()));
+  }
+  query.bind(std::string_view(record.token.str()));
   return query.run();
 }
 

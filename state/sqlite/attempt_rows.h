@@ -17,7 +17,7 @@ namespace millrace::sqlite {
 [[nodiscard]] Result<std::vector<Attempt>> attempts_stale(Database& database, std::size_t limit);
 [[nodiscard]] Result<void> forget_directory(Database& database, const AttemptToken& token);
 
-// A row names this attempt from now on; with outputs, its directory is the row's.
-[[nodiscard]] Result<void> name_attempt(Database& database, const AttemptToken& token, bool has_outputs);
+// The row names its attempt from now on; with outputs, the directory is the row's.
+[[nodiscard]] Result<void> name_attempt(Database& database, const RunRecord& record);
 
 }  // namespace millrace::sqlite

@@ -80,7 +80,7 @@ Result<bool> insert_run(Database& database, const RunRecord& record) {
   if (const auto done = insert_outputs(database, database.last_row_id(), record.outputs); !done) {
     return fail(done.error());
   }
-  if (const auto done = name_attempt(database, record.token, !record.outputs.empty()); !done) return fail(done.error());
+  if (const auto done = name_attempt(database, record); !done) return fail(done.error());
   return true;
 }
 
@@ -151,11 +151,15 @@ Result<std::vector<RunRecord>> list_runs(Database& database, const RunFilter& fi
   return read_all(query, database);
 }
 
-Result<std::vector<RunRecord>> runs_unfinished(Database& database, WallTime before, std::size_t limit) {
-  static const std::string kUnfinished =
-      kSelect + "WHERE (placed = 0 OR published = 0) AND committed_at < ? ORDER BY committed_at, run_id LIMIT ?";
-  Query query = database.query(kUnfinished);
+Result<std::vector<RunRecord>> runs_unfinished(Database& database, WallTime before, const RunId& after,
+                                               std::size_t limit) {
+  static const std::string kOldest = kSelect + "WHERE (placed = 0 OR published = 0) AND committed_at < ? ";
+  static const std::string kAfter =
+      kOldest + "AND (committed_at, run_id) > (SELECT committed_at, run_id FROM runs WHERE run_id = ?) ";
+  static const std::string kOrder = "ORDER BY committed_at, run_id LIMIT ?";
+  Query query = database.query((after.empty() ? kOldest : kAfter) + kOrder);
   query.bind(to_column(before));
+  if (!after.empty()) query.bind(std::string_view(after.str()));
   query.bind(static_cast<std::int64_t>(limit));
   return read_all(query, database);
 }

@@ -15,7 +15,8 @@ namespace millrace::sqlite {
 [[nodiscard]] Result<void> mark_run(Database& database, const RunId& run_id, const RunMarks& marks);
 [[nodiscard]] Result<std::optional<RunRecord>> find_run(Database& database, const RunId& run_id);
 [[nodiscard]] Result<std::vector<RunRecord>> list_runs(Database& database, const RunFilter& filter);
-[[nodiscard]] Result<std::vector<RunRecord>> runs_unfinished(Database& database, WallTime before, std::size_t limit);
+[[nodiscard]] Result<std::vector<RunRecord>> runs_unfinished(Database& database, WallTime before, const RunId& after,
+                                                             std::size_t limit);
 [[nodiscard]] Result<std::vector<RunRecord>> runs_of_event(Database& database, const EventId& event_id);
 [[nodiscard]] Result<std::vector<RunRecord>> runs_caused_by(Database& database, const RunId& run_id);
 

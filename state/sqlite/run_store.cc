@@ -114,10 +114,11 @@ Task<Result<std::vector<RunRecord>>> SqliteRunStore::list(RunFilter filter) {
   co_return found;
 }
 
-Task<Result<std::vector<RunRecord>>> SqliteRunStore::unfinished(WallTime before, std::size_t limit) {
+Task<Result<std::vector<RunRecord>>> SqliteRunStore::unfinished(WallTime before, RunId after, std::size_t limit) {
   if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
-  auto found =
-      co_await reader_.run([before, limit](Database& database) { return runs_unfinished(database, before, limit); }, 1);
+  auto found = co_await reader_.run([before, after = std::move(after), limit](
+                                        Database& database) { return runs_unfinished(database, before, after, limit); },
+                                    1);
   co_return found;
 }
 

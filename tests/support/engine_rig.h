@@ -14,75 +14,30 @@
 #include <utility>
 #include <vector>
 
-#include "async/blocking_pool.h"
 #include "async/sim_event_loop.h"
 #include "async/task_group.h"
-#include "engine/admission.h"
-#include "engine/finish.h"
-#include "engine/ingest.h"
-#include "engine/invoker.h"
-#include "engine/registry.h"
-#include "engine/run_table.h"
-#include "engine/stage_in.h"
-#include "engine/synchronous.h"
 #include "formats/identity.h"
-#include "telemetry/log.h"
-#include "telemetry/metrics.h"
 #include "tests/support/fake_broker.h"
 #include "tests/support/fake_executor.h"
 #include "tests/support/fake_storage.h"
 #include "tests/support/faulty_state.h"
+#include "tests/support/node_engine.h"
 
 namespace millrace {
 
-// On any loop. Its pool has no threads: what needs one has a pool of its own.
-struct EngineParts {
-  explicit EngineParts(EventLoop& loop, NodeBudget budget = {.memory_bytes = 1ULL << 30, .cpu_millicores = 4000})
-      : log({.level = LogLevel::error, .format = LogFormat::text, .fd = 2}),
-        storage(loop),
-        executor(loop),
-        state(loop),
-        broker(loop),
-        pool(loop, {.threads = 0}),
-        admission(loop, budget),
-        registry(loop, state.functions(), broker, storage, executors, ulids, std::chrono::seconds(30), log),
-        ingest(loop, registry, broker, state.seen(), runs, ulids),
-        stage_in(storage, pool, "/nonexistent"),
-        invoker(loop, executors, stage_in, storage, state, "node-1", log, metrics),
-        finish(storage, state, ingest, registry),
-        calls(loop, registry, ingest, admission, invoker, finish, state, runs) {
-    executors.add(ExecutorKind::container, executor);
-  }
+struct EngineFakes {
+  explicit EngineFakes(EventLoop& loop) : storage(loop), executor(loop), state(loop), broker(loop) {}
 
-  // From bucket `from` to bucket `to`, or from nothing and to nothing.
-  static FunctionSpec function(const std::string& name, const std::string& from = {}, const std::string& to = {}) {
-    FunctionSpec spec;
-    spec.name = name;
-    spec.script = "#!/bin/sh\n";
-    spec.cpu_millicores = 1000;
-    spec.memory_bytes = 64 << 20;
-    if (!from.empty()) spec.inputs.push_back({.storage = {.provider = "local", .path = from}});
-    if (!to.empty()) spec.outputs.push_back({.storage = {.provider = "local", .path = to}, .prefix = {}, .suffix = {}});
-    return spec;
-  }
-
-  Log log;
-  Metrics metrics;
-  UlidMaker ulids{7};
   FakeStorage storage;
   FakeExecutor executor;
-  Executors executors;
   FaultyState state;
   FakeBroker broker;
-  BlockingPool pool;
-  RunTable runs;
-  Admission admission;
-  Registry registry;
-  Ingest ingest;
-  StageIn stage_in;
-  Invoker invoker;
-  Finish finish;
-  SynchronousCalls calls;
+};
+
+// On any loop.
+struct EngineParts : EngineFakes, NodeEngine {
+  explicit EngineParts(EventLoop& loop, NodeBudget budget = {.memory_bytes = 1ULL << 30, .cpu_millicores = 4000})
+      : EngineFakes(loop), NodeEngine(loop, {broker, state, storage, storage, executor}, budget) {}
 };
 
 template <class T>

@@ -122,6 +122,7 @@ class FakeBroker final : public Broker {
   std::map<std::string, Error> publish_errors;  // by topic, until taken out
   std::optional<Error> ensure_error;
   std::optional<Error> subscribe_error;
+  Capabilities able;
   int failing_lags = 0;  // so many next calls of lag() are `unavailable`
 
   // Hands it out when there is credit.
@@ -144,7 +145,7 @@ class FakeBroker final : public Broker {
   [[nodiscard]] std::uint32_t credit(const std::string& topic) { return member_of(topic).credit; }
   [[nodiscard]] int subscriptions(const std::string& topic) { return member_of(topic).subscriptions; }  // alive
 
-  Capabilities capabilities() const override { return {}; }
+  Capabilities capabilities() const override { return able; }
   Task<Result<void>> ensure(TopicSpec topic) override {
     co_await yield(loop_);
     if (ensure_error) co_return fail(*ensure_error);

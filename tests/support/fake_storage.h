@@ -52,6 +52,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   [[nodiscard]] std::vector<std::string> visible(const std::string& bucket) const;
   [[nodiscard]] RunId owner(const std::string& bucket, const std::string& key) const;
   [[nodiscard]] std::size_t attempts() const { return attempts_.size(); }
+  [[nodiscard]] const std::set<std::string>& attempt_paths() const { return attempts_; }
   [[nodiscard]] int appearances(const std::string& bucket, const std::string& key) const;
 
   Task<Result<void>> ensure_bucket(std::string bucket) override;

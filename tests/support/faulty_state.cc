@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "state/memory/memory_state.h"
+#include "tests/support/forwarding_run_store.h"
 
 namespace millrace {
 
@@ -40,9 +41,9 @@ class FaultyState::Functions final : public FunctionStore {
   Faults& faults_;
 };
 
-class FaultyState::Runs final : public RunStore {
+class FaultyState::Runs final : public ForwardingRunStore {
  public:
-  Runs(RunStore& store, Faults& faults) : store_(store), faults_(faults) {}
+  Runs(RunStore& store, Faults& faults) : ForwardingRunStore(store), faults_(faults) {}
 
   Task<Result<void>> begin_attempt(Attempt attempt) override {
     if (auto ok = faults_.enter(StateCall::begin_attempt); !ok) co_return ok;
@@ -58,10 +59,6 @@ class FaultyState::Runs final : public RunStore {
     if (auto ok = faults_.enter(StateCall::end_attempt); !ok) co_return fail(ok.error());
     auto done = co_await store_.abandon_attempt(std::move(attempt));
     co_return done;
-  }
-  Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override {
-    auto found = co_await store_.attempts(std::move(run_id));
-    co_return found;
   }
   Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override {
     if (auto ok = faults_.enter(StateCall::open_attempts); !ok) co_return fail(ok.error());
@@ -93,26 +90,13 @@ class FaultyState::Runs final : public RunStore {
     auto found = co_await store_.get(std::move(run_id));
     co_return found;
   }
-  Task<Result<std::vector<RunRecord>>> list(RunFilter filter) override {
-    auto found = co_await store_.list(std::move(filter));
-    co_return found;
-  }
-  Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, std::size_t limit) override {
+  Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) override {
     if (auto ok = faults_.enter(StateCall::unfinished); !ok) co_return fail(ok.error());
-    auto found = co_await store_.unfinished(before, limit);
-    co_return found;
-  }
-  Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override {
-    auto found = co_await store_.of_event(std::move(event_id));
-    co_return found;
-  }
-  Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override {
-    auto found = co_await store_.caused_by(std::move(run_id));
+    auto found = co_await store_.unfinished(before, std::move(after), limit);
     co_return found;
   }
 
  private:
-  RunStore& store_;
   Faults& faults_;
 };
 

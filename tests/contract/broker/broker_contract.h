@@ -86,6 +86,7 @@ class BrokerContract : public testing::TestWithParam<Backend> {
     }
   }
 
+  [[nodiscard]] bool wait_for(const std::function<bool()>& done) { return bench_->run_until(done); }
   void advance(std::chrono::milliseconds span) { bench_->advance(span); }
   void restart();
   void crash();
@@ -99,7 +100,7 @@ class BrokerContract : public testing::TestWithParam<Backend> {
                                                         std::uint32_t credit = 1000);
   void publish(const std::string& id, const std::string& data, std::chrono::milliseconds delay = {},
                const std::string& topic = "t");
-  [[nodiscard]] std::vector<Result<Receipt>> publish_all(std::vector<Outgoing> batch, const std::string& topic = "t");
+  std::vector<Result<Receipt>> publish_all(std::vector<Outgoing> batch, const std::string& topic = "t");
   void publish_numbered(int count, const std::string& topic = "t");  // ids and data "0", "1", ...
 
   // The next delivery; fails the test when there is none.

@@ -48,8 +48,8 @@ class LogBench final : public BrokerBench {
   Task<void> open_broker() {
     LogBrokerOptions options;
     options.directory = directory_ / "log";
-    options.segment_bytes = 4 << 20;  // small, so that every case is quick to start
     options.ack_linger = std::chrono::milliseconds(0);  // time stands still while a case waits
+    options.segment_bytes = 4 << 20;                    // small, so that every case is quick to start
     auto opened = co_await open_log_broker(options, loop_, metrics_, log_);
     if (!opened) ADD_FAILURE() << opened.error().message;
     if (!opened) std::abort();

@@ -64,6 +64,20 @@ TEST_P(ExecutorContract, KeepsStdoutAsResultAndBothAsLog) {
   EXPECT_EQ(execution->log_bytes, 14U);
 }
 
+TEST_P(ExecutorContract, ShowsTheLogWhileTheFunctionRuns) {
+  std::string shown;
+  std::stop_source stop;
+  auto what = request(spec("echo one; echo two >&2; sleep 1000"));
+  what.on_log = [&](std::string_view bytes) {
+    shown += bytes;
+    if (shown.find("one\n") != std::string::npos && shown.find("two\n") != std::string::npos) stop.request_stop();
+  };
+  const auto execution = run(std::move(what), stop.get_token());
+  ASSERT_TRUE(execution) << describe(execution);
+  EXPECT_EQ(execution->outcome, AttemptOutcome::cancelled);
+  EXPECT_EQ(execution->log_tail.size(), shown.size());
+}
+
 TEST_P(ExecutorContract, LimitsLogAndResultWithoutStoppingTheFunction) {
   FunctionSpec function = spec("echo begin; head -c 50000000 /dev/zero | tr '\\0' x; echo; echo end; echo ok >&2");
   function.limits.log_bytes = 1000;

@@ -1,5 +1,8 @@
 #include <gmock/gmock.h>
 
+#include <array>
+#include <utility>
+
 #include "tests/contract/state/backends.h"
 
 namespace millrace::test {
@@ -105,6 +108,40 @@ TEST_P(AttemptContract, EveryOutcomeIsKept) {
     ASSERT_TRUE(found);
     EXPECT_EQ(found->front().outcome, outcome);
   }
+}
+
+TEST_P(AttemptContract, ARowWithoutOutputsEndsItsAttemptAndLeavesADirectoryThatNobodyNeeds) {
+  const std::array<std::pair<RunOutcome, AttemptOutcome>, 2> ends{
+      {{RunOutcome::succeeded, AttemptOutcome::succeeded}, {RunOutcome::skipped, AttemptOutcome::cancelled}}};
+  for (const auto& [outcome, told] : ends) {
+    const std::string name(name_of(outcome));
+    begin(attempt(name, name));
+    RunRecord row = record(name);
+    row.token = AttemptToken(name);
+    row.outcome = outcome;
+    row.outputs.clear();
+    ASSERT_TRUE(run(runs().commit(row)));
+    const auto found = run(runs().attempts(RunId(name)));
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->front().outcome, told);
+    EXPECT_EQ(found->front().ended_at, row.committed_at);
+    const auto stale = run(runs().stale_directories(100));
+    ASSERT_TRUE(stale);
+    ASSERT_EQ(stale->size(), 1U);
+    EXPECT_EQ(stale->front().token, row.token);
+    ASSERT_TRUE(run(runs().forget_directory(row.token)));
+  }
+}
+
+TEST_P(AttemptContract, ARowWithoutOutputsDoesNotChangeTheEndThatIsThere) {
+  begin(attempt("r", "t"));
+  end(attempt("r", "t"), AttemptOutcome::failed);
+  RunRecord row = record("r");
+  row.token = AttemptToken("t");
+  row.outcome = RunOutcome::skipped;
+  row.outputs.clear();
+  ASSERT_TRUE(run(runs().commit(row)));
+  EXPECT_EQ(run(runs().attempts(RunId("r")))->front().outcome, AttemptOutcome::failed);
 }
 
 TEST_P(AttemptContract, RefusesWhatNeverBeganOrIsIncomplete) {

@@ -17,6 +17,10 @@ std::vector<Backend> backends() {
   return {Backend::memory, Backend::sqlite};
 }
 
+std::vector<Backend> durable_backends() {
+  return {Backend::sqlite};
+}
+
 std::string backend_name(const testing::TestParamInfo<Backend>& info) {
   return testing::PrintToString(info.param);
 }

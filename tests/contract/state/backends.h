@@ -26,6 +26,7 @@ namespace millrace::test {
 enum class Backend : std::uint8_t { memory, sqlite };
 
 [[nodiscard]] std::vector<Backend> backends();
+[[nodiscard]] std::vector<Backend> durable_backends();  // what they hold outlives the process
 [[nodiscard]] std::string backend_name(const testing::TestParamInfo<Backend>& info);
 void PrintTo(Backend backend, std::ostream* out);  // for GoogleTest's messages and test names
 
@@ -64,12 +65,12 @@ class StateContract : public testing::TestWithParam<Backend> {
   void reopen();
 
   UvEventLoop loop_;
+  Metrics metrics_;
 
  private:
   void open();
 
   Log log_;
-  Metrics metrics_;
   std::unique_ptr<TempDir> directory_;
   std::unique_ptr<StateStore> state_;
 };

@@ -55,6 +55,7 @@ FunctionSpec full_spec() {
   made.timeout = std::chrono::milliseconds(1'501);
   made.grace = std::chrono::milliseconds(1'502);
   made.concurrency = 24;
+  made.weight = 7;
   made.retries = 25;
   made.retry_base = std::chrono::milliseconds(1'503);
   made.retry_cap = std::chrono::milliseconds(1'504);

@@ -120,6 +120,30 @@ TEST_P(RunContract, OfManyCommitsAtOnceExactlyOneWinsAndTheOthersGetItsRecord) {
   }
 }
 
+class DurableRunContract : public RunContract {};
+
+// What makes a commit affordable: a hundred that come together cost a few syncs, and each is durable when it is told.
+TEST_P(DurableRunContract, CommitsThatComeTogetherShareTheirSyncs) {
+  constexpr int kWriters = 400;
+  Counter& transactions = metrics_.counter("millrace_state_transactions_total", "", {{"side", "write"}});
+  const auto before = transactions.value();
+  std::vector<CommitResult> results;
+  TaskGroup group(loop_);
+  for (int i = 0; i < kWriters; ++i) group.spawn(race(runs(), i, results));
+  run_task(loop_, group.join());
+  ASSERT_EQ(results.size(), static_cast<std::size_t>(kWriters));
+  EXPECT_GE(transactions.value(), before + 1);
+  EXPECT_LE(transactions.value(), before + kWriters / 10);
+  reopen();
+  for (const auto& one : results) {
+    const auto stands = run(runs().get(one.standing.run_id));
+    ASSERT_TRUE(stands && *stands);
+    EXPECT_EQ((*stands)->token, one.standing.token);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, DurableRunContract, testing::ValuesIn(durable_backends()), backend_name);
+
 TEST_P(RunContract, RefusesARecordThatCannotBe) {
   const auto nameless = run(runs().commit(RunRecord{}));
   ASSERT_FALSE(nameless);
@@ -241,7 +265,7 @@ TEST_P(RunContract, RefusesListsWithoutBoundOrFromNowhere) {
     const auto refused = run(runs().list(page_of(limit)));
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::invalid_argument);
-    const auto unfinished = run(runs().unfinished(at(0), limit));
+    const auto unfinished = run(runs().unfinished(at(0), {}, limit));
     ASSERT_FALSE(unfinished);
     EXPECT_EQ(unfinished.error().code, Errc::invalid_argument);
   }
@@ -259,16 +283,40 @@ TEST_P(RunContract, UnfinishedAreThoseThatMissAMarkOldestFirst) {
   for (const char* run_id : {"r0", "r1"}) ASSERT_TRUE(run(runs().mark(RunId(run_id), {.placed = true})));
   ASSERT_TRUE(run(runs().mark(RunId("r1"), {.published = true})));
 
-  const auto all = run(runs().unfinished(at(100), 100));
+  const auto all = run(runs().unfinished(at(100), {}, 100));
   ASSERT_TRUE(all);
   EXPECT_THAT(ids(*all), ElementsAre("r4", "r3", "r2", "r0"));
   EXPECT_EQ(all->front().outputs.size(), 2U);
-  const auto early = run(runs().unfinished(at(8), 100));
+  const auto early = run(runs().unfinished(at(8), {}, 100));
   ASSERT_TRUE(early);
   EXPECT_THAT(ids(*early), ElementsAre("r4", "r3"));
-  const auto few = run(runs().unfinished(at(100), 3));
+  const auto few = run(runs().unfinished(at(100), {}, 3));
   ASSERT_TRUE(few);
   EXPECT_THAT(ids(*few), ElementsAre("r4", "r3", "r2"));
+}
+
+TEST_P(RunContract, UnfinishedOnesArePagedThroughFromTheOneBefore) {
+  for (int i = 0; i < 4; ++i) commit(record("r" + std::to_string(i), i < 2 ? 1 : 2));  // pairs of one time
+  RunRecord done = record("done", 3);
+  done.placed = done.published = true;
+  commit(done);
+  std::vector<std::string> walked;
+  RunId after;
+  for (;;) {
+    const auto page = run(runs().unfinished(at(100), after, 1));
+    ASSERT_TRUE(page);
+    if (page->empty()) break;
+    after = page->back().run_id;
+    walked.push_back(after.str());
+  }
+  EXPECT_THAT(walked, ElementsAre("r0", "r1", "r2", "r3"));
+  ASSERT_TRUE(run(runs().mark(RunId("r1"), {.placed = true, .published = true})));
+  const auto rest = run(runs().unfinished(at(100), RunId("r1"), 100));
+  ASSERT_TRUE(rest);
+  EXPECT_THAT(ids(*rest), ElementsAre("r2", "r3")) << "where the walk goes on may be finished meanwhile";
+  const auto nowhere = run(runs().unfinished(at(100), RunId("nothing"), 100));
+  ASSERT_TRUE(nowhere);
+  EXPECT_THAT(*nowhere, IsEmpty());
 }
 
 TEST_P(RunContract, FindsWhatAnEventStartedAndWhatARunCaused) {

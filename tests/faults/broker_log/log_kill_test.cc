@@ -13,6 +13,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "async/task_group.h"
 #include "broker/log/log_broker.h"
@@ -31,18 +32,20 @@ struct Told {
   std::set<int> published;
   std::set<int> ack_sent;
   std::set<int> acked;
+  std::vector<int> losses;  // at each begin
   int last_id = 0;
 
   void line(const std::string& text) {
     if (text.size() < 3) return;
     const int id = std::atoi(text.c_str() + 2);
+    if (text[0] == 'b') return losses.push_back(id);
     last_id = std::max(last_id, id);
     (text[0] == 'p' ? published : text[0] == 's' ? ack_sent : acked).insert(id);
   }
 };
 
 // Starts the writer, kills it after so many lines, and reads the rest of what it said.
-void run_and_kill(const std::string& directory, int first_id, std::size_t lines, Told& told) {
+void run_and_kill(const std::string& directory, std::string what, std::size_t lines, Told& told) {
   std::array<int, 2> ends{};
   ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
   Fd reading(ends[0]);
@@ -50,10 +53,8 @@ void run_and_kill(const std::string& directory, int first_id, std::size_t lines,
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, writing.get(), STDOUT_FILENO);
-  const std::string first = std::to_string(first_id);
   std::string program = MILLRACE_LOG_WRITER;
-  std::array<char*, 4> arguments{program.data(), const_cast<char*>(directory.c_str()), const_cast<char*>(first.c_str()),
-                                 nullptr};
+  std::array<char*, 4> arguments{program.data(), const_cast<char*>(directory.c_str()), what.data(), nullptr};
   pid_t pid = 0;
   const int error = ::posix_spawn(&pid, program.c_str(), &actions, nullptr, arguments.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
@@ -143,7 +144,7 @@ TEST(LogKill, NothingConfirmedIsLostAndNothingAckedComesBack) {
   Told told;
   for (int round = 0; round < kKills; ++round) {
     // Ids that were published without anybody hearing of it are left alone: the next writer starts far behind them.
-    run_and_kill(directory / "log", told.last_id + 1000, 50 + random() % 4000, told);
+    run_and_kill(directory / "log", std::to_string(told.last_id + 1000), 50 + random() % 4000, told);
     if (HasFatalFailure()) return;
   }
   const auto present = Reader(directory / "log").all();
@@ -155,6 +156,16 @@ TEST(LogKill, NothingConfirmedIsLostAndNothingAckedComesBack) {
     }
   }
   for (const int id : told.acked) EXPECT_FALSE(present.contains(id)) << "acked and back: " << id;
+}
+
+TEST(LogKill, LossesAddUpAlthoughTheWorkerIsKilledEachTime) {
+  const test::TempDir directory;
+  Told told;
+  for (int round = 0; round < 10; ++round) {
+    run_and_kill(directory / "log", "poison", 1, told);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_EQ(told.losses, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
 TEST(LogLock, SecondOwnerIsRefusedByThePidOfTheFirst) {

@@ -1,7 +1,9 @@
 // Publishes and acks on an embedded log as fast as it can, and tells on standard output what was confirmed, until it is
 // killed. Usage: log_writer DIRECTORY FIRST_ID
+//            or: log_writer DIRECTORY poison, which begins an attempt at one message and never ends it
 //
-// Lines: "p ID" published and confirmed; "s ID" an ack was sent; "a ID" that ack was confirmed.
+// Lines: "p ID" published and confirmed; "s ID" an ack was sent; "a ID" that ack was confirmed; "b N" an attempt was
+// begun after N lost ones.
 #include <unistd.h>
 
 #include <cstdio>
@@ -10,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "async/sleep.h"
 #include "async/task_group.h"
 #include "async/uv_event_loop.h"
 #include "broker/log/log_broker.h"
@@ -67,7 +70,30 @@ Task<void> work(Broker& broker) {
   }
 }
 
-Task<void> run(UvEventLoop& loop, std::string directory, int first_id, Metrics& metrics, Log& log) {
+// As a worker does whom its message kills.
+Task<void> die_of(UvEventLoop& loop, Broker& broker) {
+  Outgoing message{.id = "poison", .event = {}, .delay = {}};
+  message.event.data = "poison";
+  std::vector<Outgoing> batch;
+  batch.push_back(std::move(message));
+  const auto receipts = co_await broker.publish("t", std::move(batch));
+  if (!receipts[0]) std::exit(4);  // a repeat from the second time on
+  auto subscription = co_await broker.subscribe({.topic = "t", .group = "g"});
+  if (!subscription) std::exit(5);
+  (*subscription)->grant(1);
+  const auto delivery = co_await (*subscription)->next({});
+  if (!delivery) std::exit(6);
+  const auto counters = co_await (*delivery)->begin();
+  if (!counters) std::exit(7);
+  tell('b', std::to_string(counters->losses));
+  for (;;) {
+    co_await sleep_for(loop, std::chrono::seconds(5));
+    const auto extended = co_await (*delivery)->extend();
+    if (!extended) std::exit(8);
+  }
+}
+
+Task<void> run(UvEventLoop& loop, std::string directory, std::string what, Metrics& metrics, Log& log) {
   LogBrokerOptions options;
   options.directory = directory;
   options.segment_bytes = 1 << 20;  // so that segments are changed, compacted and recycled all the time
@@ -78,6 +104,8 @@ Task<void> run(UvEventLoop& loop, std::string directory, int first_id, Metrics& 
   }
   const auto made = co_await (*broker)->ensure({.name = "t", .groups = {"g"}});
   if (!made) std::exit(11);
+  if (what == "poison") co_await die_of(loop, **broker);
+  int first_id = std::atoi(what.c_str());
   TaskGroup group(loop);
   for (int i = 0; i < kTasks; ++i) {
     group.spawn(publish(**broker, first_id));
@@ -95,6 +123,6 @@ int main(int argc, char** argv) {
   millrace::Metrics metrics;
   millrace::Log log{{.level = millrace::LogLevel::error}};
   millrace::TaskGroup group(loop);
-  group.spawn(millrace::run(loop, argv[1], std::atoi(argv[2]), metrics, log));
+  group.spawn(millrace::run(loop, argv[1], argv[2], metrics, log));
   loop.run();
 }

@@ -1,6 +1,7 @@
 // Namespaces outlive their makers only by descriptor: whoever dies over the making leaves no process.
 #include "runtime/launcher/namespaces.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,8 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <random>
+
+#include "core/fd.h"
 
 namespace millrace::launcher {
 namespace {
@@ -35,15 +39,23 @@ TEST(UserNamespace, LeavesNoProcessWhenItsMakerIsKilled) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::minstd_rand random(seed);
   for (int i = 0; i < 100; ++i) {
+    std::array<int, 2> made{};  // a byte per namespace
+    ASSERT_EQ(::pipe2(made.data(), O_CLOEXEC), 0);
+    const Fd reader(made[0]);
+    Fd writer(made[1]);
     const pid_t maker = ::fork();
     ASSERT_GE(maker, 0);
     if (maker == 0) {
-      while (make_user_namespace("0 70000 1", "0 70000 1")) {
+      while (make_user_namespace("0 70000 1", "0 70000 1") && ::write(writer.get(), "", 1) == 1) {
       }
       ::_exit(1);
     }
-    const timespec pause{.tv_sec = 0, .tv_nsec = static_cast<long>(random() % 2'000'000)};
-    ::nanosleep(&pause, nullptr);
+    writer.reset();
+    // Then the maker is somewhere in the making of the next one.
+    for (auto left = random() % 4; left > 0; --left) {
+      char byte = 0;
+      ASSERT_EQ(::read(reader.get(), &byte, 1), 1) << "the maker made none";
+    }
     ASSERT_EQ(::kill(maker, SIGKILL), 0);
     ASSERT_TRUE(all_children_end()) << "kill number " << i;
   }

@@ -5,37 +5,18 @@
 namespace millrace {
 
 World::World(std::uint64_t seed, NodeBudget budget)
-    : loop(seed),
-      log({.level = LogLevel::error, .format = LogFormat::text, .fd = 2}),
-      storage(loop),
-      executor(loop),
-      state(make_memory_state(loop)),
-      broker(make_memory_broker({}, loop, metrics)),
-      pool(loop, {.threads = 0}),
-      admission(loop, budget),
-      registry(loop, state->functions(), *broker, storage, executors, ulids, std::chrono::seconds(30), log),
-      ingest(loop, registry, *broker, state->seen(), runs, ulids),
-      stage_in(storage, pool, "/nonexistent"),
-      invoker(loop, executors, stage_in, storage, *state, "node-1", log, metrics),
-      finish(storage, *state, ingest, registry),
-      calls(loop, registry, ingest, admission, invoker, finish, *state, runs),
+    : WorldStores(seed),
+      NodeEngine(loop, {*broker, *state, storage, storage, executor}, budget),
       sweeper(loop, *state, storage, finish, runs, "node-1", {}, log),
       handler(loop, admission, invoker, finish, *state, runs, {}, log),
       workers(loop, *broker, admission, handler, log),
       group(loop) {
-  executors.add(ExecutorKind::container, executor);
   registry.observe(workers);
 }
 
 FunctionSpec World::function(const std::string& name, const std::string& from, const std::string& to) {
-  FunctionSpec spec;
-  spec.name = name;
-  spec.script = "#!/bin/sh\n";
-  spec.cpu_millicores = 1000;
-  spec.memory_bytes = 64 << 20;
+  FunctionSpec spec = NodeEngine::function(name, from, to);
   spec.retry_base = std::chrono::milliseconds(100);
-  spec.inputs.push_back({.storage = {.provider = "local", .path = from}});
-  if (!to.empty()) spec.outputs.push_back({.storage = {.provider = "local", .path = to}, .prefix = {}, .suffix = {}});
   return spec;
 }
 

@@ -12,28 +12,37 @@
 #include "broker/memory/memory_broker.h"
 #include "consumers/delivery_handler.h"
 #include "consumers/worker_pool.h"
-#include "engine/admission.h"
-#include "engine/finish.h"
-#include "engine/ingest.h"
-#include "engine/invoker.h"
-#include "engine/registry.h"
-#include "engine/run_table.h"
-#include "engine/stage_in.h"
 #include "engine/sweeper.h"
-#include "engine/synchronous.h"
 #include "state/memory/memory_state.h"
-#include "telemetry/log.h"
 #include "telemetry/metrics.h"
 #include "tests/support/fake_executor.h"
 #include "tests/support/fake_storage.h"
+#include "tests/support/node_engine.h"
 
 namespace millrace {
 
-class World {
+// What stays when a node goes.
+struct WorldStores {
+  explicit WorldStores(std::uint64_t seed)
+      : loop(seed),
+        storage(loop),
+        executor(loop),
+        state(make_memory_state(loop)),
+        broker(make_memory_broker({}, loop, broker_metrics)) {}
+
+  SimEventLoop loop;
+  Metrics broker_metrics;
+  FakeStorage storage;
+  FakeExecutor executor;
+  std::unique_ptr<StateStore> state;
+  std::unique_ptr<Broker> broker;
+};
+
+class World : public WorldStores, public NodeEngine {
  public:
   explicit World(std::uint64_t seed, NodeBudget budget = {.memory_bytes = 1ULL << 30, .cpu_millicores = 2000});
 
-  // A function `name` from bucket `from` to bucket `to`; what it leaves per execution is `leaves` of the input's key.
+  // As NodeEngine::function, with short retries.
   static FunctionSpec function(const std::string& name, const std::string& from, const std::string& to);
   void apply(FunctionSpec spec);
 
@@ -49,24 +58,6 @@ class World {
   template <class T>
   T wait(Task<T> task);
 
-  SimEventLoop loop;
-  Log log;
-  Metrics metrics;
-  UlidMaker ulids{7};
-  FakeStorage storage;
-  FakeExecutor executor;
-  Executors executors;
-  std::unique_ptr<StateStore> state;
-  std::unique_ptr<Broker> broker;
-  BlockingPool pool;
-  RunTable runs;
-  Admission admission;
-  Registry registry;
-  Ingest ingest;
-  StageIn stage_in;
-  Invoker invoker;
-  Finish finish;
-  SynchronousCalls calls;
   Sweeper sweeper;
   DeliveryHandler handler;
   WorkerPool workers;

@@ -1,6 +1,7 @@
 // The verdict table, continued: trouble of our own, ends without an attempt, and what a redrive makes of them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -99,8 +100,44 @@ TEST_P(DeliveryTrouble, ABeginThatFailsRunsNothingAndHonoursTheOwnersLease) {
   report_->begin_error = Error{.code = Errc::unavailable, .message = "its owner lives", .retry_after = 17s};
   settle();
   EXPECT_EQ(report_->verdicts, Verdicts{"nak infrastructure"});
-  EXPECT_EQ(report_->delay, 17s);
+  EXPECT_GE(report_->delay, 17s);
+  EXPECT_LE(report_->delay, 17'000ms * 5 / 4);
   EXPECT_EQ(executions(), 0);
+}
+
+// With full jitter one delay says little: of many events, each in trouble for the nth time, it is the longest.
+TEST_P(DeliveryTrouble, TheWaitGrowsWithEveryTroubleInARowAndBeginsAnewAfterIt) {
+  bool away = true;
+  define(0ms, [this, &away](const ExecutionRequest& request, int) -> Result<Execution> {
+    if (away) return fail(kAway);
+    return leave(request);
+  });
+  const auto longest_after = [this](int troubles, int& events) {
+    auto longest = 0ms;
+    for (int event = 0; event < 40; ++event) {
+      event_.object = rig_.parts.storage.put("in", "k" + std::to_string(events++));
+      event_.id = object_event_id(*event_.object);
+      for (int time = 0; time < troubles; ++time) {
+        next_delivery();
+        settle();
+      }
+      longest = std::max(longest, report_->delay);
+    }
+    return longest;
+  };
+  int events = 0;
+  EXPECT_LE(longest_after(1, events), 1s);
+  EXPECT_GT(longest_after(8, events), 15s) << "the cap is half a minute";
+
+  away = false;
+  next_delivery();
+  settle();
+  ASSERT_EQ(report_->verdicts, Verdicts{"ack"});
+  event_.generation = 0;
+  rig_.parts.state.fail_next(StateCall::get_run, kAway);
+  next_delivery();
+  settle();
+  EXPECT_LE(report_->delay, 1s) << "a trouble that is over is forgotten";
 }
 
 TEST_P(DeliveryTrouble, AnExecutorThatIsAwayIsInfrastructureAndCountsNoFailure) {

@@ -122,7 +122,9 @@ TEST(LeaseKeeperJitter, LeasesOfOneStepDoNotRenewTogether) {
   std::vector<std::unique_ptr<LeaseKeeper>> keepers;
   for (int i = 0; i < 100; ++i) {
     reports.push_back(std::make_shared<DeliveryReport>());
-    deliveries.push_back(std::make_unique<FakeDelivery>(loop, Event{}, reports.back()));
+    Event event;
+    event.id = EventId("event " + std::to_string(i));
+    deliveries.push_back(std::make_unique<FakeDelivery>(loop, event, reports.back()));
     keepers.push_back(std::make_unique<LeaseKeeper>(loop, *deliveries.back()));
   }
   loop.run_for(12s);

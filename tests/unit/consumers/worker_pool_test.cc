@@ -230,6 +230,111 @@ TEST_P(WorkerPoolTest, ALagThatFailsIsAskedAgain) {
   EXPECT_EQ(reports[0]->verdicts, Verdicts{"ack"});
 }
 
+// Circuits: what keeps runs from running is not the function's doing, and asking for more of them helps nobody.
+class WorkerPoolCircuits : public WorkerPoolTest {
+ protected:
+  WorkerPoolCircuits() {
+    handler_.report_to(rig_.parts.circuits);
+    pool_.obey(rig_.parts.circuits);
+    apply("f");
+    rig_.parts.executor.define("f", 10ms, [this](const ExecutionRequest&, int) -> Result<Execution> {
+      if (away_) return fail(Errc::unavailable, "no launcher");
+      return ended(AttemptOutcome::succeeded);
+    });
+  }
+  // Five events that meet the trouble; then a backlog.
+  void get_into_trouble() {
+    for (const std::size_t count : {4U, 1U}) {
+      flood("f", count);
+      pending("f", 0);
+      rig_.loop.run_for(250ms);
+    }
+    ASSERT_TRUE(rig_.parts.circuits.resting(*function()));
+    granted_ = broker().granted("fn.f");
+    pending("f", 100);
+    broker().tell_backlog("fn.f");
+  }
+  std::shared_ptr<const FunctionSpec> function() { return rig_.parts.registry.find("f"); }
+  std::uint32_t more() { return broker().granted("fn.f") - granted_; }
+
+  bool away_ = true;
+  std::uint32_t granted_ = 0;
+};
+INSTANTIATE_TEST_SUITE_P(Seeds, WorkerPoolCircuits, testing::Range<std::uint64_t>(1, 6));
+
+TEST_P(WorkerPoolCircuits, AfterErrorsInARowOneIsAskedForAfterARest) {
+  get_into_trouble();
+  rig_.loop.run_for(400ms);
+  EXPECT_EQ(more(), 0U) << "it rests";
+  rig_.loop.run_for(1s);
+  EXPECT_EQ(more(), 1U) << "the probe";
+  rig_.loop.run_for(500ms);
+  EXPECT_EQ(more(), 1U) << "which is waited for";
+}
+
+TEST_P(WorkerPoolCircuits, AProbeThatSucceedsOpensTheDoor) {
+  get_into_trouble();
+  away_ = false;
+  rig_.loop.run_for(1500ms);
+  ASSERT_EQ(more(), 1U);
+  flood("f", 1);
+  rig_.loop.run_for(100ms);
+  EXPECT_FALSE(rig_.parts.circuits.resting(*function()));
+  pending("f", 100);
+  broker().tell_backlog("fn.f");
+  rig_.loop.run_for(10ms);
+  EXPECT_EQ(broker().credit("fn.f"), 4U);
+}
+
+TEST_P(WorkerPoolCircuits, AProbeThatFailsIsFollowedByALongerRest) {
+  get_into_trouble();
+  rig_.loop.run_for(1500ms);
+  ASSERT_EQ(more(), 1U);
+  flood("f", 1);
+  pending("f", 100);
+  rig_.loop.run_for(1800ms);
+  EXPECT_EQ(more(), 1U) << "two seconds now";
+  rig_.loop.run_for(1500ms);
+  EXPECT_EQ(more(), 2U);
+}
+
+TEST_P(WorkerPoolCircuits, AFailureOfTheFunctionItselfDoesNotCount) {
+  rig_.parts.executor.define(
+      "f", 10ms, [](const ExecutionRequest&, int) { return ended(AttemptOutcome::failed, "exit code 1", 1); });
+  for (int i = 0; i < 5; ++i) {
+    flood("f", 4);
+    pending("f", 0);
+    rig_.loop.run_for(1s);
+  }
+  EXPECT_GE(rig_.parts.executor.executions("f"), 20);
+  EXPECT_FALSE(rig_.parts.circuits.resting(*function()));
+}
+
+TEST_P(WorkerPoolCircuits, ARunThatIsCancelledInTheQueueSaysNothingOfWhatWorks) {
+  get_into_trouble();
+  rig_.loop.run_for(1500ms);
+  Event event;
+  event.object = rig_.parts.storage.put("in-f", "cancelled");
+  event.id = object_event_id(*event.object);
+  LiveRun queued;
+  queued.run_id = make_run_id(function()->uid, event.id, 0);
+  rig_.parts.runs.queued(queued);
+  ASSERT_TRUE(rig_.parts.runs.cancel(queued.run_id));
+  const auto report = std::make_shared<DeliveryReport>();
+  broker().deliver("fn.f", std::make_unique<FakeDelivery>(rig_.loop, event, report));
+  rig_.loop.run_for(100ms);
+  EXPECT_EQ(report->verdicts, Verdicts{"ack"});
+  EXPECT_TRUE(rig_.parts.circuits.resting(*function()));
+}
+
+TEST_P(WorkerPoolCircuits, OthersGoOnMeanwhile) {
+  get_into_trouble();
+  apply("g");
+  const auto reports = flood("g", 2);
+  rig_.loop.run_for(100ms);
+  for (const auto& report : reports) EXPECT_EQ(report->verdicts, Verdicts{"ack"});
+}
+
 TEST_P(WorkerPoolTest, RemovingWhatWasNeverSubscribedIsNothing) {
   FunctionSpec spec;
   spec.name = "never";

@@ -1,7 +1,9 @@
 #include "engine/fair_scheduler.h"
 
 #include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <memory>
@@ -18,8 +20,10 @@ namespace {
 using Shares = std::map<std::string, std::uint32_t>;
 
 std::shared_ptr<const FunctionSpec> function(const std::string& name, std::uint32_t cpu = 1000,
-                                             std::uint64_t memory = 1, std::uint32_t concurrency = 0) {
+                                             std::uint64_t memory = 1, std::uint32_t concurrency = 0,
+                                             std::uint32_t weight = 1) {
   FunctionSpec spec;
+  spec.weight = weight;
   spec.name = name;
   spec.cpu_millicores = cpu;
   spec.memory_bytes = memory;
@@ -164,6 +168,93 @@ TEST_F(FairSchedulerTest, CreditThatNothingWaitsForTakesNoSlot) {
                               {.function = function("b"), .pending = 9}},
                              admission_),
             (Shares{{"b", 4}}));
+}
+
+TEST_F(FairSchedulerTest, AWeightOfTwoGetsTwoOfThree) {
+  for (int i = 0; i < 3; ++i) occupy(function("busy"));
+  std::string served;
+  for (int round = 0; round < 6; ++round) {
+    const auto shares = scheduler_.share(
+        {{.function = function("a", 1000, 1, 0, 2), .pending = 100}, {.function = function("b"), .pending = 100}},
+        admission_);
+    ASSERT_EQ(shares.size(), 1U);
+    served += shares.begin()->first;
+  }
+  EXPECT_EQ(served, "aabaab");
+}
+
+TEST_F(FairSchedulerTest, ATurnIsAShareOfTheNodeAndNotAnEvent) {
+  EXPECT_EQ(scheduler_.share({{.function = function("large", 2000), .pending = 100},
+                              {.function = function("small", 500), .pending = 100}},
+                             admission_),
+            (Shares{{"large", 1}, {"small", 4}}));
+  EXPECT_EQ(scheduler_.share({{.function = function("large", 1, 500), .pending = 100},
+                              {.function = function("small", 1, 100), .pending = 100}},
+                             admission_),
+            (Shares{{"large", 1}, {"small", 5}}))
+      << "memory is a share as well as cpu";
+}
+
+TEST_F(FairSchedulerTest, WhoWaitsForNothingSavesNothingUp) {
+  for (int i = 0; i < 3; ++i) occupy(function("busy"));
+  const auto heavy = function("a", 1000, 1, 0, 100);
+  EXPECT_EQ(
+      scheduler_.share({{.function = heavy, .pending = 1}, {.function = function("b"), .pending = 9}}, admission_),
+      (Shares{{"a", 1}}));
+  std::string served;
+  for (int round = 0; round < 4; ++round) {
+    const auto shares = scheduler_.share(
+        {{.function = function("a"), .pending = 9}, {.function = function("b"), .pending = 9}}, admission_);
+    ASSERT_EQ(shares.size(), 1U);
+    served += shares.begin()->first;
+  }
+  EXPECT_EQ(served, "baba") << "the hundred events of its weight were not kept";
+}
+
+// So many rounds of an empty node that `functions` flood; what each was granted.
+Shares flooded(const std::vector<std::shared_ptr<const FunctionSpec>>& functions, int rounds) {
+  SimEventLoop loop;
+  const Admission admission(loop, {.memory_bytes = 1000, .cpu_millicores = 4000});
+  FairScheduler scheduler;
+  Shares all;
+  for (int round = 0; round < rounds; ++round) {
+    std::vector<Demand> demands;
+    for (const auto& each : functions) demands.push_back({.function = each, .pending = 1'000});
+    for (const auto& [name, count] : scheduler.share(std::move(demands), admission)) all[name] += count;
+  }
+  return all;
+}
+
+RC_GTEST_PROP(FairShares, FollowTheWeights, ()) {
+  const auto cpu = *rc::gen::inRange<std::uint32_t>(200, 4001);
+  std::vector<std::shared_ptr<const FunctionSpec>> functions;
+  for (int i = 0, count = *rc::gen::inRange(2, 6); i < count; ++i) {
+    functions.push_back(function("f" + std::to_string(i), cpu, 1, 0, *rc::gen::inRange<std::uint32_t>(1, 10)));
+  }
+  const Shares all = flooded(functions, 200);
+  double least = 1e9;
+  double most = 0;
+  for (const auto& each : functions) {
+    RC_ASSERT(all.contains(each->name));
+    const double by_weight = static_cast<double>(all.at(each->name)) / each->weight;
+    least = std::min(least, by_weight);
+    most = std::max(most, by_weight);
+  }
+  RC_ASSERT(least + 1 >= 0.8 * most);
+}
+
+// Whatever their sizes and weights: what comes of a turn depends on how runs fit together, but everybody has turns.
+RC_GTEST_PROP(FairShares, LeaveNobodyOut, ()) {
+  std::vector<std::shared_ptr<const FunctionSpec>> functions;
+  std::uint32_t weights = 0;
+  for (int i = 0, count = *rc::gen::inRange(2, 6); i < count; ++i) {
+    functions.push_back(function("f" + std::to_string(i), *rc::gen::inRange<std::uint32_t>(1, 8000),
+                                 *rc::gen::inRange<std::uint64_t>(1, 2000), 0,
+                                 *rc::gen::inRange<std::uint32_t>(1, 10)));
+    weights += functions.back()->weight;
+  }
+  const int rounds = 4 * static_cast<int>(weights);  // each empties at least one turn's worth
+  RC_ASSERT(flooded(functions, rounds).size() == functions.size());
 }
 
 // Whatever is asked, what is granted fits the node, the limits and the backlogs, and nothing is left that would fit.

@@ -221,6 +221,18 @@ TEST_F(RegistryTest, ABucketOrTopicThatCannotBeMadeIsTheAnswer) {
   EXPECT_TRUE(told_.empty());
 }
 
+TEST_F(RegistryTest, OrderIsRefusedWhereTheBrokerCannotKeepIt) {
+  auto spec = EngineParts::function("f", "in");
+  spec.ordered_by_key = true;
+  rig_.parts.broker.able.ordered_keys = false;
+  const auto refused = rig_.wait(rig_.parts.registry.apply({spec}));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::failed_precondition);
+  EXPECT_NE(refused.error().message.find("order: key"), std::string::npos) << refused.error().message;
+  rig_.parts.broker.able.ordered_keys = true;
+  EXPECT_TRUE(rig_.wait(rig_.parts.registry.apply({spec})));
+}
+
 TEST_F(RegistryTest, AnExecutorThisNodeDoesNotHaveIsRefused) {
   auto spec = function("copy");
   spec.executor = ExecutorKind::process;

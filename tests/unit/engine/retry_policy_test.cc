@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
 
 namespace millrace {
 namespace {
@@ -102,19 +103,43 @@ TEST(RetryPolicy, NoBaseMeansNoDelay) {
   EXPECT_EQ(retry_delay(backoff, function, 5), 0ms);
 }
 
-TEST(RetryPolicy, AnInfrastructureErrorIsNeverTriedAgainAtOnce) {
-  for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+// Never at once, then from the whole range up to a ceiling that doubles until half a minute.
+class InfrastructureDelay : public testing::TestWithParam<std::pair<std::uint32_t, std::chrono::milliseconds>> {};
+INSTANTIATE_TEST_SUITE_P(Times, InfrastructureDelay,
+                         testing::Values(std::pair(1U, 500ms), std::pair(2U, 1000ms), std::pair(3U, 2000ms),
+                                         std::pair(6U, 16'000ms), std::pair(7U, 30'000ms), std::pair(1000U, 30'000ms)));
+
+TEST_P(InfrastructureDelay, GrowsWithEveryTimeUpToItsCap) {
+  const auto [times, ceiling] = GetParam();
+  auto least = 60'000ms;
+  auto most = 0ms;
+  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
     Backoff backoff(seed);
-    const auto delay = infrastructure_delay(backoff, {.code = Errc::unavailable, .message = {}});
+    const auto delay = infrastructure_delay(backoff, {.code = Errc::unavailable, .message = {}}, times);
     ASSERT_GE(delay, 500ms) << "seed " << seed;
-    ASSERT_LE(delay, 30'500ms) << "seed " << seed;
+    ASSERT_LE(delay, 500ms + ceiling) << "seed " << seed;
+    least = std::min(least, delay);
+    most = std::max(most, delay);
   }
+  EXPECT_LT(least, 500ms + ceiling / 10);
+  EXPECT_GT(most, 500ms + ceiling * 9 / 10);
 }
 
-TEST(RetryPolicy, AnErrorsOwnHintIsHonoured) {
-  Backoff backoff(1);
-  EXPECT_EQ(infrastructure_delay(backoff, {.code = Errc::unavailable, .message = {}, .retry_after = 1ms}), 1ms);
-  EXPECT_EQ(infrastructure_delay(backoff, {.code = Errc::unavailable, .message = {}, .retry_after = 1h}), 1h);
+// However often it was told: the hint knows more than our counting.
+TEST(RetryPolicy, AnErrorsOwnHintIsHonouredAndSpread) {
+  for (const auto hint : {1ms, 4000ms, 3'600'000ms}) {
+    const auto spread = std::min<std::chrono::milliseconds>(hint / 4, 30s);
+    auto most = 0ms;
+    for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+      Backoff backoff(seed);
+      const Error error{.code = Errc::unavailable, .message = {}, .retry_after = hint};
+      const auto delay = infrastructure_delay(backoff, error, 1 + static_cast<std::uint32_t>(seed % 20));
+      ASSERT_GE(delay, hint) << "seed " << seed;
+      ASSERT_LE(delay, hint + spread) << "seed " << seed;
+      most = std::max(most, delay);
+    }
+    EXPECT_GE(most, hint + spread * 9 / 10) << hint.count();
+  }
 }
 
 }  // namespace

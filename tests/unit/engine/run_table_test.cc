@@ -44,6 +44,31 @@ TEST(RunTable, AQueuedRunIsKnownUntilItsWorkBeginsAndEnds) {
   EXPECT_TRUE(table.list("", 10).empty());
 }
 
+TEST(RunTable, SaysWhetherAQueuedRunIsNews) {
+  RunTable table;
+  EXPECT_TRUE(table.queued(run("a")));
+  EXPECT_FALSE(table.queued(run("a")));
+  const RunTable::Active active(table, run("b"));
+  EXPECT_FALSE(table.queued(run("b")));
+}
+
+TEST(RunTable, ARunThatWasNotPublishedIsForgottenUnlessItHasRunMeanwhile) {
+  RunTable table;
+  table.queued(run("a"));
+  table.not_queued(RunId("a"));
+  EXPECT_FALSE(table.find(RunId("a")));
+  table.not_queued(RunId("a"));
+
+  {
+    RunTable::Active active(table, run("b"));
+    table.not_queued(RunId("b"));
+    EXPECT_TRUE(table.find(RunId("b"))) << "it is in work";
+    active.waits_for_retry({});
+  }
+  table.not_queued(RunId("b"));
+  EXPECT_TRUE(table.find(RunId("b"))) << "its next attempt is to come";
+}
+
 TEST(RunTable, AnActiveRunNeedsNotBeQueuedBefore) {
   RunTable table;
   const RunTable::Active active(table, run("a"));

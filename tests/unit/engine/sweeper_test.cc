@@ -21,6 +21,7 @@ class SweeperTest : public testing::Test {
   static constexpr SweeperOptions kOptions{.every = 10s, .age_min = 120s, .batch = 100};
 
   Task<void> sweep(WallTime started) {
+    co_await sweeper_.drop_own_attempts();
     co_await sweeper_.sweep_own_past(started);
     swept_ = true;
   }
@@ -84,14 +85,19 @@ TEST_F(SweeperTest, AtStartEverythingOfThisNodeFromBeforeIsTakenUpWhateverItsAge
   EXPECT_EQ(directories(), 0U);
 }
 
-TEST_F(SweeperTest, AtStartNothingThatBeganSinceIsTouched) {
+TEST_F(SweeperTest, AtStartNoRowThatWasCommittedSinceIsTouched) {
   const WallTime started = rig_.loop.wall_now();
   const RunRecord record = rig_.committed("first", "out", {"a"});
-  const Attempt attempt = open_attempt("x");
   sweep_own_past(started);
   EXPECT_FALSE(finished(record));
-  EXPECT_EQ(outcome(attempt), std::nullopt);
-  EXPECT_EQ(directories(), 2U);
+}
+
+TEST_F(SweeperTest, AtStartAnAttemptFromAClockThatWasAheadIsOverAsWell) {
+  const Attempt attempt = open_attempt("x");
+  rig_.loop.jump_wall_clock(-24h);
+  sweep_own_past(rig_.loop.wall_now());
+  EXPECT_EQ(outcome(attempt), AttemptOutcome::lost);
+  EXPECT_EQ(directories(), 0U);
 }
 
 TEST_F(SweeperTest, AtStartAnotherNodesAttemptsAreLeftAlone) {
@@ -210,6 +216,36 @@ TEST_F(SweeperTest, RowsThatCanNeverBePlacedAreLeftToARedriveAndKeepNoOtherBack)
   EXPECT_TRUE(finished(good));
   EXPECT_FALSE(finished(bad.front()));
   EXPECT_EQ(rig_.parts.storage.calls(StorageCall::place), static_cast<int>(bad.size()) + 1) << "not again and again";
+}
+
+TEST_F(SweeperTest, MoreThanALongListOfRowsThatCanNeverBePlacedKeepNoOtherBack) {
+  const std::size_t many = kRunListMax + 100;
+  for (std::size_t i = 0; i < many; ++i) (void)rig_.committed("first", "out", {"f" + std::to_string(i)});
+  rig_.loop.run_for(1ms);
+  const RunRecord good = rig_.committed("first", "out", {"good"});
+  rig_.parts.storage.fail_placing(static_cast<int>(many),
+                                  {.code = Errc::failed_precondition, .message = "a directory"});
+  rig_.loop.run_for(500s);
+  run_for(many / kOptions.batch * kOptions.every + 20s);
+  EXPECT_TRUE(finished(good));
+  run_for(100s);
+  EXPECT_EQ(rig_.parts.storage.calls(StorageCall::place), static_cast<int>(many) + 1) << "not again and again";
+}
+
+TEST_F(SweeperTest, RowsThatFailForNowKeepNoOtherBack) {
+  std::vector<RunRecord> bad;
+  for (std::size_t i = 0; i < kOptions.batch; ++i) {
+    bad.push_back(rig_.committed("first", "out", {"f" + std::to_string(i)}));
+  }
+  rig_.loop.run_for(1ms);
+  const RunRecord good = rig_.committed("first", "out", {"good"});
+  rig_.parts.storage.fail_placing(static_cast<int>(bad.size()), kAway);
+  rig_.loop.run_for(500s);
+  run_for(25s);
+  EXPECT_TRUE(finished(good));
+  EXPECT_FALSE(finished(bad.front()));
+  run_for(10s);
+  EXPECT_TRUE(finished(bad.front())) << "from the oldest again";
 }
 
 TEST_F(SweeperTest, AStateStoreThatIsAwayIsAskedAgain) {

@@ -59,6 +59,7 @@ functions:
     timeout: 90s
     grace: 500ms
     concurrency: 4
+    weight: 3
     retries: 1
     retry: {base: 2s, cap: 1m}
     max_losses: 3
@@ -95,6 +96,7 @@ functions:
   EXPECT_EQ(f.timeout, seconds(90));
   EXPECT_EQ(f.grace, milliseconds(500));
   EXPECT_EQ(f.concurrency, 4U);
+  EXPECT_EQ(f.weight, 3U);
   EXPECT_EQ(f.retries, 1U);
   EXPECT_EQ(f.retry_base, seconds(2));
   EXPECT_EQ(f.retry_cap, minutes(1));
@@ -244,7 +246,7 @@ TEST(FdlMillrace, HoldsTheRulesOfPaths) {
       {"b/.", "has a part that is '.' or '..'"},
       {"b/.millrace", "lies in .millrace"},
       {"b/.millrace/x", "lies in .millrace"},
-      {"b/{run}", "has a brace"},
+      {"b/{other}", "has a brace"},
       {"b/a\\tb", "has a control character"},
       {"B", "does not begin with a bucket"},
       {"-b", "does not begin with a bucket"},
@@ -259,6 +261,18 @@ TEST(FdlMillrace, HoldsTheRulesOfPaths) {
     EXPECT_THAT(problem("input: [\"" + path + "\"]"), HasSubstr(text)) << path;
     EXPECT_THAT(problem("output: [{path: \"" + path + "\"}]"), HasSubstr("output[0].path: ")) << path;
   }
+}
+
+TEST(FdlMillrace, KnowsThePlaceholdersOfAnOutputsFolder) {
+  for (const std::string path : {"b/{run}", "b/{event}/{name}", "b/c-{name}-{run}.d"}) {
+    EXPECT_EQ(one("output: [\"" + path + "\"]").outputs.at(0).storage.path, path);
+    EXPECT_EQ(one("output: [{path: \"" + path + "\"}]").outputs.at(0).storage.path, path);
+    EXPECT_THAT(problem("input: [\"" + path + "\"]"), HasSubstr("has a brace")) << path;
+  }
+  for (const std::string path : {"b/{Run}", "b/{run", "b/run}", "b/{}", "b/{run}}", "b/{{run}}", "{run}/c"}) {
+    EXPECT_THAT(problem("output: [\"" + path + "\"]"), HasSubstr("output[0]: ")) << path;
+  }
+  EXPECT_THAT(problem("output: [\"b/{user}\"]"), HasSubstr("{run}, {event} and {name}"));
 }
 
 TEST(FdlMillrace, RefusesWhatStorageCannotDo) {
@@ -290,6 +304,7 @@ TEST(FdlMillrace, HoldsTheBoundsOfNumbers) {
       {"timeout", "10ms", "30d", "9ms", "2592000001ms"},
       {"grace", "0", "10m", "", "600001ms"},
       {"concurrency", "0", "10000", "-1", "10001"},
+      {"weight", "1", "100", "0", "101"},
       {"retries", "0", "100", "-1", "101"},
       {"max_losses", "1", "1000", "0", "1001"},
       {"infrastructure_retry_for", "0", "30d", "", "31d"},
@@ -336,6 +351,7 @@ TEST(FdlMillrace, RefusesWrongValues) {
   EXPECT_EQ(problem("recursion: {}"), "recursion.max_depth: is missing");
   EXPECT_EQ(problem("recursion: 3"), "recursion: must be an object, is 3");
   EXPECT_EQ(problem("ignore: [3]"), "ignore[0]: must be a text, is 3");
+  EXPECT_EQ(problem("order: fifo"), "order: 'fifo' is not one of none, key");
   EXPECT_EQ(problem("topics: [a]"), "topics: is not supported yet in this version");
   EXPECT_EQ(problem("environment: [A]"), "environment: must be a map of names to texts, is an array");
   EXPECT_EQ(problem("environment: {A: [1]}"), "environment.A: must be a text, is an array");

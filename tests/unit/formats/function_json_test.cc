@@ -16,9 +16,10 @@ TEST(FunctionJson, KeepsEveryField) {
   FunctionSpec f = one(
       "environment: {A: x, B: \"k\xc3\xbc\\n\"}\nexecutor: process\nnetwork: host\nmemory: 300000001\ncpu: 333m\n"
       "limits: {cpu: 100m, pids: 7, output: 123456789012345}\ninput: [a/b, c]\noutput: [{path: d, prefix: [x], suffix: "
-      "[y]}]\nfile_stage_in: true\ntimeout: 1001ms\ngrace: 0\nconcurrency: 2\nretries: 0\nretry: {base: 1500ms, cap: "
+      "[y]}]\nfile_stage_in: true\ntimeout: 1001ms\ngrace: 0\nconcurrency: 2\nweight: 9\nretries: 0\nretry: {base: "
+      "1500ms, cap: "
       "1h}\nmax_losses: 2\ninfrastructure_retry_for: 0\ndead_letter: false\npublish_on_failure: true\nsettle: 1s\n"
-      "ignore: []\nrescan: 7m\nrecursion: {max_depth: 2}");
+      "ignore: []\nrescan: 7m\nrecursion: {max_depth: 2}\norder: key");
   f.uid = FunctionUid("01ARZ3NDEKTSV4RRFFQ69G5FAV");
   f.revision = 12;
   f.script = "echo \xe9";  // one line, and not UTF-8
@@ -50,6 +51,7 @@ TEST(FunctionJson, KeepsEveryField) {
   EXPECT_TRUE(back->ignore.empty());
   EXPECT_EQ(back->rescan, minutes(7));
   EXPECT_EQ(back->recursion_depth_max, 2U);
+  EXPECT_TRUE(back->ordered_by_key);
 }
 
 TEST(FunctionJson, UnitsAreTexts) {

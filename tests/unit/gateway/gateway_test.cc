@@ -1,82 +1,19 @@
-// The gateway's own part of every answer: who is let in, which route, which status and shape an error has. Over a real
-// server; what routes find behind them is the engine over stand-ins.
+// The gateway's own part of every answer: who is let in, which route, which status and shape an error has.
 #include "gateway/gateway.h"
 
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <string>
-#include <string_view>
-#include <thread>
 
 #include "formats/json.h"
 #include "gateway/reply.h"
-#include "net/http_server.h"
-#include "tests/support/engine_rig.h"
-#include "tests/support/raw_http_client.h"
 #include "tests/support/run_task.h"
+#include "tests/unit/gateway/gateway_rig.h"
 
 namespace millrace {
 namespace {
 
-using test::Answer;
-
-constexpr std::string_view kToken = "0123456789abcdef";
-
-class GatewayTest : public testing::Test {
- protected:
-  GatewayTest() {
-    gateway_.set_token(std::string(kToken));
-    auto server = HttpServer::start({.io_threads = 1}, gateway_, metrics_);
-    if (!server) throw std::runtime_error(server.error().message);
-    server_ = std::move(*server);
-    domain_ = std::thread([this] { loop_.run(); });
-  }
-  ~GatewayTest() override {
-    server_.reset();
-    loop_.post([this] { loop_.stop(); });
-    domain_.join();
-  }
-
-  Answer raw(const std::string& request, std::string_view method = "GET") {
-    test::RawClient client(server_->port());
-    client.send(request);
-    return client.read_answer(method);
-  }
-  // With the token.
-  Answer ask(const std::string& method, const std::string& target, const std::string& body = {}) {
-    std::string request =
-        method + " " + target + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + std::string(kToken) + "\r\n";
-    if (!body.empty()) request += "Content-Length: " + std::to_string(body.size()) + "\r\n";
-    return raw(request + "\r\n" + body, method);
-  }
-  static std::string code_of(const Answer& answer) {
-    const auto json = parse_json(answer.body, 1 << 20);
-    const Json* error = json ? json->find("error") : nullptr;
-    return error == nullptr ? "no error in: " + answer.body : error->string_or("code", "");
-  }
-
-  UvEventLoop loop_;
-  Metrics metrics_;
-  EngineParts parts_{loop_};
-  Gateway gateway_{{.domain = loop_,
-                    .registry = parts_.registry,
-                    .ingest = parts_.ingest,
-                    .calls = parts_.calls,
-                    .state = parts_.state,
-                    .runs = parts_.runs,
-                    .broker = parts_.broker,
-                    .objects = parts_.storage,
-                    .admission = parts_.admission,
-                    .metrics = parts_.metrics,
-                    .log = parts_.log,
-                    .controls = [] { return std::vector<Control>{}; },
-                    .node = "node-1",
-                    .token = {},
-                    .limits = {.event_bytes_max = 100, .request_bytes_max = 1000}}};
-  std::unique_ptr<HttpServer> server_;
-  std::thread domain_;
-};
+class GatewayTest : public GatewayRig {};
 
 TEST_F(GatewayTest, HealthIsOpen) {
   const auto answer = raw("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -236,6 +173,21 @@ TEST_F(GatewayTest, WorkTopicsTakeNoEventsFromOutside) {
   EXPECT_EQ(ask("POST", "/api/v1/topics/mine/events", "x").status, 202);
 }
 
+TEST_F(GatewayTest, AReplayOfNobodyIs404) {
+  EXPECT_EQ(ask("POST", "/api/v1/functions/none/replay").status, 404);
+  EXPECT_EQ(ask("GET", "/api/v1/functions/none/replay").status, 405);
+}
+
+TEST_F(GatewayTest, DelayAndPriorityAreReadBeforeTheEvent) {
+  for (const char* query : {"delay=-1s", "delay=5", "delay=", "priority=urgent", "priority="}) {
+    EXPECT_EQ(ask("POST", "/api/v1/topics/mine/events?" + std::string(query), "x").status, 400) << query;
+    EXPECT_EQ(ask("POST", "/api/v1/functions/f/invoke?async&" + std::string(query), "x").status, 400) << query;
+  }
+  EXPECT_EQ(ask("POST", "/api/v1/topics/mine/events?delay=1s&priority=high", "x").status, 202);
+  EXPECT_EQ(ask("POST", "/api/v1/functions/f/invoke?delay=1s", "x").status, 400) << "somebody waits for that";
+  EXPECT_EQ(ask("POST", "/api/v1/functions/f/invoke?async&delay=1s", "x").status, 404);
+}
+
 TEST_F(GatewayTest, ARedriveOfOtherThanTextsIsRefused) {
   for (const char* body :
        {"{}", "[]", "{\"ids\": 1}", "{\"ids\": []}", "{\"ids\": [1]}", "{\"ids\": [\"a\", 1]}", "{"}) {
@@ -247,12 +199,12 @@ TEST_F(GatewayTest, EveryErrorCodeHasItsStatusAndItsName) {
   const struct {
     Errc code;
     int status;
-  } kStatuses[] = {{Errc::invalid_argument, 400}, {Errc::permission_denied, 403},   {Errc::not_found, 404},
-                   {Errc::already_exists, 409},   {Errc::failed_precondition, 409}, {Errc::aborted, 409},
-                   {Errc::too_large, 413},        {Errc::resource_exhausted, 429},  {Errc::unimplemented, 501},
-                   {Errc::unavailable, 503},      {Errc::cancelled, 503},           {Errc::deadline_exceeded, 504},
-                   {Errc::no_space, 507},         {Errc::data_loss, 500},           {Errc::internal, 500}};
-  for (const auto& [code, status] : kStatuses) {
+  } statuses[] = {{Errc::invalid_argument, 400}, {Errc::permission_denied, 403},   {Errc::not_found, 404},
+                  {Errc::already_exists, 409},   {Errc::failed_precondition, 409}, {Errc::aborted, 409},
+                  {Errc::too_large, 413},        {Errc::resource_exhausted, 429},  {Errc::unimplemented, 501},
+                  {Errc::unavailable, 503},      {Errc::cancelled, 503},           {Errc::deadline_exceeded, 504},
+                  {Errc::no_space, 507},         {Errc::data_loss, 500},           {Errc::internal, 500}};
+  for (const auto& [code, status] : statuses) {
     parts_.state.fail_next(StateCall::get_run, {.code = code, .message = "because \"so\"\n"});
     const auto answer = ask("GET", "/api/v1/runs/x");
     EXPECT_EQ(answer.status, status) << name_of(code);

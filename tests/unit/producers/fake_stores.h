@@ -93,7 +93,7 @@ class FakeRuns final : public RunStore {
   Task<Result<CommitResult>> commit(RunRecord) override { co_return injected(Errc::unimplemented); }
   Task<Result<void>> mark(RunId, RunMarks) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<RunRecord>>> list(RunFilter) override { co_return injected(Errc::unimplemented); }
-  Task<Result<std::vector<RunRecord>>> unfinished(WallTime, std::size_t) override {
+  Task<Result<std::vector<RunRecord>>> unfinished(WallTime, RunId, std::size_t) override {
     co_return injected(Errc::unimplemented);
   }
   Task<Result<std::vector<RunRecord>>> of_event(EventId) override { co_return injected(Errc::unimplemented); }

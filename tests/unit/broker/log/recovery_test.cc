@@ -173,6 +173,50 @@ TEST(Recovery, NewerFormatIsRefusedUntouched) {
   EXPECT_EQ(files->changes(), changes);
 }
 
+TEST(Recovery, OlderFormatIsRefusedUntouched) {
+  int messages = 0;
+  const auto files = filled_log(messages);
+  std::string bytes = files->contents("log-00000001");
+  bytes[8] = static_cast<char>(kFormatVersion - 1);
+  files->set_contents("log-00000001", bytes);
+  const auto changes = files->changes();
+  LogBench bench(files);
+  const std::string outcome = bench.open();
+  EXPECT_THAT(outcome, HasSubstr("fake/log-00000001"));
+  EXPECT_THAT(outcome, HasSubstr("version " + std::to_string(kFormatVersion - 1)));
+  EXPECT_EQ(files->changes(), changes);
+}
+
+TEST(Recovery, DirectoryOfSomebodyElseIsRefusedUntouched) {
+  LogBench bench;
+  bench.files->set_contents("thesis.txt", "for years");
+  bench.files->set_contents("spare-tyre.txt", "hello");
+  const auto changes = bench.files->changes();
+  const std::string outcome = bench.open();
+  EXPECT_THAT(outcome, HasSubstr("'spare-tyre.txt' and 1 more"));
+  EXPECT_THAT(outcome, HasSubstr("fake/"));
+  EXPECT_EQ(bench.files->changes(), changes);
+  EXPECT_EQ(bench.files->contents("thesis.txt"), "for years");
+}
+
+TEST(Recovery, ForeignFilesBesideALogAreLeftAlone) {
+  int messages = 0;
+  const auto files = filled_log(messages);
+  const std::vector<std::string> foreign{"notes.txt", "spare-tyre.txt", "log-1", "spare-log-", "log-00000001.bak"};
+  for (const auto& name : foreign) files->set_contents(name, "mine");
+  LogBench bench(files);
+  bench.must_open();
+  EXPECT_EQ(bench.drain().size(), static_cast<std::size_t>(messages));
+  bench.reopen();
+  for (const auto& name : foreign) EXPECT_EQ(files->contents(name), "mine") << name;
+}
+
+TEST(Recovery, FileSystemOfItsOwnIsAnEmptyDirectory) {
+  LogBench bench;
+  bench.files->set_contents("lost+found", "");
+  EXPECT_EQ(bench.open(), "ok");
+}
+
 TEST(Recovery, MissingSegmentIsRefused) {
   int messages = 0;
   const auto files = filled_log(messages);

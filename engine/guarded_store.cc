@@ -1,0 +1,62 @@
+#include "engine/guarded_store.h"
+
+namespace millrace {
+namespace {
+
+template <class T>
+Task<Result<T>> watched(Task<Result<T>> call, std::string name, Circuits& circuits) {
+  auto result = co_await call;
+  if (!result && retryable(result.error().code) && result.error().code != Errc::aborted) {
+    circuits.store_trouble(name, result.error());
+  }
+  co_return result;
+}
+
+}  // namespace
+
+Task<Result<void>> GuardedObjects::ensure_bucket(std::string bucket) {
+  return watched(store_.ensure_bucket(std::move(bucket)), name_, circuits_);
+}
+Task<Result<std::vector<std::string>>> GuardedObjects::buckets() {
+  return watched(store_.buckets(), name_, circuits_);
+}
+Task<Result<void>> GuardedObjects::check_together(std::string bucket, std::string other) {
+  return watched(store_.check_together(std::move(bucket), std::move(other)), name_, circuits_);
+}
+Task<Result<ObjectInfo>> GuardedObjects::stat(std::string bucket, std::string key) {
+  return watched(store_.stat(std::move(bucket), std::move(key)), name_, circuits_);
+}
+Task<Result<Listing>> GuardedObjects::list(std::string bucket, std::string prefix, std::string after,
+                                           std::size_t limit) {
+  return watched(store_.list(std::move(bucket), std::move(prefix), std::move(after), limit), name_, circuits_);
+}
+Task<Result<OpenedObject>> GuardedObjects::open(ObjectRef object) {
+  return watched(store_.open(std::move(object)), name_, circuits_);
+}
+Task<Result<std::unique_ptr<Upload>>> GuardedObjects::start_put(std::string bucket, std::string key) {
+  return watched(store_.start_put(std::move(bucket), std::move(key)), name_, circuits_);
+}
+Task<Result<void>> GuardedObjects::remove(std::string bucket, std::string key) {
+  return watched(store_.remove(std::move(bucket), std::move(key)), name_, circuits_);
+}
+
+Task<Result<AttemptDirectory>> GuardedOutputs::make_attempt(AttemptPlace place) {
+  return watched(store_.make_attempt(std::move(place)), name_, circuits_);
+}
+Task<Result<Sealed>> GuardedOutputs::seal(AttemptPlace place, SealLimits limits, OutputRank rank) {
+  return watched(store_.seal(std::move(place), limits, std::move(rank)), name_, circuits_);
+}
+Task<Result<AttemptUsage>> GuardedOutputs::measure(AttemptPlace place, SealLimits limits) {
+  return watched(store_.measure(std::move(place), limits), name_, circuits_);
+}
+Task<Result<Placed>> GuardedOutputs::place(OutputFile file, OutputRank rank, bool last) {
+  return watched(store_.place(std::move(file), std::move(rank), last), name_, circuits_);
+}
+Task<Result<void>> GuardedOutputs::remove_attempt(AttemptPlace place) {
+  return watched(store_.remove_attempt(std::move(place)), name_, circuits_);
+}
+Task<Result<std::optional<OutputMark>>> GuardedOutputs::mark_of(std::string bucket, std::string key) {
+  return watched(store_.mark_of(std::move(bucket), std::move(key)), name_, circuits_);
+}
+
+}  // namespace millrace

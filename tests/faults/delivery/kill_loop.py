@@ -1,0 +1,74 @@
+"""Daemon, launcher, supervisor and functions die again and again while events go through the chain."""
+import contextlib
+import os
+import random
+import signal
+import time
+
+import chain
+import harness
+
+DEATHS_OF_ONE_LIFE = 3  # of daemon or launcher: each doubles the wait for the next start, until all starts anew
+PAUSE_S = (0.02, 0.4)
+
+
+class TestCase(chain.TestCase):
+    def kill_while_events_pass(self, inputs, kills, executor):
+        """`inputs` files, some of them over HTTP, and `kills` kills at random times. MILLRACE_SEED repeats the choices."""
+        seed = int(os.environ.get("MILLRACE_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
+        print(f"MILLRACE_SEED={seed}", flush=True)
+        dice = random.Random(seed)
+        world = self.make_chain({"--lease": "1s", "--drain-timeout": "1s"}, executor=executor)
+        world.server.start()
+        world.apply()
+        killed = {"supervisor": 0, "daemon": 0, "launcher": 0, "function": 0}
+        deaths = put = 0
+        while put < inputs or sum(killed.values()) < kills:
+            for _ in range(min(inputs - put, dice.randrange(1, 2 + 2 * inputs // kills))):
+                self.put_one(world, dice, put)
+                put += 1
+            if sum(killed.values()) < kills:
+                deaths = self.kill_one(world, dice, killed, deaths)
+            time.sleep(dice.uniform(*PAUSE_S))
+        self.settle(world, "240s")
+        by_input = world.check()
+        print("killed:", killed, "confirmed:", len(world.confirmed), "unanswered:", len(world.unknown),
+              "called:", len(world.called), "runs:", len(by_input), flush=True)
+        for kind in ("daemon", "launcher", "function"):
+            self.assertGreater(killed[kind], 0, "a kind that never died proves nothing")
+        self.assertGreater(sum(run["losses"] for run in by_input.values()), 0, "nothing was lost: nothing was killed at work")
+        world.server.restart()
+        world.server.wait_idle()
+        self.assertEqual(world.check().keys(), by_input.keys())
+        world.server.stop()
+        world.check_log()
+
+    def put_one(self, world, dice, number):
+        kind = dice.choice(("plain",) * 17 + ("flaky",) * 2 + ("poison",))
+        way = dice.choice(("drop",) * 6 + ("put", "call"))
+        if way == "call":
+            world.call(b"call %d" % number)
+        if way == "put":
+            world.put(f"{kind}-{number}")
+        else:
+            world.drop(f"{kind}-{number}")
+
+    def kill_one(self, world, dice, killed, deaths):
+        """Kills one process of a kind drawn by lot. Deaths since the last start of everything."""
+        victim = dice.choice(("daemon", "daemon", "launcher", "function", "function"))
+        if deaths >= DEATHS_OF_ONE_LIFE:
+            world.server.kill()
+            world.server.start()
+            killed["supervisor"] += 1
+            return 0
+        pids = world.server.children(victim)
+        if not pids:
+            return deaths
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(dice.choice(pids), signal.SIGKILL)
+            killed[victim] += 1
+            deaths += victim != "function"
+        return deaths
+
+
+main = harness.main

@@ -1,0 +1,86 @@
+// The gateway over a real server; what its routes find behind them is the engine over stand-ins.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "async/uv_event_loop.h"
+#include "formats/json.h"
+#include "gateway/gateway.h"
+#include "net/http_server.h"
+#include "tests/support/engine_rig.h"
+#include "tests/support/raw_http_client.h"
+
+namespace millrace {
+
+inline constexpr std::string_view kToken = "0123456789abcdef";
+
+class GatewayRig : public testing::Test {
+ public:
+  ~GatewayRig() override {
+    server_.reset();
+    loop_.post([this] { loop_.stop(); });
+    domain_.join();
+  }
+
+ protected:
+  GatewayRig() {
+    gateway_.set_token(std::string(kToken));
+    auto server = HttpServer::start({.io_threads = 1}, gateway_, metrics_);
+    if (!server) throw std::runtime_error(server.error().message);
+    server_ = std::move(*server);
+    domain_ = std::thread([this] { loop_.run(); });
+  }
+
+  test::Answer raw(const std::string& request, std::string_view method = "GET") {
+    test::RawClient client(server_->port());
+    client.send(request);
+    return client.read_answer(method);
+  }
+  // With the token.
+  test::Answer ask(const std::string& method, const std::string& target, const std::string& body = {}) {
+    std::string request =
+        method + " " + target + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + std::string(kToken) + "\r\n";
+    if (!body.empty()) request += "Content-Length: " + std::to_string(body.size()) + "\r\n";
+    return raw(request + "\r\n" + body, method);
+  }
+  static std::string code_of(const test::Answer& answer) {
+    const auto json = parse_json(answer.body, 1 << 20);
+    const Json* error = json ? json->find("error") : nullptr;
+    return error == nullptr ? "no error in: " + answer.body : error->string_or("code", "");
+  }
+
+  UvEventLoop loop_;
+  Metrics metrics_;
+  EngineParts parts_{loop_};
+  Gateway gateway_{{.domain = loop_,
+                    .registry = parts_.registry,
+                    .ingest = parts_.ingest,
+                    .calls = parts_.calls,
+                    .replay = parts_.replay,
+                    .state = parts_.state,
+                    .runs = parts_.runs,
+                    .feed = parts_.feed,
+                    .stats = parts_.stats,
+                    .logs = parts_.logs,
+                    .circuits = parts_.circuits,
+                    .broker = parts_.broker,
+                    .objects = parts_.storage,
+                    .admission = parts_.admission,
+                    .metrics = parts_.metrics,
+                    .log = parts_.log,
+                    .controls = [] { return std::vector<Control>{}; },
+                    .node = "node-1",
+                    .token = {},
+                    .limits = {.event_bytes_max = 100, .request_bytes_max = 1000}}};
+  std::unique_ptr<HttpServer> server_;
+  std::thread domain_;
+};
+
+}  // namespace millrace
