@@ -86,7 +86,9 @@ Task<std::size_t> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
   for (auto& attempt : *attempts) {
     if (own_only ? attempt.node != node_ : runs_.active(attempt.run_id)) continue;
     attempt.outcome = AttemptOutcome::lost;
-    attempt.message = "its worker went away";
+    // A worker that lives and knows nothing of it has not been able to write its end down.
+    const bool lives = !own_only && attempt.node == node_;
+    attempt.message = lives ? "its end could not be recorded" : "its worker went away";
     // Its run may have ended well since the list was read: then its directory holds what the row names.
     const auto abandoned = co_await state_.runs().abandon_attempt(attempt);
     if (!abandoned || !*abandoned) continue;
