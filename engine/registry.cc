@@ -69,7 +69,7 @@ Task<Result<void>> Registry::load() {
   co_await report_lost_topics();
   for (const auto& function : all()) {
     const auto ready = co_await prepare(function);
-    // One function that cannot be served now must not keep the others from starting; its observers try again.
+    // One function that cannot be served now must not keep the others from starting.
     if (!ready) log_.error("function not ready", {{"function", function->name}, {"error", ready.error()}});
   }
   co_return Result<void>{};

@@ -135,6 +135,45 @@ TEST_F(SqliteBatch, AFailedWriteTakesOnlyItsOwnChangesBack) {
   run_task(loop_, worker_->close());
 }
 
+Task<void> insert_one(sqlite::Worker& worker, int number, sqlite::Urgency urgency) {
+  const auto done = co_await worker.run(
+      [number](sqlite::Database& database) -> Result<void> {
+        sqlite::Query query = database.query("INSERT INTO t VALUES (?)");
+        query.bind(number);
+        return query.run();
+      },
+      1, urgency);
+  EXPECT_TRUE(done);
+}
+
+// By itself a prompt write wakes the thread before the next one comes.
+TEST_F(SqliteBatch, APatientWriteSharesTheTransactionOfThePromptOneAfterIt) {
+  for (int i = 0; i < 20; ++i) {
+    const auto before = transactions_.value();
+    TaskGroup group(loop_);
+    group.spawn(insert_one(*worker_, 2 * i, sqlite::Urgency::patient));
+    group.spawn(insert_one(*worker_, 2 * i + 1, sqlite::Urgency::prompt));
+    run_task(loop_, group.join());
+    ASSERT_EQ(transactions_.value(), before + 1) << i;
+  }
+  EXPECT_EQ(rows(), 40);
+  run_task(loop_, worker_->close());
+}
+
+TEST_F(SqliteBatch, APatientWriteThatNobodyJoinsIsDoneAllTheSame) {
+  run_task(loop_, insert_one(*worker_, 1, sqlite::Urgency::patient));
+  EXPECT_EQ(rows(), 1);
+  run_task(loop_, worker_->close());
+}
+
+TEST_F(SqliteBatch, ClosingWaitsForPatientWrites) {
+  TaskGroup group(loop_);
+  group.spawn(insert_one(*worker_, 1, sqlite::Urgency::patient));
+  run_task(loop_, worker_->close());
+  run_task(loop_, group.join());
+  EXPECT_EQ(transactions_.value(), 1U);
+}
+
 Task<void> commit_together(sqlite::Worker& worker, int& lost) {
   const auto done = co_await worker.run(
       [](sqlite::Database& database) -> Result<void> {
