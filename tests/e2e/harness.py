@@ -316,6 +316,15 @@ class TestCase(unittest.TestCase):
     def start_server(self, options=None):
         return self.make_server(options).start()
 
+    def assert_does_not_start(self, server, *expected):
+        """It ends by itself, and its log says all of `expected`."""
+        server.launch()
+        status = server.process.wait(READY_TIMEOUT_S)
+        server.process = None
+        self.assertNotEqual(status, 0)
+        for text in expected:
+            self.assertIn(text, server.log())
+
     def _close(self, server):
         clean = False
         try:

@@ -13,19 +13,11 @@ class BrokerInput(harness.TestCase):
         for text in expected:
             self.assertIn(text, answer.body.decode())
 
-    def assert_does_not_start(self, server, *expected):
-        server.launch()
-        status = server.process.wait(harness.READY_TIMEOUT_S)
-        server.process = None
-        self.assertNotEqual(status, 0)
-        for text in expected:
-            self.assertIn(text, server.log())
-
     def test_names_sizes_delays_and_ids(self):
         server = self.start_server()
         for name in ("..", ".hidden", "a%0Ab", "A", "a%20b", "a" * 201):
             self.assert_refused(self.publish(server, name), 400, "is not a topic name")
-        self.assertIn(self.publish(server, "a%2Fb").status, (400, 404))
+        self.assert_refused(self.publish(server, "a%2Fb"), 400, "is not a topic name")
         self.assert_refused(self.publish(server, "news", query="?delay=-1s"), 400, "delay")
         self.assert_refused(self.publish(server, "news", b"x" * ((1 << 20) + 1)), 413)
         self.assertEqual(self.publish(server, "news", headers={"ce-id": "1", "ce-source": "test"}).status, 202)
@@ -33,7 +25,7 @@ class BrokerInput(harness.TestCase):
         self.assertTrue(repeat.json()["duplicate"])
         self.assert_refused(self.publish(server, "news", b"other", {"ce-id": "1", "ce-source": "test"}), 409,
                             "was published before with other content")
-        self.assertGreaterEqual(self.publish(server, "news", headers={"ce-subject": "s" * (1 << 20)}).status, 400)
+        self.assertEqual(self.publish(server, "news", headers={"ce-subject": "s" * (1 << 20)}).status, 431)
         self.assertEqual([topic["name"] for topic in server.ask("topics")["topics"]], ["news"])
         self.assertEqual(server.ask("topics")["topics"][0]["pending"], 1)
 
