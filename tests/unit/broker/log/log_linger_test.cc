@@ -14,6 +14,12 @@ namespace {
 constexpr std::chrono::milliseconds kLinger{2};
 
 class LogLinger : public testing::Test {
+ public:
+  ~LogLinger() override {
+    delivery_.reset();
+    subscription_.reset();
+  }
+
  protected:
   LogLinger() {
     bench_.options.ack_linger = kLinger;
@@ -22,10 +28,6 @@ class LogLinger : public testing::Test {
     subscription_ = bench_.subscribe();
     for (const char* id : {"a", "b"}) EXPECT_TRUE(bench_.publish(id, "data"));
     delivery_ = bench_.next(*subscription_);
-  }
-  ~LogLinger() override {
-    delivery_.reset();
-    subscription_.reset();
   }
 
   void start_ack() {
