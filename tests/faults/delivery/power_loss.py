@@ -46,7 +46,7 @@ class TestCase(chain.TestCase):
             harness.until(lambda: len(world.confirmed) + len(world.called) >= wanted, "clients are answered")
             # Now and then the processes see it: what cannot be synced any more must not be confirmed either.
             if dice.random() < 0.5:
-                disk.cut_off()
+                disk.cut_off(seen_by=world.server.children("daemon"))  # who syncs
             self.kill_everything(world.server)
         finally:
             stop.set()

@@ -54,7 +54,7 @@ class PowerLoss(power_loss.TestCase):
     def test_a_log_that_is_not_synced_is_noticed(self):
         with self.assertRaises(AssertionError) as found:
             self.check_confirmed(rounds=5, preload=self.lying())
-        self.assertRegex(str(found.exception), "lost or too many|confirmed")
+        self.assertRegex(str(found.exception), "lost or too many|confirmed|data_loss")
         print("noticed:", str(found.exception)[-300:], flush=True)
 
     def test_a_state_store_that_is_not_synced_is_noticed(self):
@@ -83,7 +83,7 @@ class PowerLoss(power_loss.TestCase):
             for _ in range(dice.randrange(1, 800)):
                 told.add(process.stdout.readline().decode().strip())
             if dice.random() < 0.5:
-                disk.cut_off()  # it sees that, and must not say that anything was written then
+                disk.cut_off(seen_by=[process.pid])  # and it must not say that anything was written then
             process.kill()
             told.update(line.decode().strip() for line in process.stdout.readlines())
             process.stdout.close()

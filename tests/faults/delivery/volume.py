@@ -2,9 +2,11 @@
 
 They are mounted in a mount namespace of the test's own, so that nothing of them outlives it, however it ends.
 """
+import contextlib
 import ctypes
 import fcntl
 import os
+import signal
 import struct
 import subprocess
 import unittest
@@ -32,6 +34,15 @@ def enter_own_mounts():
     run("mount", "--make-rprivate", "/")
 
 
+def stands_still(pid):
+    """None of its threads is in a system call any more."""
+    try:
+        stats = [harness.read_proc(pid, f"task/{tid}/stat") for tid in os.listdir(f"/proc/{pid}/task")]
+    except FileNotFoundError:
+        return True
+    return all(stat[stat.rfind(b")") + 2:][:1] in (b"T", b"Z", b"X", b"") for stat in stats)
+
+
 class Volume:
     """One file system and the folder it is mounted at."""
 
@@ -56,13 +67,24 @@ class Volume:
         harness.until(lambda: subprocess.run(["umount", self.path], capture_output=True, check=False).returncode == 0
                       or not os.path.ismount(self.path), "the volume is free")
 
-    def cut_off(self):
-        """From now on not a byte reaches the disk."""
+    def cut_off(self, seen_by=()):
+        """From now on not a byte reaches the disk, and the processes seen_by find that out.
+
+        They stand still meanwhile: Linux lets a sync that runs during the shutdown succeed although nothing was written
+        (6.18; a loop of pwrite and fdatasync is lied to in one shutdown of thirty).
+        """
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
+            for pid in seen_by:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            harness.until(lambda: all(stands_still(pid) for pid in seen_by), "the processes stand still")
             fcntl.ioctl(fd, FS_IOC_SHUTDOWN, struct.pack("I", SHUTDOWN_WITHOUT_LOG_FLUSH))
         finally:
             os.close(fd)
+            for pid in seen_by:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def go_on_with_what_reached_the_disk(self):
         """After cut_off(). Everybody who used the volume has been killed."""
