@@ -9,7 +9,7 @@
 //   MILLRACE_FAIL_DIR=DIR             where a point that strikes leaves a file of its name: it strikes once per folder,
 //                                     however often the process is started again. Without it, nothing fails.
 //
-// Threads: the domain loop.
+// Threads: any.
 #pragma once
 
 #ifndef MILLRACE_FAIL_POINTS
@@ -20,6 +20,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstddef>
 #include <cstdio>
@@ -96,7 +97,7 @@ inline void strike(std::string_view wanted, const std::string& folder, std::stri
 }
 
 inline void pass(std::size_t point) {
-  static std::array<unsigned, kNames.size()> passages{};  // of this process
+  static std::array<std::atomic<unsigned>, kNames.size()> passages{};  // of this process
   static const char* wanted = std::getenv("MILLRACE_FAIL");
   static const char* folder = std::getenv("MILLRACE_FAIL_DIR");
   if (wanted == nullptr || folder == nullptr) return;

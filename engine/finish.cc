@@ -1,8 +1,5 @@
 #include "engine/finish.h"
 
-#include <cstddef>
-#include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include "core/fail_point.h"
@@ -79,19 +76,10 @@ Task<Result<void>> Finish::place_and_publish(RunRecord record) {
 
 Task<Result<void>> Finish::place(const RunRecord& record) {
   const OutputRank rank = output_rank(record.order, record.generation, record.event_id, record.run_id);
-  Result<void> all;
-  std::unordered_map<std::string_view, std::size_t> last_use;
-  for (std::size_t i = 0; i < record.outputs.size(); ++i) last_use[record.outputs[i].source_path] = i;
-  for (std::size_t i = 0; i < record.outputs.size(); ++i) {
-    const OutputFile& output = record.outputs[i];
-    placed_names_.remember(output.bucket, output.key, output.placed);
-    const auto placed = co_await outputs_.place(output, rank, last_use.at(output.source_path) == i);
-    // What a later try may mend decides: given up is a run only for names that no try can place.
-    const bool decides = !placed && (all || (retryable(placed.error().code) && !retryable(all.error().code)));
-    if (decides) all = fail(placed.error().with("cannot_place"));
-    MILLRACE_FAIL_POINT(after_place_one);
-  }
-  co_return all;
+  for (const auto& output : record.outputs) placed_names_.remember(output.bucket, output.key, output.placed);
+  const auto placed = co_await outputs_.place(record.outputs, rank);
+  if (!placed) co_return fail(placed.error().with("cannot_place"));
+  co_return Result<void>{};
 }
 
 Task<Result<void>> Finish::publish(const RunRecord& record, SeenRows& seen) {

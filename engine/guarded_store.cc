@@ -49,8 +49,8 @@ Task<Result<Sealed>> GuardedOutputs::seal(AttemptPlace place, SealLimits limits,
 Task<Result<AttemptUsage>> GuardedOutputs::measure(AttemptPlace place, SealLimits limits) {
   return watched(store_.measure(std::move(place), limits), name_, circuits_);
 }
-Task<Result<Placed>> GuardedOutputs::place(OutputFile file, OutputRank rank, bool last) {
-  return watched(store_.place(std::move(file), std::move(rank), last), name_, circuits_);
+Task<Result<std::vector<Placed>>> GuardedOutputs::place(std::vector<OutputFile> files, OutputRank rank) {
+  return watched(store_.place(std::move(files), std::move(rank)), name_, circuits_);
 }
 Task<Result<void>> GuardedOutputs::remove_attempt(AttemptPlace place) {
   return watched(store_.remove_attempt(std::move(place)), name_, circuits_);

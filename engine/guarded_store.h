@@ -47,7 +47,7 @@ class GuardedOutputs final : public OutputStore {
   Task<Result<AttemptDirectory>> make_attempt(AttemptPlace place) override;
   Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits, OutputRank rank) override;
   Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) override;
-  Task<Result<Placed>> place(OutputFile file, OutputRank rank, bool last) override;
+  Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) override;
   Task<Result<void>> remove_attempt(AttemptPlace place) override;
   Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
 

@@ -4,7 +4,7 @@
 //   ... the function runs and ends ...
 //   auto files = co_await outputs.seal(where, limits, rank);                   // durable, private, not yet visible
 //   ... one row is committed that names them ...
-//   co_await outputs.place(file, rank, true);                                  // visible under the user's name
+//   co_await outputs.place({file}, rank);                                     // visible under the user's name
 //
 // An attempt lives in `.millrace/<2 hex>/<run>-<token>/` of the destination bucket (of the store's own root for a
 // function without outputs): on the same file system as the user's names, below a directory of mode 0700 that is never
@@ -88,6 +88,12 @@ struct OutputMark {
   RunId run_id;
 };
 
+// Which of two errors over one run's results is told: what a later try may mend, since a run is given up only for names
+// that no try can place.
+[[nodiscard]] inline Error told_error(Error first, Error second) {
+  return retryable(second.code) && !retryable(first.code) ? std::move(second) : std::move(first);
+}
+
 class OutputStore {
  public:
   virtual ~OutputStore() = default;
@@ -103,11 +109,12 @@ class OutputStore {
   // over one of `limits`. `too_large` for folders nested deeper than can be looked into.
   virtual Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) = 0;
 
-  // Makes `file` visible under its bucket and key, durably; `rank` is the one it was sealed with. `last`: the run gives
-  // its source no further name, so that a copy made to be placed can go. Idempotent.
-  // `failed_precondition` naming path and cause when the name is a directory or leads through a file, and when its
+  // Makes a run's results visible under their buckets and keys, durably; `rank` is the one they were sealed with. When
+  // all stand, the copies that were made to be placed go. Idempotent. What became of each, in their order; or an error,
+  // as told_error() chooses, after everything that can be placed is.
+  // `failed_precondition` naming path and cause when a name is a directory or leads through a file, and when its
   // bucket is on another file system than the attempt's.
-  virtual Task<Result<Placed>> place(OutputFile file, OutputRank rank, bool last) = 0;
+  virtual Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) = 0;
 
   // Removes an attempt's directory with everything in it, durably. Not finding it is success.
   virtual Task<Result<void>> remove_attempt(AttemptPlace place) = 0;

@@ -46,6 +46,7 @@ def ours(server, directory, counter):
 
 
 def baseline(directory):
+    # In the locale that our functions have: programs of the distribution load its files.
     work = pathlib.Path(tempfile.mkdtemp(prefix="millrace-bench-", dir=directory))
     make_files(work / "in", "b")
     script = work / "script.sh"
@@ -55,7 +56,7 @@ def baseline(directory):
         (work / target).mkdir()
         names = "\0".join(str(path) for path in (work / source).iterdir())
         subprocess.run(["xargs", "-0", "-n", "1", "-P", str(os.cpu_count()), "sh", script], input=names, text=True,
-                       check=True, env=dict(os.environ, TMP_OUTPUT_DIR=str(work / target)))
+                       check=True, env=dict(os.environ, LC_CTYPE="C.UTF-8", TMP_OUTPUT_DIR=str(work / target)))
     return time.monotonic() - start  # its files go at the end: deleting slows down whoever makes files next
 
 

@@ -87,7 +87,7 @@ Task<Result<CommitResult>> SqliteRunStore::commit(RunRecord record) {
   const std::size_t units = write_units(bytes_of(record));
   auto done = co_await writer_.run(
       [record = std::move(record)](Database& database) mutable { return commit_run(database, std::move(record)); },
-      units);
+      units, Urgency::patient);
   co_return done;
 }
 

@@ -3,11 +3,6 @@
 #include <chrono>
 
 namespace millrace::sqlite {
-namespace {
-
-constexpr std::chrono::milliseconds kLinger{2};
-
-}  // namespace
 
 Worker::Worker(EventLoop& loop, std::unique_ptr<Database> database, Options options, Meters meters)
     : loop_(loop),
@@ -39,11 +34,12 @@ Task<void> Worker::close() {
 }
 
 void Worker::submit(std::unique_ptr<Job> job, Urgency urgency) {
+  const auto linger = company_.arrive(loop_.now());
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(std::move(job));
-    if (urgency == Urgency::patient && !prompt_) {
-      if (!lingering_) lingering_ = loop_.start_timer(kLinger, [this] { flush(); });
+    if (urgency == Urgency::patient && !prompt_ && linger.count() > 0) {
+      if (!lingering_) lingering_ = loop_.start_timer(linger, [this] { flush(); });
       return;
     }
   }

@@ -3,8 +3,8 @@
 //   auto won = co_await writer.run([record = std::move(record)](Database& db) { return commit(db, record); }, bytes);
 //
 // Everything queued when the thread looks goes into one transaction, up to `batch_max` jobs, so that they share one
-// sync: the more writers, the larger the batches. A patient job rides with the next batch that somebody is in a hurry
-// for, and goes alone after kLinger. A job that fails takes only its own changes back; when the commit fails, all of
+// sync: the more writers, the larger the batches. When many come, a patient job waits for the next one that is in a
+// hurry, for a while. A job that fails takes only its own changes back; when the commit fails, all of
 // the batch fail. A batch's answers arrive on the loop in one post.
 //
 // Thread: run() on the loop; jobs run on the worker's thread.
@@ -26,6 +26,7 @@
 #include "async/one_shot.h"
 #include "async/semaphore.h"
 #include "async/task.h"
+#include "core/company.h"
 #include "core/error.h"
 #include "state/sqlite/database.h"
 #include "telemetry/metrics.h"
@@ -120,6 +121,7 @@ class Worker {
   Semaphore room_;
   OneShot<bool> closed_;
   std::unique_ptr<Database> database_;            // the thread's, until it ends
+  Company company_;                               // of all jobs
   std::unique_ptr<EventLoop::Handle> lingering_;  // set while patient jobs wait for company
   std::mutex mutex_;                              // guards what follows
   std::condition_variable wake_;

@@ -97,12 +97,7 @@ Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place
   const Fd shard = open_directory(bucket.directory(), parts.folder);
   if (!shard && errno == ENOENT) return true;
   if (!shard) return fail(object_error(errno, "remove " + attempt_label(bucket, place)));
-  auto removed = remove_tree(shard.get(), parts.name, entries_max);
-  // Whoever asked forgets it then for good: after a power loss it must not be back.
-  if (removed && *removed && fsync(shard.get()) != 0) {
-    return fail(object_error(errno, "sync the removal of " + attempt_label(bucket, place)));
-  }
-  return removed;
+  return remove_tree(shard.get(), parts.name, entries_max);
 }
 
 Result<std::uint64_t> free_bytes(int directory, const std::string& label) {

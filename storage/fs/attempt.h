@@ -23,10 +23,13 @@ namespace millrace::fs {
 // An invalid Fd leaves the reason in errno.
 [[nodiscard]] Fd open_attempt(const Bucket& bucket, const AttemptPlace& place);
 
+// The caller syncs the file system before anybody relies on what was sealed: 0.36 ms where fsync() of one file, its
+// copy and their folders takes 1.2, and 8 against 44 for a hundred files.
 [[nodiscard]] Result<Sealed> seal_attempt(Bucket& bucket, const AttemptPlace& place, const SealLimits& limits,
                                           const OutputRank& rank);
 
-// Up to `entries_max` entries of the attempt's directory, and at last itself: true when nothing is left to be removed.
+// Removes up to `entries_max` entries of the attempt's directory, and at last itself: true when nothing is left to be
+// removed. The caller syncs.
 [[nodiscard]] Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place,
                                                std::size_t entries_max);
 

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <utility>
 
+#include "core/fail_point.h"
 #include "storage/fs/beneath.h"
 #include "storage/fs/mark.h"
 #include "storage/fs/placing.h"
@@ -33,11 +35,24 @@ Result<AttemptDirectory> make_attempt_in(fs::Buckets& buckets, const AttemptPlac
   return fs::make_attempt_directory(**bucket, place);
 }
 
-Result<Sealed> seal_in(fs::Buckets& buckets, const AttemptPlace& place, const SealLimits& limits,
-                       const OutputRank& rank) {
+// What is written, and where it must be synced before anybody relies on it.
+struct SealedIn {
+  Sealed sealed;
+  fs::BucketPtr bucket;
+};
+
+struct PlacedIn {
+  std::vector<Placed> placed;
+  fs::BucketPtr bucket;
+};
+
+Result<SealedIn> seal_in(fs::Buckets& buckets, const AttemptPlace& place, const SealLimits& limits,
+                         const OutputRank& rank) {
   const auto bucket = find_bucket(buckets, place);
   if (!bucket) return fail(bucket.error());
-  return fs::seal_attempt(**bucket, place, limits, rank);
+  auto sealed = fs::seal_attempt(**bucket, place, limits, rank);
+  if (!sealed) return fail(sealed.error());
+  return SealedIn{.sealed = std::move(*sealed), .bucket = *bucket};
 }
 
 Result<AttemptUsage> measure_in(fs::Buckets& buckets, const AttemptPlace& place, const SealLimits& limits) {
@@ -48,7 +63,16 @@ Result<AttemptUsage> measure_in(fs::Buckets& buckets, const AttemptPlace& place,
   return fs::measure_tree(std::move(attempt), limits);
 }
 
-Result<Placed> place_in(fs::Buckets& buckets, const OutputFile& file, const OutputRank& rank, bool last) {
+struct PlacedOne {
+  Placed placed;
+  fs::BucketPtr bucket;
+};
+
+bool is_copy(const OutputFile& file) {
+  return file.source_path != file.private_path;
+}
+
+Result<PlacedOne> place_one(fs::Buckets& buckets, const OutputFile& file, const OutputRank& rank) {
   const auto good = check_key(file.key);
   if (!good) return fail(good.error());
   auto source_path = fs::parse_private_path(file.source_path);
@@ -63,16 +87,60 @@ Result<Placed> place_in(fs::Buckets& buckets, const OutputFile& file, const Outp
   const auto parts = fs::split_path(source_path->path);
   const Fd folder = fs::open_directory((*from)->directory(), parts.folder);
   if (!folder && errno != ENOENT) return fail(fs::object_error(errno, "place '" + file.key + "'"));
-  auto placed = fs::place_file(**workspace, (*bucket)->directory(),
-                               {.folder = folder.get(),
-                                .name = parts.name,
-                                .device = (*from)->device(),
-                                .inode = static_cast<ino_t>(file.placed.inode),
-                                .original = file.source_path == file.private_path ? std::string() : file.name,
-                                .last = last},
-                               file.key, rank);
+  const auto placed = fs::place_file(**workspace, (*bucket)->directory(),
+                                     {.folder = folder.get(),
+                                      .name = parts.name,
+                                      .device = (*from)->device(),
+                                      .inode = static_cast<ino_t>(file.placed.inode),
+                                      .original = is_copy(file) ? file.name : std::string()},
+                                     file.key, rank);
   if (!placed) return fail(placed.error().with((*bucket)->label()));
-  return placed;
+  return PlacedOne{.placed = *placed, .bucket = *bucket};
+}
+
+Result<PlacedIn> place_in(fs::Buckets& buckets, const std::vector<OutputFile>& files, const OutputRank& rank) {
+  PlacedIn all;
+  std::optional<Error> error;
+  for (const auto& file : files) {
+    auto one = place_one(buckets, file, rank);
+    if (!one) {
+      error = error ? told_error(std::move(*error), std::move(one.error())) : std::move(one.error());
+      continue;
+    }
+    all.placed.push_back(one->placed);
+    all.bucket = std::move(one->bucket);  // all of a run's are on one file system
+    MILLRACE_FAIL_POINT(after_place_one);
+  }
+  if (error) return fail(std::move(*error));
+  return all;
+}
+
+// One that cannot be removed goes with its attempt.
+void remove_copies(fs::Buckets& buckets, const std::vector<OutputFile>& files) {
+  for (const auto& file : files) {
+    const auto path = fs::parse_private_path(file.source_path);
+    if (!path || !is_copy(file)) continue;
+    const auto bucket = buckets.find(path->bucket);
+    if (!bucket) continue;
+    const auto parts = fs::split_path(path->path);
+    const Fd folder = fs::open_directory((*bucket)->directory(), parts.folder);
+    if (folder) unlinkat(folder.get(), parts.name.c_str(), 0);
+  }
+}
+
+struct RemovedIn {
+  bool done = true;
+  fs::BucketPtr bucket;  // to be synced; none when there was nothing
+};
+
+Result<RemovedIn> remove_in(fs::Buckets& buckets, const AttemptPlace& place) {
+  const auto bucket = buckets.find(place.bucket);
+  // A bucket that its owner has removed took the attempt with it.
+  if (!bucket && bucket.error().code == Errc::not_found) return RemovedIn{};
+  if (!bucket) return fail(bucket.error());
+  const auto done = fs::remove_attempt_step(**bucket, place, kRemoveStep);
+  if (!done) return fail(done.error());
+  return RemovedIn{.done = *done, .bucket = *bucket};
 }
 
 Result<std::optional<OutputMark>> mark_in(fs::Buckets& buckets, const std::string& name, const std::string& key) {
@@ -95,7 +163,8 @@ Result<std::optional<OutputMark>> mark_in(fs::Buckets& buckets, const std::strin
 
 }  // namespace
 
-FsOutputStore::FsOutputStore(BlockingPool& pool, Metrics& metrics, std::shared_ptr<fs::Buckets> buckets)
+FsOutputStore::FsOutputStore(EventLoop& loop, BlockingPool& pool, Metrics& metrics,
+                             std::shared_ptr<fs::Buckets> buckets)
     : pool_(pool),
       seal_time_(metrics.histogram("millrace_storage_seconds", "Time of storage operations.", {{"operation", "seal"}})),
       place_time_(
@@ -103,7 +172,8 @@ FsOutputStore::FsOutputStore(BlockingPool& pool, Metrics& metrics, std::shared_p
       appeared_(metrics.counter("millrace_storage_placed_total", "Results placed.", {{"result", "appeared"}})),
       replaced_(metrics.counter("millrace_storage_placed_total", "Results placed.", {{"result", "replaced"}})),
       superseded_(metrics.counter("millrace_storage_placed_total", "Results placed.", {{"result", "superseded"}})),
-      buckets_(std::move(buckets)) {}
+      buckets_(std::move(buckets)),
+      syncs_(loop, pool, metrics) {}
 
 Task<Result<AttemptDirectory>> FsOutputStore::make_attempt(AttemptPlace place) {
   auto made =
@@ -113,10 +183,16 @@ Task<Result<AttemptDirectory>> FsOutputStore::make_attempt(AttemptPlace place) {
 
 Task<Result<Sealed>> FsOutputStore::seal(AttemptPlace place, SealLimits limits, OutputRank rank) {
   const fs::Stopwatch time(seal_time_);
+  const auto failures = syncs_.failures();
   auto sealed = co_await pool_.run([buckets = buckets_, place = std::move(place), limits, rank = std::move(rank)] {
     return seal_in(*buckets, place, limits, rank);
   });
-  co_return sealed;
+  if (!sealed) co_return fail(sealed.error());
+  if (!sealed->sealed.files.empty()) {
+    const auto synced = co_await syncs_.sync(std::move(sealed->bucket), failures);
+    if (!synced) co_return fail(synced.error().with("seal"));
+  }
+  co_return std::move(sealed->sealed);
 }
 
 Task<Result<AttemptUsage>> FsOutputStore::measure(AttemptPlace place, SealLimits limits) {
@@ -125,30 +201,36 @@ Task<Result<AttemptUsage>> FsOutputStore::measure(AttemptPlace place, SealLimits
   co_return usage;
 }
 
-Task<Result<Placed>> FsOutputStore::place(OutputFile file, OutputRank rank, bool last) {
+Task<Result<std::vector<Placed>>> FsOutputStore::place(std::vector<OutputFile> files, OutputRank rank) {
+  if (files.empty()) co_return std::vector<Placed>();
   const fs::Stopwatch time(place_time_);
-  auto placed = co_await pool_.run([buckets = buckets_, file = std::move(file), rank = std::move(rank), last] {
-    return place_in(*buckets, file, rank, last);
-  });
-  if (placed) {
-    (*placed == Placed::appeared ? appeared_ : *placed == Placed::replaced ? replaced_ : superseded_).add();
+  const auto failures = syncs_.failures();
+  const auto results = std::make_shared<const std::vector<OutputFile>>(std::move(files));
+  auto placed = co_await pool_.run(
+      [buckets = buckets_, results, rank = std::move(rank)] { return place_in(*buckets, *results, rank); });
+  if (!placed) co_return fail(placed.error());
+  const auto synced = co_await syncs_.sync(std::move(placed->bucket), failures,
+                                           [buckets = buckets_, results] { remove_copies(*buckets, *results); });
+  if (!synced) co_return fail(synced.error().with("place"));
+  for (const Placed what : placed->placed) {
+    (what == Placed::appeared ? appeared_ : what == Placed::replaced ? replaced_ : superseded_).add();
   }
-  co_return placed;
+  co_return std::move(placed->placed);
 }
 
 Task<Result<void>> FsOutputStore::remove_attempt(AttemptPlace place) {
   const auto good = fs::check_attempt(place);
   if (!good) co_return fail(good.error());
+  const auto failures = syncs_.failures();
   for (int i = 0; i < kRemoveStepsMax; ++i) {
-    const auto step = co_await pool_.run([buckets = buckets_, place]() -> Result<bool> {
-      const auto bucket = buckets->find(place.bucket);
-      // A bucket that its owner has removed took the attempt with it.
-      if (!bucket && bucket.error().code == Errc::not_found) return true;
-      if (!bucket) return fail(bucket.error());
-      return fs::remove_attempt_step(**bucket, place, kRemoveStep);
-    });
+    auto step = co_await pool_.run([buckets = buckets_, place] { return remove_in(*buckets, place); });
     if (!step) co_return fail(step.error());
-    if (*step) co_return Result<void>{};
+    if (!step->done) continue;
+    if (!step->bucket) co_return Result<void>{};
+    // Whoever asked forgets it then for good: after a power loss it must not be back.
+    auto synced = co_await syncs_.sync(std::move(step->bucket), failures);
+    if (!synced) co_return fail(synced.error().with("remove attempt " + place.token.str()));
+    co_return synced;
   }
   co_return fail(Errc::aborted, "remove attempt " + place.token.str() + ": new files kept coming in");
 }

@@ -5,8 +5,10 @@
 #include <string>
 
 #include "async/blocking_pool.h"
+#include "async/event_loop.h"
 #include "storage/fs/attempt.h"
 #include "storage/fs/buckets.h"
+#include "storage/fs/shared_syncs.h"
 #include "storage/output_store.h"
 #include "telemetry/metrics.h"
 
@@ -14,12 +16,12 @@ namespace millrace {
 
 class FsOutputStore final : public OutputStore {
  public:
-  FsOutputStore(BlockingPool& pool, Metrics& metrics, std::shared_ptr<fs::Buckets> buckets);
+  FsOutputStore(EventLoop& loop, BlockingPool& pool, Metrics& metrics, std::shared_ptr<fs::Buckets> buckets);
 
   Task<Result<AttemptDirectory>> make_attempt(AttemptPlace place) override;
   Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits, OutputRank rank) override;
   Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) override;
-  Task<Result<Placed>> place(OutputFile file, OutputRank rank, bool last) override;
+  Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) override;
   Task<Result<void>> remove_attempt(AttemptPlace place) override;
   Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
 
@@ -31,6 +33,7 @@ class FsOutputStore final : public OutputStore {
   Counter& replaced_;
   Counter& superseded_;
   std::shared_ptr<fs::Buckets> buckets_;
+  fs::SharedSyncs syncs_;
 };
 
 }  // namespace millrace

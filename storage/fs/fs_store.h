@@ -51,7 +51,9 @@ class FsStore {
 
  private:
   FsStore(EventLoop& loop, BlockingPool& pool, Metrics& metrics, std::shared_ptr<fs::Buckets> buckets)
-      : buckets_(std::move(buckets)), objects_(loop, pool, metrics, buckets_), outputs_(pool, metrics, buckets_) {}
+      : buckets_(std::move(buckets)),
+        objects_(loop, pool, metrics, buckets_),
+        outputs_(loop, pool, metrics, buckets_) {}
 
   std::shared_ptr<fs::Buckets> buckets_;
   FsObjectStore objects_;

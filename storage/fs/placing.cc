@@ -200,7 +200,6 @@ Result<std::optional<Placed>> try_once(Workspace& workspace, TemporaryName& temp
                                        const PlacingSource& source, const OutputRank& rank) {
   auto folder = make_folders(target.bucket, target.parts.folder);
   if (!folder) return fail(folder.error().with("place '" + target.key + "'"));
-  folder->is_new |= target.folder.is_new;  // made by an earlier try, and not synced since
   target.folder = std::move(*folder);
 
   const auto standing = look(target.folder.fd.get(), target.parts.name, target.key, source);
@@ -230,13 +229,7 @@ Result<Placed> place_file(Workspace& workspace, int bucket, const PlacingSource&
   for (int i = 0; i < kRacesMax; ++i) {
     const auto placed = try_once(workspace, temporary, target, source, rank);
     if (!placed) return fail(placed.error());
-    if (!*placed) continue;
-    // Also when nothing was done: whoever did it may have died before the sync.
-    const auto synced = sync_folder(target.folder, target.parts.folder);
-    if (!synced) return fail(synced.error().with("place '" + key + "'"));
-    // One that stays goes with its attempt.
-    if (source.last && !source.original.empty()) unlinkat(source.folder, source.name.c_str(), 0);
-    return **placed;
+    if (*placed) return **placed;
   }
   return fail(Errc::aborted, "place '" + key + "': the name or its folder kept changing");
 }

@@ -22,10 +22,10 @@ struct PlacingSource {
   dev_t device = 0;
   ino_t inode = 0;
   std::string original = {};  // the file that it is a copy of, below `folder`; empty: it is no copy
-  bool last = false;          // nothing else is to be made of it: a copy is removed once it stands
 };
 
-// Makes the source appear as `key` below `bucket`, durably. Idempotent: a copy that is gone has been placed.
+// Makes the source appear as `key` below `bucket`. The caller syncs, also when nothing was done (whoever did it may
+// have died before that), and then may remove a copy. Idempotent: a copy that is gone has been placed.
 [[nodiscard]] Result<Placed> place_file(Workspace& workspace, int bucket, const PlacingSource& source,
                                         const std::string& key, const OutputRank& rank);
 

@@ -144,21 +144,36 @@ Task<Result<AttemptUsage>> FakeStorage::measure(AttemptPlace, SealLimits) {
   co_return AttemptUsage{};
 }
 
-Task<Result<Placed>> FakeStorage::place(OutputFile file, OutputRank rank, bool last) {
-  co_await yield(loop_);
-  if (const auto ok = enter(StorageCall::place); !ok) co_return fail(ok.error());
-  if (on_place) {
-    if (const auto ok = on_place(file, last); !ok) co_return fail(ok.error());
+Task<Result<std::vector<Placed>>> FakeStorage::place(std::vector<OutputFile> files, OutputRank rank) {
+  std::vector<Placed> all;
+  std::optional<Error> error;
+  for (const auto& file : files) {
+    co_await yield(loop_);
+    auto placed = place_one(file, rank);
+    if (placed) {
+      all.push_back(*placed);
+    } else {
+      error = error ? told_error(std::move(*error), std::move(placed.error())) : std::move(placed.error());
+    }
   }
-  if (last) attempts_.erase(file.source_path.substr(0, file.source_path.rfind('/')));
+  if (error) co_return fail(std::move(*error));
+  for (const auto& file : files) attempts_.erase(file.source_path.substr(0, file.source_path.rfind('/')));
+  co_return all;
+}
+
+Result<Placed> FakeStorage::place_one(const OutputFile& file, const OutputRank& rank) {
+  if (const auto ok = enter(StorageCall::place); !ok) return fail(ok.error());
+  if (on_place) {
+    if (const auto ok = on_place(file); !ok) return fail(ok.error());
+  }
   const Name name{file.bucket, file.key};
   const auto found = visible_.find(name);
-  if (found != visible_.end() && found->second.rank.run_id == rank.run_id) co_return Placed::appeared;
-  if (found != visible_.end() && found->second.rank > rank) co_return Placed::superseded;
+  if (found != visible_.end() && found->second.rank.run_id == rank.run_id) return Placed::appeared;
+  if (found != visible_.end() && found->second.rank > rank) return Placed::superseded;
   const bool replaced = found != visible_.end();
   visible_[name] = {.version = file.placed, .rank = rank};
   ++appearances_[name];
-  co_return replaced ? Placed::replaced : Placed::appeared;
+  return replaced ? Placed::replaced : Placed::appeared;
 }
 
 Task<Result<void>> FakeStorage::remove_attempt(AttemptPlace place) {

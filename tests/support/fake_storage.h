@@ -45,7 +45,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
 
   // The next `count` calls of that kind fail with `error` and change nothing.
   void fail_next(StorageCall call, int count, Error error) { failing_[call] = {count, std::move(error)}; }
-  std::function<Result<void>(const OutputFile& file, bool last)> on_place;  // may refuse
+  std::function<Result<void>(const OutputFile& file)> on_place;  // may refuse
   void fail_placing(int count, Error error) { fail_next(StorageCall::place, count, std::move(error)); }
   [[nodiscard]] int calls(StorageCall call) const { return calls_.contains(call) ? calls_.at(call) : 0; }
 
@@ -67,7 +67,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   Task<Result<AttemptDirectory>> make_attempt(AttemptPlace place) override;
   Task<Result<Sealed>> seal(AttemptPlace place, SealLimits limits, OutputRank rank) override;
   Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) override;
-  Task<Result<Placed>> place(OutputFile file, OutputRank rank, bool last) override;
+  Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) override;
   Task<Result<void>> remove_attempt(AttemptPlace place) override;
   Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
 
@@ -80,6 +80,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
 
   static std::string path_of(const AttemptPlace& place);
   Result<void> enter(StorageCall call);
+  Result<Placed> place_one(const OutputFile& file, const OutputRank& rank);
   ObjectVersion next_version();
 
   EventLoop& loop_;

@@ -112,7 +112,7 @@ TEST_P(OutputStoreContract, MakesPrivateCopiesThatOutliveTheirSource) {
     ASSERT_TRUE(opened) << opened.error().message;
     EXPECT_EQ(opened->version, file.version);
     EXPECT_EQ(opened->version.size_bytes, size);
-    ASSERT_TRUE(wait(outputs().place(output(file, "big"), rank('A'), true)));
+    ASSERT_TRUE(this->place(output(file, "big"), rank('A')));
     ASSERT_TRUE(wait(objects().remove("box", "big")));
     EXPECT_EQ(content_of(private_copy(file)), std::string(std::min<std::size_t>(size, 4096), 'x'));
     ASSERT_TRUE(wait(outputs().remove_attempt(place)));
@@ -131,7 +131,7 @@ TEST_P(OutputStoreContract, TakesAwaySetuidSetgidAndSticky) {
   const auto sealed = wait(outputs().seal(attempt(), limits(), rank('A')));
   ASSERT_TRUE(sealed) << sealed.error().message;
   ASSERT_EQ(sealed->files.size(), 4U);
-  for (const auto& file : sealed->files) ASSERT_TRUE(wait(outputs().place(output(file, file.name), rank('A'), true)));
+  for (const auto& file : sealed->files) ASSERT_TRUE(place(output(file, file.name), rank('A')));
 
   const auto mode_of_object = [&](const std::string& key) {
     const auto opened = wait(objects().open({.bucket = "box", .key = key, .version = {}, .private_path = {}}));
@@ -237,7 +237,7 @@ TEST_P(OutputStoreContract, TakesHardLinksAsFiles) {
   ASSERT_EQ(sealed->files.size(), 2U);
   EXPECT_EQ(sealed->files[0].sha256, sealed->files[1].sha256);
   for (const auto& file : sealed->files) {
-    EXPECT_EQ(*wait(outputs().place(output(file, file.name), rank('A'), true)), Placed::appeared) << file.name;
+    EXPECT_EQ(*place(output(file, file.name), rank('A')), Placed::appeared) << file.name;
   }
 }
 
@@ -303,7 +303,7 @@ TEST_P(OutputStoreContract, MarksWhatItSealsOverAnyMarkOfTheFunction) {
   const auto sealed = wait(outputs().seal(attempt(), limits(), rank('A')));
   ASSERT_TRUE(sealed);
   close(file);
-  ASSERT_TRUE(wait(outputs().place(output(sealed->files[0], "a"), rank('A'), true)));
+  ASSERT_TRUE(place(output(sealed->files[0], "a"), rank('A')));
   const auto opened = wait(objects().open({.bucket = "box", .key = "a", .version = {}, .private_path = {}}));
   ASSERT_TRUE(opened) << opened.error().message;
   EXPECT_LT(fgetxattr(opened->fd.get(), "user.millrace.other", nullptr, 0), 0);
@@ -343,7 +343,7 @@ TEST_P(OutputStoreContract, SealsTwiceWithTheSameResult) {
   EXPECT_EQ(mode_at(directory->fd.get(), "small"), 0755U);
   EXPECT_EQ(content_of(private_copy(second->files[0])), std::string(4096, 'l'));
   EXPECT_EQ(content_of(private_copy(second->files[1])), "hello");
-  ASSERT_TRUE(wait(outputs().place(output(second->files[1], "placed"), rank('A'), true)));
+  ASSERT_TRUE(place(output(second->files[1], "placed"), rank('A')));
   EXPECT_EQ(content_of("placed"), "hello");
 }
 

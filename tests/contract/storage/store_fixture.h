@@ -122,6 +122,14 @@ class StoreTest : public testing::TestWithParam<StoreKind> {
     return std::move(sealed->files.front());
   }
 
+  // One result of a run that may have others.
+  Result<Placed> place(OutputFile file, OutputRank rank) {
+    const auto placed = wait(outputs().place({std::move(file)}, std::move(rank)));
+    if (!placed) return fail(placed.error());
+    EXPECT_EQ(placed->size(), 1U);
+    return placed->at(0);
+  }
+
   static ObjectRef private_copy(const SealedFile& file) {
     return {.bucket = "box", .key = "any", .version = {}, .private_path = file.private_path};
   }

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import threading
 
@@ -14,9 +15,9 @@ CLIENTS = 4
 
 
 class TestCase(chain.TestCase):
-    def make_volume(self, size_bytes=VOLUME_BYTES):
+    def make_volume(self, size_bytes=VOLUME_BYTES, name="volume"):
         volume.enter_own_mounts()
-        made = volume.Volume(self.folder, "volume", size_bytes)
+        made = volume.Volume(self.folder, name, size_bytes)
         self.addCleanup(made.unmount)
         return made
 
@@ -24,7 +25,17 @@ class TestCase(chain.TestCase):
         return self.make_chain({"--lease": "1s", "--drain-timeout": "1s"}, fail, preload=preload,
                                data=disk.path / "data")
 
-    def lose_power(self, world, disk, dice, number):
+    def move_log(self, world, disk):
+        """The log on a disk of its own, so that no sync of the results takes it along."""
+        world.server.stop()
+        log = world.server.data / "log"
+        volume.run("cp", "-a", log, disk.path / "kept")
+        volume.run("sync", "-f", disk.path)
+        shutil.rmtree(log)
+        log.symlink_to(disk.path / "kept")
+        world.server.start()
+
+    def lose_power(self, world, disks, dice, number):
         """Clients put and call until the power goes, and what they were told is remembered."""
         stop = threading.Event()
 
@@ -46,14 +57,16 @@ class TestCase(chain.TestCase):
             harness.until(lambda: len(world.confirmed) + len(world.called) >= wanted, "clients are answered")
             # Now and then the processes see it: what cannot be synced any more must not be confirmed either.
             if dice.random() < 0.5:
-                disk.cut_off(seen_by=world.server.children("daemon"))  # who syncs
+                disks[0].cut_off(seen_by=world.server.children("daemon"))  # who syncs
             self.kill_everything(world.server)
         finally:
             stop.set()
             for one in clients:
                 one.join()
-        disk.cut_off()
-        disk.go_on_with_what_reached_the_disk()
+        for disk in disks:
+            disk.cut_off()
+        for disk in disks:
+            disk.go_on_with_what_reached_the_disk()
         world.check_whole()  # before anybody could repair it
 
     def kill_everything(self, server):
@@ -68,12 +81,16 @@ class TestCase(chain.TestCase):
         seed = int(os.environ.get("MILLRACE_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
         print(f"MILLRACE_SEED={seed}", flush=True)
         dice = random.Random(seed)
-        disk = self.make_volume()
-        world = self.make_world(disk, preload)
+        disks = [self.make_volume()]
+        if preload:
+            disks.append(self.make_volume(name="log"))
+        world = self.make_world(disks[0], preload)
         world.server.start()
         world.apply()
+        if preload:
+            self.move_log(world, disks[1])
         for number in range(rounds):
-            self.lose_power(world, disk, dice, number)
+            self.lose_power(world, disks, dice, number)
             world.server.start()
         self.settle(world)
         by_input = world.check()

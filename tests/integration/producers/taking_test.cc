@@ -167,7 +167,7 @@ RunRecord place_output(WatchRig& rig, const std::string& bucket, const std::stri
                             .version = file.version,
                             .sha256 = file.sha256});
   EXPECT_TRUE(run_task(rig.loop, rig.state->runs().commit(record)));
-  EXPECT_TRUE(run_task(rig.loop, outputs.place(record.outputs[0], rank, true)));
+  EXPECT_TRUE(run_task(rig.loop, outputs.place(record.outputs, rank)));
   return record;
 }
 

@@ -162,9 +162,9 @@ class FarOutputs final : public OutputStore {
   Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) override {
     return wire::ask(life_, "measure", store_.measure(std::move(place), limits));
   }
-  Task<Result<Placed>> place(OutputFile file, OutputRank rank, bool last) override {
-    const std::string what = "place " + file.bucket + "/" + file.key;
-    return wire::ask(life_, what, store_.place(std::move(file), std::move(rank), last));
+  Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) override {
+    const std::string what = "place outputs of " + rank.run_id.str();
+    return wire::ask(life_, what, store_.place(std::move(files), std::move(rank)));
   }
   Task<Result<void>> remove_attempt(AttemptPlace place) override {
     const std::string what = "remove_attempt " + place.run_id.str();

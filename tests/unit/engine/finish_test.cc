@@ -102,7 +102,7 @@ TEST_P(FinishTest, SeveralNamesThatCannotBePlacedAreAllTried) {
 // Whoever is told of the other one would give the run up.
 TEST_P(FinishTest, OfSeveralTroublesTheOneThatMayPassIsTold) {
   const RunRecord record = rig_.committed("first", "out", {"a", "b", "c"});
-  rig_.parts.storage.on_place = [](const OutputFile& file, bool) -> Result<void> {
+  rig_.parts.storage.on_place = [](const OutputFile& file) -> Result<void> {
     return fail(file.key == "b" ? kAway : kInTheWay);
   };
   const auto finished = finish(record);
@@ -141,20 +141,6 @@ TEST_P(FinishTest, AMarkThatFailsIsToldAndRepeatsUnderTheSameIds) {
   ASSERT_TRUE(finish(row(record)));
   EXPECT_EQ(rig_.parts.storage.appearances("out", "a"), 1);
   EXPECT_EQ(told("next").size(), 1U) << "the second publish is a repeat of the first";
-}
-
-// Until then the others still need the source.
-TEST_P(FinishTest, OnlyTheLastNameOfAFileIsPlacedAsTheLast) {
-  RunRecord record = rig_.committed("first", "out", {"a", "b"});
-  record.outputs.push_back(record.outputs[0]);
-  record.outputs.back().key = "c";
-  std::vector<std::string> last;
-  rig_.parts.storage.on_place = [&](const OutputFile& file, bool is_last) -> Result<void> {
-    if (is_last) last.push_back(file.key);
-    return {};
-  };
-  ASSERT_TRUE(finish(record));
-  EXPECT_EQ(last, (Names{"b", "c"}));
 }
 
 // Without these rows a scan would take our own outputs for new files.

@@ -154,7 +154,9 @@ class FakeOutputs final : public OutputStore {
   Task<Result<AttemptDirectory>> make_attempt(AttemptPlace) override { co_return injected(Errc::unimplemented); }
   Task<Result<Sealed>> seal(AttemptPlace, SealLimits, OutputRank) override { co_return injected(Errc::unimplemented); }
   Task<Result<AttemptUsage>> measure(AttemptPlace, SealLimits) override { co_return injected(Errc::unimplemented); }
-  Task<Result<Placed>> place(OutputFile, OutputRank, bool) override { co_return injected(Errc::unimplemented); }
+  Task<Result<std::vector<Placed>>> place(std::vector<OutputFile>, OutputRank) override {
+    co_return injected(Errc::unimplemented);
+  }
   Task<Result<void>> remove_attempt(AttemptPlace) override { co_return injected(Errc::unimplemented); }
 
  private:

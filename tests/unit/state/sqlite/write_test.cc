@@ -76,13 +76,15 @@ TEST_F(SqliteWrite, SurvivesAFullDisk) {
 // One writer's worker alone, with jobs that fail on purpose.
 class SqliteBatch : public SqliteTest {
  protected:
-  SqliteBatch() {
+  SqliteBatch() { open_worker(loop_); }
+
+  void open_worker(EventLoop& loop) {
     auto database = sqlite::Database::open(path_);
     EXPECT_TRUE(database);
-    EXPECT_TRUE((*database)->execute("PRAGMA journal_mode = WAL; CREATE TABLE t (n INTEGER PRIMARY KEY)"));
+    EXPECT_TRUE(
+        (*database)->execute("PRAGMA journal_mode = WAL; CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)"));
     worker_ = std::make_unique<sqlite::Worker>(
-        loop_, std::move(*database),
-        sqlite::Worker::Options{.begin = "BEGIN IMMEDIATE", .batch_max = 100, .room = 1000},
+        loop, std::move(*database), sqlite::Worker::Options{.begin = "BEGIN IMMEDIATE", .batch_max = 100, .room = 1000},
         sqlite::Worker::Meters{.waits = metrics_.counter("waits", ""),
                                .jobs = metrics_.counter("jobs", ""),
                                .transactions = transactions_,
@@ -146,8 +148,31 @@ Task<void> insert_one(sqlite::Worker& worker, int number, sqlite::Urgency urgenc
   EXPECT_TRUE(done);
 }
 
+// A loop on which all that ever happens happens at once, so that there is company from the fifth write on.
+class OneMoment final : public EventLoop {
+ public:
+  explicit OneMoment(EventLoop& loop) : loop_(loop) {}
+  TimePoint now() const override { return TimePoint(std::chrono::hours(1)); }
+  std::chrono::system_clock::time_point wall_now() const override { return loop_.wall_now(); }
+  void post(Callback callback) override { loop_.post(std::move(callback)); }
+  std::unique_ptr<Handle> start_timer(Duration delay, Callback callback) override {
+    return loop_.start_timer(delay, std::move(callback));
+  }
+  std::unique_ptr<Handle> watch(int fd, Interest interest, Callback callback) override {
+    return loop_.watch(fd, interest, std::move(callback));
+  }
+  bool on_loop_thread() const override { return loop_.on_loop_thread(); }
+
+ private:
+  EventLoop& loop_;
+};
+
 // By itself a prompt write wakes the thread before the next one comes.
-TEST_F(SqliteBatch, APatientWriteSharesTheTransactionOfThePromptOneAfterIt) {
+TEST_F(SqliteBatch, AmongManyAPatientWriteSharesTheTransactionOfThePromptOneAfterIt) {
+  run_task(loop_, worker_->close());
+  OneMoment moment(loop_);
+  open_worker(moment);
+  for (int i = -4; i < 0; ++i) run_task(loop_, insert_one(*worker_, i, sqlite::Urgency::prompt));
   for (int i = 0; i < 20; ++i) {
     const auto before = transactions_.value();
     TaskGroup group(loop_);
@@ -156,7 +181,16 @@ TEST_F(SqliteBatch, APatientWriteSharesTheTransactionOfThePromptOneAfterIt) {
     run_task(loop_, group.join());
     ASSERT_EQ(transactions_.value(), before + 1) << i;
   }
-  EXPECT_EQ(rows(), 40);
+  EXPECT_EQ(rows(), 44);
+  run_task(loop_, worker_->close());
+}
+
+TEST_F(SqliteBatch, AmongManyAPatientWriteThatNobodyJoinsIsDoneAllTheSame) {
+  run_task(loop_, worker_->close());
+  OneMoment moment(loop_);
+  open_worker(moment);
+  for (int i = 0; i < 6; ++i) run_task(loop_, insert_one(*worker_, i, sqlite::Urgency::patient));
+  EXPECT_EQ(rows(), 6);
   run_task(loop_, worker_->close());
 }
 

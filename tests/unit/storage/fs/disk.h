@@ -91,7 +91,7 @@ class Disk {
     return sealed ? sealed->files.at(0) : SealedFile{};
   }
 
-  Result<Placed> place(char run, const SealedFile& file, const std::string& key, bool last = false) {
+  Result<Placed> place(char run, const SealedFile& file, const std::string& key) {
     const auto bucket = box();
     const auto workspace = bucket->workspace();
     if (!workspace) return fail(workspace.error());
@@ -101,9 +101,13 @@ class Disk {
                            .name = fs::copy_prefix(attempt(run).token) + "0",
                            .device = bucket->device(),
                            .inode = static_cast<ino_t>(file.placed.inode),
-                           .original = "f",
-                           .last = last},
+                           .original = "f"},
                           key, rank(run));
+  }
+
+  // What was made of the run's result in order to be placed.
+  std::string copy(char run) {
+    return fs::attempt_path(attempt(run)) + "/" + fs::copy_prefix(attempt(run).token) + "0";
   }
 
  private:

@@ -215,15 +215,15 @@ TEST_F(FsStoreTest, NamesTheBucketThatLiesOnAnotherFileSystem) {
   const auto sealed = run_task(loop_, outputs.seal(place, {.bytes_max = 100'000, .files_max = 1}, Disk::rank('a')));
   ASSERT_TRUE(sealed) << sealed.error().message;
   const auto& file = sealed->files.at(0);
-  const auto placed = run_task(loop_, outputs.place({.name = "f",
-                                                     .bucket = "far",
-                                                     .key = "f",
-                                                     .source_path = file.source_path,
-                                                     .placed = file.placed,
-                                                     .private_path = file.private_path,
-                                                     .version = file.version,
-                                                     .sha256 = file.sha256},
-                                                    Disk::rank('a'), true));
+  const auto placed = run_task(loop_, outputs.place({{.name = "f",
+                                                      .bucket = "far",
+                                                      .key = "f",
+                                                      .source_path = file.source_path,
+                                                      .placed = file.placed,
+                                                      .private_path = file.private_path,
+                                                      .version = file.version,
+                                                      .sha256 = file.sha256}},
+                                                    Disk::rank('a')));
   ASSERT_FALSE(placed);
   EXPECT_EQ(placed.error().code, Errc::failed_precondition);
   EXPECT_NE(placed.error().message.find("bucket 'far'"), std::string::npos) << placed.error().message;
