@@ -121,7 +121,8 @@ Result<void> set_buckets(Config& config, View value) {
 }
 
 constexpr std::uint64_t kNoSizeMax = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t kDayMs = 86'400'000;
+constexpr std::int64_t kHourMs = 3'600'000;
+constexpr std::int64_t kDayMs = 24 * kHourMs;
 
 constexpr std::array kOptions{
     ConfigOption{"data", "text", "/var/lib/millrace",
@@ -189,6 +190,25 @@ constexpr std::array kOptions{
                  set_duration<&Config::drain_timeout, 0, kDayMs>},
     ConfigOption{"sweep_every", "duration", "10s", "How often unfinished runs of dead workers are looked for.",
                  set_duration<&Config::sweep_every, 100, kDayMs>},
+    ConfigOption{"runs_kept_for", "duration", "30d",
+                 "How long the record of a run that is over is kept, with the private copies of its outputs; longer "
+                 "where an event may still need it.",
+                 set_duration<&Config::runs_kept_for, kHourMs, 3650 * kDayMs>},
+    ConfigOption{"runs_max", "number", "1000000",
+                 "Records of later runs that make one go before its time; none goes within an hour.",
+                 set_number<&Config::runs_max, 100, 1'000'000'000>},
+    ConfigOption{"breaker_errors", "number", "5",
+                 "Errors in a row, not of its own making, after which a function rests.",
+                 set_number<&Config::breaker_errors, 1, 1'000'000>},
+    ConfigOption{"breaker_store_errors", "number", "20",
+                 "Errors of a store in a row after which all functions that use it rest.",
+                 set_number<&Config::breaker_store_errors, 1, 1'000'000>},
+    ConfigOption{"breaker_rest", "duration", "1s",
+                 "How long a function or store that rests is left alone before one run tries it; doubles with each "
+                 "try in vain.",
+                 set_duration<&Config::breaker_rest, 10, kDayMs>},
+    ConfigOption{"breaker_rest_max", "duration", "30s", "The longest rest between two tries.",
+                 set_duration<&Config::breaker_rest_max, 10, kDayMs>},
 };
 
 const ConfigOption* find_option(View name) {
@@ -237,6 +257,11 @@ Result<Config> load_config(const std::vector<ConfigSource>& sources) {
       if (!problems.empty()) problems += '\n';
       problems += source.origin + ": " + (option == nullptr ? "" : name + ": ") + set.error().message;
     }
+  }
+  if (config.breaker_rest > config.breaker_rest_max) {
+    if (!problems.empty()) problems += '\n';
+    problems += "breaker_rest_max: " + format_duration(config.breaker_rest_max) + " is shorter than breaker_rest, " +
+                format_duration(config.breaker_rest);
   }
   if (!problems.empty()) return fail(Errc::invalid_argument, std::move(problems));
   return config;

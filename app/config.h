@@ -48,10 +48,16 @@ struct Config {
   std::uint32_t watches_max = 0;
   std::uint32_t queued_runs_max = 0;
   std::uint32_t restarts_max = 0;
+  std::uint32_t runs_max = 0;
+  std::uint32_t breaker_errors = 0;
+  std::uint32_t breaker_store_errors = 0;
   std::chrono::milliseconds lease{0};
   std::chrono::milliseconds hold{0};
   std::chrono::milliseconds drain_timeout{0};
   std::chrono::milliseconds sweep_every{0};
+  std::chrono::milliseconds runs_kept_for{0};
+  std::chrono::milliseconds breaker_rest{0};
+  std::chrono::milliseconds breaker_rest_max{0};
 };
 
 // Where and what both the supervisor and the daemon log.

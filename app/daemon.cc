@@ -35,6 +35,7 @@
 #include "engine/live_logs.h"
 #include "engine/registry.h"
 #include "engine/replay.h"
+#include "engine/retention.h"
 #include "engine/run_feed.h"
 #include "engine/run_stats.h"
 #include "engine/run_table.h"
@@ -69,6 +70,14 @@ FsWatch::Options watch_options(const Config& config) {
   return options;
 }
 
+Circuits::Options breakers(const Config& config) {
+  const auto breaker = [&config](std::uint32_t errors) {
+    return CircuitBreaker::Options{
+        .errors = errors, .rest_base = config.breaker_rest, .rest_cap = config.breaker_rest_max};
+  };
+  return {.function = breaker(config.breaker_errors), .store = breaker(config.breaker_store_errors)};
+}
+
 // The engine and what hangs on it. Members in the order of need: each may use those above it.
 struct Node {
   Node(const Config& config, EventLoop& loop, BlockingPool& pool, Backends& backends, Log& log, Metrics& metrics)
@@ -77,7 +86,7 @@ struct Node {
         feed(loop, {}, metrics),
         stats(loop),
         logs(loop),
-        circuits(loop, {}, metrics, log),
+        circuits(loop, breakers(config), metrics, log),
         objects(backends.store->objects(), "local", circuits),
         outputs(backends.store->outputs(), "local", circuits),
         admission(loop, budget_of(config)),
@@ -92,6 +101,8 @@ struct Node {
                ulids),
         sweeper(loop, *backends.state, backends.store->outputs(), finish, runs, name,
                 {.every = config.sweep_every, .age_min = 2 * config.lease}, log),
+        retention(loop, *backends.state, backends.store->outputs(), *backends.broker, runs,
+                  {.keep = config.runs_kept_for, .runs_max = config.runs_max}, log, metrics),
         handler(loop, admission, invoker, finish, *backends.state, runs, {.hold = config.hold}, log),
         workers(loop, *backends.broker, admission, handler, log),
         watch(
@@ -153,6 +164,7 @@ struct Node {
   SynchronousCalls calls;
   Replay replay;
   Sweeper sweeper;
+  Retention retention;
   DeliveryHandler handler;
   WorkerPool workers;
   FsWatch watch;
@@ -216,7 +228,9 @@ class Daemon {
     const auto loaded = co_await node_->registry.load();
     if (!loaded) co_return fail(loaded.error());
     co_await node_->sweeper.sweep_own_past(started);
+    background_.spawn(node_->registry.prepare_the_rest(stop_.get_token()));
     background_.spawn(node_->sweeper.run(stop_.get_token()));
+    background_.spawn(node_->retention.run(stop_.get_token()));
 
     const auto address = parse_listen(config_.listen, config_.insecure_listen);
     if (!address) co_return fail(address.error());

@@ -21,6 +21,8 @@
 #include <optional>
 #include <utility>
 
+#include "async/frame_pool.h"
+
 namespace millrace {
 
 template <class T = void>
@@ -28,9 +30,9 @@ class Task;
 
 namespace task_detail {
 
-struct PromiseBase {
-  std::coroutine_handle<> awaiter;  // resumed at the end, if it had to wait
-  bool awaiter_suspended = false;   // false while the child's first run is still on the awaiter's stack
+struct PromiseBase : FromFramePool {  // the frame's memory
+  std::coroutine_handle<> awaiter;    // resumed at the end, if it had to wait
+  bool awaiter_suspended = false;     // false while the child's first run is still on the awaiter's stack
 
   struct FinalAwaiter {
     bool await_ready() const noexcept { return false; }

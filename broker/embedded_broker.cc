@@ -4,6 +4,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "async/frame_pool.h"
 #include "broker/embedded_core.h"
 #include "broker/embedded_delivery.h"
 #include "broker/message_digest.h"
@@ -159,7 +160,7 @@ Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, st
         continue;
       }
     }
-    results.push_back(publish_one(**found, std::move(message)));
+    results.push_back(publish_one(**found, message, size));
   }
   const bool any = std::ranges::any_of(results, [](const auto& result) { return result.has_value(); });
   if (!any || !core_->journal) co_return results;
@@ -172,10 +173,12 @@ Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, st
   co_return results;
 }
 
-Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing message) {
+// Takes the message's contents where it succeeds; `size` is size_of(message).
+Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing& message, std::size_t size) {
   const auto now = core_->loop.now();
-  const std::uint32_t content = digest_content(message.event);
   const IdDigest id = digest_id(message.id, core_->journal->id_key());
+  topic.dedupe.look_ahead(id);
+  const std::uint32_t content = digest_content(message.event);
   if (const auto known = topic.dedupe.find(id, now)) {
     if (*known != content) {
       return fail(Errc::already_exists,
@@ -184,7 +187,6 @@ Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing message)
     core_->duplicates.add();
     return Receipt{.duplicate = true};
   }
-  const std::uint64_t size = size_of(message);
   const std::uint64_t bytes_max = std::min(topic.settings.bytes_max, core_->options.topic_bytes_max);
   if (topic.size_bytes() + size > bytes_max) {
     core_->refused.add();
@@ -198,12 +200,9 @@ Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing message)
   }
 
   const auto wall = std::chrono::time_point_cast<std::chrono::milliseconds>(core_->loop.wall_now());
-  auto stored = std::make_shared<StoredMessage>();
-  stored->id = std::move(message.id);
-  stored->key = std::move(message.key);
-  stored->priority = message.priority;
-  stored->published_at = wall;
-  stored->event = std::move(message.event);
+  auto stored =
+      std::allocate_shared<StoredMessage>(FramePoolAllocator<StoredMessage>(), std::move(message.id),
+                                          std::move(message.key), message.priority, wall, std::move(message.event));
   const Mark mark{.key = stored->key.empty() ? 0 : digest_key(stored->key, core_->journal->id_key()),
                   .priority = stored->priority};
   Message added(topic.all_groups(), wall.time_since_epoch().count(), static_cast<std::uint32_t>(size), {});

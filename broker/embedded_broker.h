@@ -51,7 +51,7 @@ class EmbeddedBroker final : public Broker {
   Task<void> close() override;
 
  private:
-  [[nodiscard]] Result<Receipt> publish_one(TopicState& topic, Outgoing message);
+  [[nodiscard]] Result<Receipt> publish_one(TopicState& topic, Outgoing& message, std::size_t size);
 
   Capabilities capabilities_;
   std::shared_ptr<embedded::Core> core_;

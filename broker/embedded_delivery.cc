@@ -53,13 +53,18 @@ EmbeddedDelivery::~EmbeddedDelivery() {
   }
 }
 
+bool EmbeddedDelivery::find_content() {
+  stored_ = group_.topic.content(seq_);
+  if (!stored_) return false;
+  status_ = Status::held;
+  return true;
+}
+
 Task<Result<void>> EmbeddedDelivery::load() {
   constexpr int kTriesMax = 3;  // the log may move the record while it is read
   for (int tries = 0; tries < kTriesMax && status_ == Status::loading; ++tries) {
-    stored_ = group_.topic.content(seq_);
-    if (stored_) {
-      status_ = Status::held;
-      group_.group.extend(*entry_, core_->loop.now() + lease_);
+    if (find_content()) {
+      group_.group.extend(*entry_, core_->loop.now() + lease_);  // reading may have taken a while
       co_return Result<void>{};
     }
     auto loaded = co_await core_->journal->load(group_.topic, seq_, true);
@@ -200,6 +205,7 @@ Task<Result<std::unique_ptr<Delivery>>> EmbeddedSubscription::next(std::stop_tok
       continue;
     }
     --credit_;
+    if (delivery->find_content()) co_return std::unique_ptr<Delivery>(std::move(delivery));
     auto loaded = co_await delivery->load();
     if (loaded) co_return std::unique_ptr<Delivery>(std::move(delivery));
     ++credit_;

@@ -8,17 +8,20 @@
 #include <stop_token>
 #include <string>
 
+#include "async/frame_pool.h"
 #include "broker/broker.h"
 #include "broker/embedded_core.h"
 
 namespace millrace::embedded {
 
-class EmbeddedDelivery final : public Delivery {
+class EmbeddedDelivery final : public Delivery, public FromFramePool {
  public:
   // Takes the next message of the group, still without its content; null when there is none.
   [[nodiscard]] static std::unique_ptr<EmbeddedDelivery> take(std::shared_ptr<Core> core, GroupRuntime& group);
   ~EmbeddedDelivery() override;
 
+  // Takes the content if it is in memory.
+  [[nodiscard]] bool find_content();
   // Reads the content; `aborted` when the message was purged or its lease ran out meanwhile.
   Task<Result<void>> load();
   // The lease is gone. The caller requests the stop, when its own state is in order.

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 #include <vector>
 
 #include "async/event_loop.h"
+#include "async/frame_pool.h"
 #include "broker/broker.h"
 #include "broker/message.h"
 #include "broker/ring_queue.h"
@@ -159,7 +161,7 @@ class GroupState {
   std::array<Lane, kPriorities> lanes_;
   std::unordered_map<std::uint64_t, KeyQueue> keys_;  // by digest, those with a message that is not settled
   std::uint64_t waiting_ = 0;                         // in all of keys_
-  std::map<std::uint64_t, Entry> entries_;
+  std::map<std::uint64_t, Entry, std::less<>, FramePoolAllocator<std::pair<const std::uint64_t, Entry>>> entries_;
   std::set<std::pair<TimePoint, std::uint64_t>> delayed_;
   Entry* lease_first_ = nullptr;  // a list in the order of expiry
   Entry* lease_last_ = nullptr;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chrono>
+#include <coroutine>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -58,13 +59,26 @@ class Journal : public FreedMessages {
   [[nodiscard]] std::uint64_t confirmed() const { return confirmed_; }
   [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
 
+  class [[nodiscard]] Confirmation {
+   public:
+    explicit Confirmation(Journal& journal)
+        : journal_(journal), ticket_(journal.written_), wait_(journal.waits_, ticket_, {}) {}
+
+    bool await_ready() const { return journal_.confirmed_ >= ticket_ || journal_.failure_; }
+    void await_suspend(std::coroutine_handle<> waiter) { wait_.await_suspend(waiter); }
+    // Only called while the journal lives: with it, those who wait are forgotten.
+    Result<void> await_resume() const {
+      if (journal_.confirmed_ < ticket_) return fail(*journal_.failure_);
+      return {};
+    }
+
+   private:
+    Journal& journal_;
+    std::uint64_t ticket_;
+    WaitList::Awaiter wait_;
+  };
   // Success when everything written before the call is confirmed.
-  [[nodiscard]] Task<Result<void>> confirm() {
-    const std::uint64_t ticket = written_;
-    while (confirmed_ < ticket && !failure_) co_await waits_.wait({}, ticket);
-    if (confirmed_ < ticket) co_return fail(*failure_);
-    co_return Result<void>{};
-  }
+  [[nodiscard]] Confirmation confirm() { return Confirmation(*this); }
 
   // Runs when more is confirmed, before those who wait for it.
   void on_confirmed(std::move_only_function<void()> callback) { on_confirmed_ = std::move(callback); }

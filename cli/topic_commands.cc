@@ -35,13 +35,16 @@ Result<int> list_topics(Context& context) {
     for (const auto& topic : topics->items()) {
       const auto dead = topic.uint_or("dead", 0);
       const auto oldest_ms = topic.uint_or("oldest_ms", 0);
+      const bool overdue = topic.bool_or("overdue", false);
       table.add({topic.string_or("name", ""),
                  std::to_string(topic.uint_or("pending", 0)),
                  std::to_string(topic.uint_or("in_flight", 0)),
                  std::to_string(topic.uint_or("delayed", 0)),
                  std::to_string(topic.uint_or("blocked", 0)),
                  {std::to_string(dead), dead == 0 ? Tone::plain : Tone::bad},
-                 oldest_ms == 0 ? std::string("-") : human_duration_us(oldest_ms * 1000)});
+                 oldest_ms == 0 ? Cell("-")
+                                : Cell(human_duration_us(oldest_ms * 1000) + (overdue ? ", overdue" : ""),
+                                       overdue ? Tone::bad : Tone::plain)});
     }
   }
   context.print_table(table);

@@ -56,7 +56,7 @@ function(millrace_programs)
 endfunction()
 
 # Links `target` to the libraries of the folders whose headers its `sources` include, directly or through headers below
-# tests/: for programs that are found by a glob and have no row (suites, fuzz targets, benchmarks).
+# tests/ or bench/: for programs that are found by a glob and have no row (suites, fuzz targets, benchmarks).
 function(millrace_link_includes target)
   set(unread ${ARGN})
   set(read "")
@@ -74,7 +74,7 @@ function(millrace_link_includes target)
       millrace_target_name(${folder} library)
       if(TARGET ${library})
         target_link_libraries(${target} PRIVATE ${library})
-      elseif(header MATCHES "^tests/" AND EXISTS ${CMAKE_SOURCE_DIR}/${header})
+      elseif(header MATCHES "^(tests|bench)/" AND EXISTS ${CMAKE_SOURCE_DIR}/${header})
         list(APPEND unread ${CMAKE_SOURCE_DIR}/${header})
       endif()
     endforeach()

@@ -71,6 +71,9 @@ inline constexpr auto kNames = std::to_array<std::string_view>({
     "after_sweep_abandon",
     "after_sweep_remove",
     "after_sweep_forget",
+    // a record is old
+    "after_retention_directory",
+    "after_retention_remove",
 });
 
 constexpr std::size_t index_of(std::string_view name) {

@@ -5,11 +5,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "async/sleep.h"
+#include "core/backoff.h"
 #include "formats/identity.h"
 #include "formats/spec_check.h"
 
 namespace millrace {
 namespace {
+
+constexpr std::chrono::milliseconds kPrepareBase{1'000};
+constexpr std::chrono::milliseconds kPrepareCap{60'000};
 
 bool same_content(FunctionSpec left, const FunctionSpec& right) {
   left.uid = right.uid;
@@ -70,9 +75,32 @@ Task<Result<void>> Registry::load() {
   for (const auto& function : all()) {
     const auto ready = co_await prepare(function);
     // One function that cannot be served now must not keep the others from starting.
-    if (!ready) log_.error("function not ready", {{"function", function->name}, {"error", ready.error()}});
+    if (ready) continue;
+    log_.error("function not ready", {{"function", function->name}, {"error", ready.error()}});
+    unready_.insert(function->name);
   }
   co_return Result<void>{};
+}
+
+Task<void> Registry::prepare_the_rest(std::stop_token stop) {
+  for (std::uint32_t times = 1; !unready_.empty(); ++times) {
+    const auto slept = co_await sleep_for(loop_, Backoff::ceiling(kPrepareBase, kPrepareCap, times), stop);
+    if (!slept) co_return;
+    const auto turn = co_await changes_.acquire(1, stop);
+    if (!turn) co_return;
+    const std::set<std::string> names = unready_;
+    for (const auto& name : names) {
+      const auto function = find(name);
+      Result<void> ready;
+      if (function) ready = co_await prepare(function);
+      if (!ready) {
+        log_.warn("function still not ready", {{"function", name}, {"error", ready.error()}});
+        continue;
+      }
+      unready_.erase(name);
+      if (function) log_.info("function ready", {{"function", name}});
+    }
+  }
 }
 
 // A broker that comes back empty is taken for a new one by everybody else.
@@ -163,6 +191,7 @@ Task<Result<Applied>> Registry::apply_checked(FunctionSpec spec, std::vector<std
   }
   const auto ready = co_await prepare(applied.function);
   if (!ready) co_return fail(ready.error().with("stored but not ready"));
+  unready_.erase(applied.function->name);
   if (applied.changed) {
     log_.info("function applied", {{"function", applied.function->name}, {"revision", applied.function->revision}});
   }

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -73,6 +75,10 @@ class Registry {
   // Reads what is stored and tells the observers; once, at start.
   [[nodiscard]] Task<Result<void>> load();
 
+  // Those that load() could not get ready are tried again, with pauses that grow, until each is ready, applied anew or
+  // removed.
+  [[nodiscard]] Task<void> prepare_the_rest(std::stop_token stop);
+
   // Creates or updates all of them. All are checked, also against one another, before the first is stored: an error
   // that names a field or a loop has changed nothing. In the order given.
   [[nodiscard]] Task<Result<std::vector<Applied>>> apply(std::vector<FunctionSpec> specs);
@@ -114,6 +120,7 @@ class Registry {
   Log& log_;
   std::vector<FunctionObserver*> observers_;
   Functions functions_;
+  std::set<std::string> unready_;  // since load(); whoever applies one is told
   // bucket -> its triggers; a bucket has few, so matching walks them.
   std::map<std::string, std::vector<Trigger>, std::less<>> index_;
   Semaphore changes_;  // one apply or remove at a time

@@ -232,8 +232,14 @@ class Builder {
 
 constexpr std::size_t kLengthBytes = 4;
 
+std::array<char, kLengthBytes> length_bytes(std::size_t length) {
+  std::array<char, kLengthBytes> bytes{};
+  for (std::size_t i = 0; i < kLengthBytes; ++i) bytes[i] = static_cast<char>(length >> (8 * i) & 0xff);
+  return bytes;
+}
+
 void append_length(std::string& out, std::size_t length) {
-  for (std::size_t i = 0; i < kLengthBytes; ++i) out += static_cast<char>(length >> (8 * i) & 0xff);
+  out.append(length_bytes(length).data(), kLengthBytes);
 }
 
 // Reads the block of encode_event from its front.
@@ -292,6 +298,12 @@ Result<Event> from_headers(const Headers& headers, std::string data) {
 std::string encode_event(const Event& event) {
   std::string out;
   out.reserve(event.data.size() + 512);
+  append_event(out, event);
+  return out;
+}
+
+void append_event(std::string& out, const Event& event) {
+  const std::size_t start = out.size();
   append_length(out, 0);  // the count, known at the end
   std::size_t count = 0;
   for_each_header(event, [&out, &count](std::string_view name, std::string_view value) {
@@ -301,12 +313,9 @@ std::string encode_event(const Event& event) {
     out += value;
     ++count;
   });
-  std::string prefix;
-  append_length(prefix, count);
-  out.replace(0, kLengthBytes, prefix);
+  out.replace(start, kLengthBytes, length_bytes(count).data(), kLengthBytes);
   append_length(out, event.data.size());
   out += event.data;
-  return out;
 }
 
 Result<Event> decode_event(std::string_view bytes) {

@@ -28,6 +28,7 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 // Headers and data as one block of bytes, for backends that store bytes: a count, then length-prefixed fields, little
 // endian. The decoder takes any bytes and says what is wrong.
 [[nodiscard]] std::string encode_event(const Event& event);
+void append_event(std::string& out, const Event& event);  // the same behind what is in `out`
 [[nodiscard]] Result<Event> decode_event(std::string_view bytes);
 
 // Whether an event can be published: data within kEventBytesMax, header names and values within kEventHeaderBytesMax,

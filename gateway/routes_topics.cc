@@ -71,7 +71,8 @@ Task<void> list_topics(Exchange& exchange) {
                               {"delayed", row.lag.delayed},
                               {"blocked", row.lag.blocked},
                               {"dead", row.lag.dead},
-                              {"oldest_ms", row.lag.oldest.count()}}));
+                              {"oldest_ms", row.lag.oldest.count()},
+                              {"overdue", row.lag.overdue}}));
   }
   const auto durability = services.broker.capabilities().confirm;
   co_await reply_json(exchange, 200, Json::object({{"topics", std::move(list)}, {"durability", name_of(durability)}}));

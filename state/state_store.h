@@ -60,6 +60,14 @@ struct RunFilter {
   std::size_t limit = 100;        // 1 to kRunListMax
 };
 
+// A finished run that nothing in the store needs any more, and what of it lies in a bucket.
+struct OldRun {
+  RunId run_id;
+  EventId event_id;
+  std::string bucket;
+  AttemptToken token;  // of its directory with the private copies; empty: it has none
+};
+
 // Bounds of one answer with several records. One that reaches kListedOutputsMax outputs ends after that record.
 inline constexpr std::size_t kRunListMax = 1'000;
 inline constexpr std::size_t kListedOutputsMax = 200'000;
@@ -101,6 +109,22 @@ class RunStore {
   // Oldest first, at most kRunListMax.
   virtual Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) = 0;
   virtual Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) = 0;
+
+  // For retention. A run is finished when it is committed with both marks, or got the second one, by this host's clock.
+  //
+  // When the run was committed that has `count` later ones; none where there are fewer.
+  virtual Task<Result<std::optional<WallTime>>> committed_before_last(std::size_t count) = 0;
+  // Runs that were finished before `before`, oldest first, those after the run `after` (empty: from the oldest; one
+  // without a row: none). Not those with an attempt that is open or has left a directory; whose cause is unfinished,
+  // since its events may be published again; of which a later generation stands, since the next one is counted from
+  // there.
+  virtual Task<Result<std::vector<OldRun>>> removable(WallTime before, RunId after, std::size_t limit) = 0;
+  // Removes those of these runs that are finished and have no attempt that is open or has left a directory, with their
+  // outputs and attempts, in one step. At most kRunListMax; returns how many.
+  virtual Task<Result<std::size_t>> remove(std::vector<RunId> run_ids) = 0;
+  // Removes attempts that started before `before`, oldest first, and have an end, no directory and no run's row: what
+  // is left of an event that was purged. Returns how many.
+  virtual Task<Result<std::size_t>> remove_lone_attempts(WallTime before, std::size_t limit) = 0;
 };
 
 // What a trigger (one input of one function) has published, by key: the event's id. A scan publishes what differs.

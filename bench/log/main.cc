@@ -1,6 +1,6 @@
 // Runs rounds of durable queues for bench/load/log.py: a command a line on stdin, its answer a line on stdout.
 //
-//   run millrace|raw|sqlite|lmdb WINDOW MESSAGES    seconds
+//   run millrace|raw|sqlite|lmdb WINDOW MESSAGES    seconds; SQLite and LMDB commit WINDOW messages at once
 //   tail WINDOW SECONDS                             p50 and p99 of publish to ack, in microseconds
 //   fill MESSAGES / recover MESSAGES / checksum     a log of unread messages; seconds to open it, to read it
 //   idle TOPICS SECONDS                             percent of a core

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <stdexcept>
 #include <string_view>
@@ -40,7 +41,8 @@ class RawQueue final : public Queue {
     ::close(fd_);
   }
 
-  // Each confirmed message is "consumed" by queueing its ack; a message has left the window when its ack is safe.
+  // Each message is made, kept until it is confirmed, and "consumed" by reading it and queueing its ack; it has left
+  // the window when its ack is safe.
   void run(std::uint64_t window, std::uint64_t messages, std::vector<double>*) override {
     std::uint64_t sent = 0;
     std::uint64_t in_flight = 0;
@@ -50,7 +52,7 @@ class RawQueue final : public Queue {
     std::vector<bool> is_message(1, false);
     while (done < messages) {
       for (; in_flight < window && sent < messages; ++sent, ++in_flight) {
-        append(payload_);
+        append(waiting_.emplace_back(kMessageBytes, 'x'));
         is_message.push_back(true);
       }
       flush();
@@ -58,7 +60,8 @@ class RawQueue final : public Queue {
       for (std::uint64_t i = seen + 1; i <= safe; ++i) {
         if (i <= first) continue;
         if (is_message[i - first]) {
-          sum_ ^= crc32c(payload_);
+          sum_ ^= crc32c(waiting_.front());
+          waiting_.pop_front();
           append("ack of one message, 40 bytes with head");
           is_message.push_back(false);
         } else {
@@ -114,7 +117,7 @@ class RawQueue final : public Queue {
     }
   }
 
-  std::string payload_ = std::string(kMessageBytes, 'x');
+  std::deque<std::string> waiting_;
   std::uint32_t sum_ = 0;
   int fd_ = -1;
   std::mutex mutex_;

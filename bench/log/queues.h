@@ -1,5 +1,6 @@
 // Durable queues side by side: each takes messages of 1 KiB, hands them out and forgets them when they are acked, with
-// a sync for whatever is queued at the time. `window` is how many messages are on their way at once.
+// a sync for whatever is queued at the time. `window` is how many messages are on their way at once; SQLite and LMDB
+// write so many in one transaction, as a program that collects them would: 1 is a commit for each message.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +24,9 @@ class Queue {
   virtual void run(std::uint64_t window, std::uint64_t messages, std::vector<double>* latencies_us) = 0;
 };
 
-// The embedded log. `backlog` messages are published before anything is measured and stay.
+// The embedded log.
 std::unique_ptr<Queue> make_millrace(const std::filesystem::path& directory);
-// What nobody can do without: records with a checksum, group commit, one sync for all that is queued, the payload read
+// What nobody can do without: records with a checksum, group commit, one sync for all that is queued, the message read
 // back from memory. None of the semantics.
 std::unique_ptr<Queue> make_raw(const std::filesystem::path& directory);
 // A table, write-ahead log, synchronous=FULL; a transaction removes the messages before and adds the next.

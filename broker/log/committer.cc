@@ -1,5 +1,6 @@
 #include "broker/log/committer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -26,23 +27,25 @@ Committer::~Committer() {
 
 void Committer::append(const std::shared_ptr<LogFile>& file, std::uint32_t seed, std::uint64_t offset,
                        const RecordHead& head, std::string_view body) {
-  const std::lock_guard lock(mutex_);
-  if (queued_.empty() || queued_.back().file != file) {
-    Piece& piece = queued_.emplace_back(Piece{.file = file, .seed = seed, .offset = offset, .records = 0, .bytes = {}});
-    if (!spare_.empty()) {
-      piece.bytes = std::move(spare_.back());
-      spare_.pop_back();
-    }
+  if (building_.empty() || building_.back().file != file) {
+    building_.push_back({.file = file, .seed = seed, .offset = offset, .records = 0, .bytes = std::move(next_bytes_)});
+    next_bytes_.clear();
   }
-  append_record(queued_.back().bytes, head, body);
-  ++queued_.back().records;
+  append_record(building_.back().bytes, head, body);
+  ++building_.back().records;
 }
 
 void Committer::flush() {
   {
     const std::lock_guard lock(mutex_);
+    for (auto& piece : building_) queued_.push_back(std::move(piece));
     flushed_ = true;
+    if (!spare_.empty()) {
+      next_bytes_ = std::move(spare_.back());
+      spare_.pop_back();
+    }
   }
+  building_.clear();
   wake_.notify_one();
 }
 
@@ -52,8 +55,6 @@ void Committer::work() {
     {
       std::unique_lock lock(mutex_);
       for (auto& piece : taken) {
-        constexpr std::size_t kSpareMax = 4;
-        constexpr std::size_t kSpareBytesMax = 4 << 20;
         if (spare_.size() == kSpareMax || piece.bytes.capacity() > kSpareBytesMax) continue;
         piece.bytes.clear();
         spare_.push_back(std::move(piece.bytes));
@@ -74,18 +75,31 @@ void Committer::work() {
 }
 
 Result<void> Committer::commit(std::vector<Piece>& pieces) {
-  for (auto& piece : pieces) {
-    const auto start = std::chrono::steady_clock::now();
-    seal_batch(piece.bytes, ++last_batch_, piece.seed);
-    if (auto written = piece.file->write(piece.bytes, piece.offset); !written) return written;
-    if (auto synced = piece.file->sync(); !synced) return synced;
-    safe_records_ += piece.records;
-    safe_bytes_ += piece.bytes.size();
-    commits_.add();
-    committed_bytes_.add(piece.bytes.size());
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
-    sync_seconds_.observe_us(static_cast<std::uint64_t>(took.count()));
+  for (auto first = pieces.begin(); first != pieces.end();) {
+    const auto after = std::find_if(first, pieces.end(), [&](const Piece& each) { return each.file != first->file; });
+    if (auto done = commit_batch({first, after}); !done) return done;
+    first = after;
   }
+  return {};
+}
+
+// Of one file, one behind the other.
+Result<void> Committer::commit_batch(std::span<Piece> pieces) {
+  const auto start = std::chrono::steady_clock::now();
+  ++last_batch_;
+  std::uint64_t bytes = 0;
+  for (auto& piece : pieces) {
+    seal_batch(piece.bytes, last_batch_, piece.seed, &piece == &pieces.back());
+    if (auto written = piece.file->write(piece.bytes, piece.offset); !written) return written;
+    safe_records_ += piece.records;
+    bytes += piece.bytes.size();
+  }
+  if (auto synced = pieces.front().file->sync(); !synced) return synced;
+  safe_bytes_ += bytes;
+  commits_.add();
+  committed_bytes_.add(bytes);
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+  sync_seconds_.observe_us(static_cast<std::uint64_t>(took.count()));
   return {};
 }
 

@@ -5,6 +5,7 @@
 //   committer.flush();                                  // now it may be taken
 //
 // What lies in one segment is one batch with one sync. The results come back to the loop in order: one post a commit.
+// append() and flush() are the loop's: only the second takes the lock.
 // After an error nothing more is written: what the kernel has of the file is unknown from then on.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -50,9 +52,12 @@ class Committer {
     std::uint64_t records = 0;
     std::string bytes;
   };
+  static constexpr std::size_t kSpareMax = 8;
+  static constexpr std::size_t kSpareBytesMax = 1 << 20;
 
   void work();
   Result<void> commit(std::vector<Piece>& pieces);
+  Result<void> commit_batch(std::span<Piece> pieces);
   void report(Result<std::uint64_t> safe);
 
   EventLoop& loop_;
@@ -60,6 +65,9 @@ class Committer {
   Counter& committed_bytes_;
   Histogram& sync_seconds_;
   std::shared_ptr<Done> done_;  // shared with the posted results; emptied when the committer goes
+
+  std::vector<Piece> building_;  // the loop's own, as the one below
+  std::string next_bytes_;       // empty, with memory
 
   std::uint64_t last_batch_;  // the thread's own, as the two below
   std::uint64_t safe_records_ = 0;

@@ -32,9 +32,9 @@ struct LogBrokerOptions {
   std::uint64_t topic_messages_max = 10'000'000;
 };
 
-// Reads the log back (about 0.4 GB a second) and goes on with it. Errors: invalid_argument (options),
-// failed_precondition (another process has it, or a newer Millrace wrote it), data_loss (naming file and offset;
-// nothing was changed), no_space, unavailable.
+// Reads the log back (about 2 GB a second, if the disk gives it) and goes on with it. Errors: invalid_argument
+// (options), failed_precondition (another process has it, or a newer Millrace wrote it), data_loss (naming file and
+// offset; nothing was changed), no_space, unavailable.
 [[nodiscard]] Task<Result<std::unique_ptr<Broker>>> open_log_broker(LogBrokerOptions options, EventLoop& loop,
                                                                     Metrics& metrics, Log& log);
 

@@ -156,22 +156,21 @@ Task<Result<void>> LogJournal::copy_catalog(std::uint32_t epoch) {
 
 Task<Result<void>> LogJournal::copy_ids(TopicState& topic, std::uint32_t epoch) {
   for (;;) {
-    auto taken = topic.dedupe.take_from(epoch, loop_.now(), kIdsPerRecord);
-    if (taken.empty()) co_return Result<void>{};
+    const auto now = loop_.now();
+    const auto known = topic.dedupe.only_in(epoch, now, kIdsPerRecord);
+    if (known.empty()) co_return Result<void>{};
     std::vector<KnownId> ids;
+    ids.reserve(known.size());
     const auto wall = std::chrono::duration_cast<std::chrono::milliseconds>(loop_.wall_now().time_since_epoch());
-    for (const auto& entry : taken) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(entry.until - loop_.now());
+    for (const auto& entry : known) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(entry.until - now);
       ids.push_back({.id = entry.id, .content = entry.content, .until_ms = (wall + left).count()});
     }
     body_.clear();
     encode(body_, ids);
     const auto place = append({.type = RecordType::ids, .topic = topic.id()}, body_);
     if (!place) co_return fail(place.error());
-    for (auto& entry : taken) {
-      entry.epoch = place->epoch;
-      topic.dedupe.add(entry);
-    }
+    topic.dedupe.moved(place->epoch);
     auto confirmed = co_await confirm();
     if (!confirmed) co_return confirmed;
   }

@@ -34,18 +34,17 @@ class PosixFile final : public LogFile {
     return {};
   }
 
-  Result<std::string> read(std::uint64_t offset, std::size_t size) override {
-    std::string bytes(size, '\0');
+  Result<std::size_t> read_into(std::uint64_t offset, std::span<char> into) override {
     std::size_t filled = 0;
-    while (filled < size) {
-      const auto done = ::pread(fd_.get(), bytes.data() + filled, size - filled, static_cast<off_t>(offset + filled));
+    while (filled < into.size()) {
+      const auto done =
+          ::pread(fd_.get(), into.data() + filled, into.size() - filled, static_cast<off_t>(offset + filled));
       if (done < 0 && errno == EINTR) continue;
       if (done < 0) return fail(error_from_errno(errno, "read " + path_));
       if (done == 0) break;
       filled += static_cast<std::size_t>(done);
     }
-    bytes.resize(filled);
-    return bytes;
+    return filled;
   }
 
   Result<void> sync() override {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,10 +21,19 @@ class LogFile {
   virtual ~LogFile() = default;
 
   virtual Result<void> write(std::string_view bytes, std::uint64_t offset) = 0;
-  virtual Result<std::string> read(std::uint64_t offset, std::size_t size) = 0;  // shorter only at the end of the file
-  virtual Result<void> sync() = 0;                                               // contents are on stable storage
+  // How many bytes it read: fewer only at the end of the file.
+  virtual Result<std::size_t> read_into(std::uint64_t offset, std::span<char> into) = 0;
+  virtual Result<void> sync() = 0;                        // contents are on stable storage
   virtual Result<void> allocate(std::uint64_t size) = 0;  // all blocks are there from then on; `no_space`
   virtual Result<std::uint64_t> size() = 0;
+
+  Result<std::string> read(std::uint64_t offset, std::size_t size) {  // shorter only at the end of the file
+    std::string bytes(size, '\0');
+    const auto got = read_into(offset, bytes);
+    if (!got) return fail(got.error());
+    bytes.resize(*got);
+    return bytes;
+  }
 };
 
 inline constexpr std::string_view kLogLockFile = "lock";  // beside the segments

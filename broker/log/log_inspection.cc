@@ -35,7 +35,7 @@ class Survey {
     if (sealed) return;
     std::size_t expected = reader.at();
     std::optional<std::size_t> gap_to;
-    reader.each_leftover([&](const Record& record, std::size_t at) {
+    reader.each_leftover(reader.at(), false, [&](const Record& record, std::size_t at) {
       see(record, header.epoch, at);
       if (!gap_to && at > expected) gap_to = at;
       if (!gap_to) expected = at + padded(record.length);

@@ -12,6 +12,9 @@ namespace {
 // Entries are small, and most messages die soon: without this a long job would pin what is behind it in the queue.
 constexpr std::size_t kCachedMax = 1 << 16;
 
+// So much is handed over at once, also within a turn of the loop: the disk works while the loop goes on.
+constexpr std::size_t kFlushBytes = 128 << 10;
+
 // What a decoded message takes in memory beyond the bytes of its record.
 constexpr std::uint32_t kContentBytes = 1024;
 
@@ -114,12 +117,13 @@ Result<RecordPlace> LogJournal::append(const RecordHead& head, std::string_view 
   active.used_bytes += size;
   appended_bytes_ += size;
   add_written();
+  unflushed_bytes_ += size;
   schedule_flush(urgency);
+  if (unflushed_bytes_ >= kFlushBytes) flush();
   return place;
 }
 
 void LogJournal::schedule_flush(Urgency urgency) {
-  unflushed_ = true;
   if (urgency == Urgency::patient) {
     if (!prompt_ && !lingering_) lingering_ = loop_.start_timer(options_.ack_linger, [this] { flush(); });
     return;
@@ -139,7 +143,7 @@ void LogJournal::schedule_flush(Urgency urgency) {
 void LogJournal::flush() {
   lingering_.reset();
   prompt_ = false;
-  if (std::exchange(unflushed_, false)) committer_->flush();
+  if (std::exchange(unflushed_bytes_, 0) > 0) committer_->flush();
 }
 
 void LogJournal::committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes) {
@@ -172,7 +176,6 @@ void LogJournal::segments_changed() {
 
 Result<void> LogJournal::write_message(const TopicState& topic, Message& message, const StoredMessage& stored,
                                        std::uint32_t content, std::chrono::milliseconds delay) {
-  const std::string event = encode_event(stored.event);
   body_.clear();
   encode(body_, MessageBody{.open = message.open,
                             .published_ms = message.published_ms(),
@@ -181,8 +184,8 @@ Result<void> LogJournal::write_message(const TopicState& topic, Message& message
                             .priority = stored.priority,
                             .known_until_ms = message.published_ms() + topic.settings.dedupe_window.count(),
                             .key = stored.key,
-                            .id = stored.id,
-                            .event = event});
+                            .id = stored.id});
+  append_event(body_, stored.event);
   const std::uint64_t seq = topic.next_seq();
   auto place = append({.type = RecordType::message, .topic = topic.id(), .seq = seq}, body_);
   if (!place) return fail(std::move(place.error()));

@@ -112,7 +112,7 @@ class LogJournal final : public Journal {
   bool in_step_ = false;  // a commit is being reported: what comes up is flushed at its end
   bool flush_posted_ = false;
   bool prompt_ = false;                           // what is not flushed yet is waited for
-  bool unflushed_ = false;                        // records were appended since the last flush
+  std::size_t unflushed_bytes_ = 0;               // of records appended since the last flush
   std::unique_ptr<EventLoop::Handle> lingering_;  // set while patient records wait for company
   bool compacting_ = false;
   bool compaction_failed_ = false;

@@ -21,7 +21,7 @@ struct MessageBody {
   std::int64_t known_until_ms = 0;  // its id is remembered so long
   std::string_view key{};           // its ordering key; empty: none
   std::string_view id;
-  std::string_view event;  // encode_event
+  std::string_view event{};  // encode_event; may also be appended to what encode() wrote
 };
 
 struct EntryBody {

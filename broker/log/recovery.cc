@@ -9,6 +9,7 @@
 
 #include "broker/log/batch_reader.h"
 #include "broker/log/replay.h"
+#include "broker/log/segment_window.h"
 
 namespace millrace::wal {
 namespace {
@@ -91,20 +92,22 @@ class Recovery {
     return {};
   }
 
-  Result<void> read_segment(Found& found, Replay& replay) {
-    Segment& segment = found.segment;
-    auto bytes = segment.file->read(0, segment.header.segment_bytes);
-    if (!bytes) return fail(std::move(bytes.error()));
-    if (bytes->size() != segment.header.segment_bytes) {
-      return fail(damage(segment, bytes->size(),
-                         "the file ends there, expected " + std::to_string(segment.header.segment_bytes) + " bytes"));
-    }
-    const bool follows = last_epoch_ != 0 && segment.header.epoch == last_epoch_ + 1;
-    BatchReader reader(*bytes, segment.header.seed(), follows ? result_.last_batch : 0);
-    std::vector<BatchReader::Item> batch;
-    while (!found.sealed && reader.next(batch)) {
+  struct Leftover {           // of a batch that was never finished, or behind damage
+    std::size_t end = 0;      // behind the last readable record
+    std::uint64_t batch = 0;  // the greatest number of one
+  };
+
+  static Result<void> move(SegmentWindow& window, BatchReader& reader, std::size_t at) {
+    if (auto moved = window.move_to(at); !moved) return moved;
+    reader.set_window(window.bytes(), window.from());
+    return {};
+  }
+
+  Result<void> apply_batches(Found& found, BatchReader& reader, Replay& replay) {
+    const Segment& segment = found.segment;
+    while (!found.sealed && reader.next(batch_)) {
       found.empty = false;
-      for (const auto& item : batch) {
+      for (const auto& item : batch_) {
         const RecordPlace place{.epoch = segment.header.epoch, .offset = item.offset};
         if (auto ok = replay.apply(item.record, place); !ok) {
           return fail(damage(segment, item.offset, ok.error().message));
@@ -112,13 +115,40 @@ class Recovery {
         found.sealed = item.record.head.type == RecordType::seal;
       }
     }
+    return {};
+  }
+
+  Result<void> read_segment(Found& found, Replay& replay) {
+    Segment& segment = found.segment;
+    const auto size = segment.file->size();
+    if (!size) return fail(size.error());
+    if (*size < segment.header.segment_bytes) {
+      return fail(damage(segment, *size,
+                         "the file ends there, expected " + std::to_string(segment.header.segment_bytes) + " bytes"));
+    }
+    const bool follows = last_epoch_ != 0 && segment.header.epoch == last_epoch_ + 1;
+    SegmentWindow window(*segment.file, kSegmentHeaderBytes, segment.header.segment_bytes, buffer_);
+    BatchReader reader({}, segment.header.seed(), follows ? result_.last_batch : 0);
+    do {
+      if (auto moved = move(window, reader, reader.at()); !moved) return moved;
+      if (auto applied = apply_batches(found, reader, replay); !applied) return applied;
+    } while (!found.sealed && reader.cut_off() && !window.is_last());
     segment.used_bytes = reader.at();
     if (!found.empty) {
       last_epoch_ = segment.header.epoch;
       result_.last_batch = reader.last_batch();
     }
     if (found.sealed) return {};
-    const auto rest = reader.leftover();
+    std::optional<Leftover> rest;
+    for (std::size_t at = reader.at();;) {
+      at = reader.each_leftover(at, !window.is_last(), [&rest](const Record& record, std::size_t offset) {
+        if (!rest) rest.emplace();
+        rest->end = offset + padded(record.length);
+        rest->batch = std::max(rest->batch, record.head.batch);
+      });
+      if (window.is_last()) break;
+      if (auto moved = move(window, reader, at); !moved) return moved;
+    }
     if (!rest) return {};
     // One batch was under way at most: a later number means that this one had been finished.
     if (rest->batch > reader.last_batch() + 1) {
@@ -191,6 +221,8 @@ class Recovery {
   std::map<std::uint32_t, Found> found_;
   Recovered result_;
   std::uint32_t last_epoch_ = 0;
+  SegmentWindow::Buffer buffer_;
+  std::vector<BatchReader::Item> batch_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "broker/log/segment_format.h"
 
+#include <array>
 #include <cstring>
 
 #include "broker/crc32c.h"
@@ -86,28 +87,25 @@ Result<SegmentHeader> decode_header(std::string_view bytes) {
 }
 
 void append_record(std::string& out, const RecordHead& head, std::string_view body) {
-  const std::size_t start = out.size();
   const auto length = static_cast<std::uint32_t>(kRecordHeadBytes + body.size());
-  put_u64(out, 0);  // checksums
-  put_u32(out, length);
-  out.push_back(static_cast<char>(head.type));
-  out.push_back('\0');
-  put_u16(out, head.group);
-  put_u32(out, head.topic);
-  put_u32(out, 0);
-  put_u64(out, 0);  // batch
-  put_u64(out, head.seq);
+  std::array<char, kRecordHeadBytes> bytes{};  // checksums, flags and batch come later
+  set_u32(bytes.data() + kLength, length);
+  bytes[kType] = static_cast<char>(head.type);
+  std::memcpy(bytes.data() + kGroup, &head.group, sizeof head.group);
+  set_u32(bytes.data() + kTopic, head.topic);
+  set_u64(bytes.data() + kSeq, head.seq);
+  out.append(bytes.data(), bytes.size());
   out.append(body);
-  out.resize(start + padded(length), '\0');
+  out.append(padded(length) - length, '\0');
 }
 
-void seal_batch(std::string& bytes, std::uint64_t batch, std::uint32_t seed) {
+void seal_batch(std::string& bytes, std::uint64_t batch, std::uint32_t seed, bool end) {
   for (std::size_t at = 0; at < bytes.size();) {
     char* record = bytes.data() + at;
     const std::size_t length = get_u32(record + kLength);
     at += padded(length);
     set_u64(record + kBatch, batch);
-    record[kFlags] = static_cast<char>(at >= bytes.size() ? kEndOfBatch : 0);
+    record[kFlags] = static_cast<char>(end && at >= bytes.size() ? kEndOfBatch : 0);
     const std::string_view view(record, length);
     set_u32(record + kBodyCrc, crc32c(view.substr(kRecordHeadBytes), seed));
     set_u32(record + kHeadCrc, head_crc(view, seed));

@@ -74,8 +74,9 @@ struct Record {
 // Appends a record, padded, without batch and checksums.
 void append_record(std::string& out, const RecordHead& head, std::string_view body);
 
-// Makes all records in `bytes` one batch: numbers, the end mark on the last, checksums.
-void seal_batch(std::string& bytes, std::uint64_t batch, std::uint32_t seed);
+// Makes all records in `bytes` one batch: numbers, the end mark on the last, checksums. Without `end` the batch goes on
+// in the next bytes.
+void seal_batch(std::string& bytes, std::uint64_t batch, std::uint32_t seed, bool end = true);
 
 // The record at the start of `bytes`; nothing when it is not one, or is cut off or damaged.
 [[nodiscard]] std::optional<Record> read_record(std::string_view bytes, std::uint32_t seed);

@@ -42,6 +42,12 @@ class MemoryFunctionStore final : public FunctionStore {
 
 enum class Directory : std::uint8_t { none, left, of_row };
 
+// What a run's row holds besides its record.
+struct RunLife {
+  std::uint64_t number = 0;  // in the order of the commits
+  WallTime finished_at{};    // once it has both marks
+};
+
 struct AttemptRow {
   Attempt attempt;
   bool named = false;
@@ -146,6 +152,7 @@ class MemoryRunStore final : public RunStore {
     co_await yield(loop_);
     const auto [standing, won] = runs_.try_emplace(record.run_id, record);
     if (won) {
+      lives_[record.run_id] = {.number = ++commits_, .finished_at = record.committed_at};
       const auto attempt = attempts_.find(record.token);
       if (attempt != attempts_.end()) {
         attempt->second.named = true;
@@ -166,6 +173,7 @@ class MemoryRunStore final : public RunStore {
     co_await yield(loop_);
     const auto found = runs_.find(run_id);
     if (found == runs_.end()) co_return fail(Errc::not_found, "run " + run_id.str() + " has no record");
+    if (!(found->second.placed && found->second.published)) lives_[run_id].finished_at = loop_.wall_now();
     found->second.placed |= marks.placed;
     found->second.published |= marks.published;
     for (auto& [trigger, rows] : marks.seen) put_seen(seen_, trigger, std::move(rows));
@@ -221,7 +229,94 @@ class MemoryRunStore final : public RunStore {
         kRunListMax);
   }
 
+  Task<Result<std::optional<WallTime>>> committed_before_last(std::size_t count) override {
+    co_await yield(loop_);
+    std::optional<WallTime> found;
+    std::uint64_t number = 0;
+    for (const auto& [run_id, life] : lives_) {
+      if (life.number + count > commits_ || life.number <= number) continue;
+      number = life.number;
+      found = runs_.at(run_id).committed_at;
+    }
+    co_return found;
+  }
+
+  Task<Result<std::vector<OldRun>>> removable(WallTime before, RunId after, std::size_t limit) override {
+    if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    using Place = std::pair<WallTime, std::uint64_t>;
+    const auto last = lives_.find(after);
+    if (!after.empty() && last == lives_.end()) co_return std::vector<OldRun>();
+    std::map<Place, OldRun> found;
+    for (const auto& [run_id, life] : lives_) {
+      const Place place(life.finished_at, life.number);
+      const bool passed = !after.empty() && place <= Place(last->second.finished_at, last->second.number);
+      const RunRecord& record = runs_.at(run_id);
+      if (life.finished_at >= before || passed || !is_over(record) || is_needed(record)) continue;
+      const auto own = attempts_.find(record.token);
+      const bool kept = own != attempts_.end() && own->second.directory != Directory::none;
+      found[place] = {.run_id = run_id,
+                      .event_id = record.event_id,
+                      .bucket = kept ? own->second.attempt.bucket : std::string(),
+                      .token = kept ? record.token : AttemptToken()};
+    }
+    std::vector<OldRun> old;
+    for (auto& [place, run] : found) {
+      if (old.size() < limit) old.push_back(std::move(run));
+    }
+    co_return old;
+  }
+
+  Task<Result<std::size_t>> remove(std::vector<RunId> run_ids) override {
+    if (run_ids.empty()) co_return std::size_t{0};
+    if (auto checked = state::check_limit(run_ids.size()); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    std::size_t removed = 0;
+    for (const RunId& run_id : run_ids) {
+      const auto run = runs_.find(run_id);
+      if (run == runs_.end() || !is_over(run->second)) continue;
+      std::erase_if(attempts_, [&run_id](const auto& row) { return row.second.attempt.run_id == run_id; });
+      lives_.erase(run_id);
+      runs_.erase(run);
+      ++removed;
+    }
+    co_return removed;
+  }
+
+  Task<Result<std::size_t>> remove_lone_attempts(WallTime before, std::size_t limit) override {
+    if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    const auto lone = select(
+        [this, before](const AttemptRow& row) {
+          return row.attempt.outcome && row.directory == Directory::none && !row.named &&
+                 row.attempt.started_at < before && !runs_.contains(row.attempt.run_id);
+        },
+        limit);
+    for (const auto& attempt : lone) attempts_.erase(attempt.token);
+    co_return lone.size();
+  }
+
  private:
+  // Finished, and no attempt of it is open or has left a directory.
+  [[nodiscard]] bool is_over(const RunRecord& record) const {
+    return record.placed && record.published && std::ranges::none_of(attempts_, [&record](const auto& each) {
+             const AttemptRow& row = each.second;
+             return row.attempt.run_id == record.run_id &&
+                    (row.directory == Directory::left || (!row.attempt.outcome && !row.named));
+           });
+  }
+
+  // By its cause, which may publish its event again, or a later generation.
+  [[nodiscard]] bool is_needed(const RunRecord& record) const {
+    const auto cause = runs_.find(record.cause);
+    if (cause != runs_.end() && !(cause->second.placed && cause->second.published)) return true;
+    return std::ranges::any_of(runs_, [&record](const auto& each) {
+      const RunRecord& other = each.second;
+      return other.event_id == record.event_id && other.function_uid == record.function_uid &&
+             other.generation > record.generation;
+    });
+  }
+
   template <class Predicate>
   std::vector<Attempt> select(Predicate wanted, std::size_t limit) const {
     std::vector<Attempt> found;
@@ -261,6 +356,8 @@ class MemoryRunStore final : public RunStore {
   SeenRows& seen_;
   std::map<AttemptToken, AttemptRow> attempts_;
   std::map<RunId, RunRecord> runs_;
+  std::map<RunId, RunLife> lives_;  // of each of runs_
+  std::uint64_t commits_ = 0;
 };
 
 class MemorySeenStore final : public SeenStore {

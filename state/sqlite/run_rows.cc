@@ -65,13 +65,14 @@ Result<std::vector<RunRecord>> read_all(Query& query, Database& database) {
 }  // namespace
 
 Result<bool> insert_run(Database& database, const RunRecord& record) {
-  static const std::string kInsert = "INSERT INTO runs (log_tail, result" + columns_of<RunRecord>().names +
-                                     ") VALUES (?, ?" + columns_of<RunRecord>().parameters +
+  static const std::string kInsert = "INSERT INTO runs (log_tail, result, finished_at" + columns_of<RunRecord>().names +
+                                     ") VALUES (?, ?, ?" + columns_of<RunRecord>().parameters +
                                      ") ON CONFLICT (run_id) DO NOTHING";
   {
     Query query = database.query(kInsert);
     query.bind_blob(record.log_tail);
     query.bind_blob(record.result);
+    query.bind(to_column(record.committed_at));
     ColumnBinder binder{query};
     visit(binder, record);
     if (const auto done = query.run(); !done) return fail(done.error());
@@ -84,12 +85,14 @@ Result<bool> insert_run(Database& database, const RunRecord& record) {
   return true;
 }
 
-Result<void> mark_run(Database& database, const RunId& run_id, const RunMarks& marks) {
+Result<void> mark_run(Database& database, const RunId& run_id, const RunMarks& marks, WallTime now) {
   {
-    Query query =
-        database.query("UPDATE runs SET placed = max(placed, ?), published = max(published, ?) WHERE run_id = ?");
+    Query query = database.query(
+        "UPDATE runs SET placed = max(placed, ?), published = max(published, ?),"
+        " finished_at = CASE WHEN placed <> 0 AND published <> 0 THEN finished_at ELSE ? END WHERE run_id = ?");
     query.bind(std::int64_t{marks.placed});
     query.bind(std::int64_t{marks.published});
+    query.bind(to_column(now));
     query.bind(std::string_view(run_id.str()));
     if (const auto done = query.run(); !done) return done;
   }

@@ -12,7 +12,7 @@ namespace millrace::sqlite {
 
 // False: a row of this run stands already, nothing was written.
 [[nodiscard]] Result<bool> insert_run(Database& database, const RunRecord& record);
-[[nodiscard]] Result<void> mark_run(Database& database, const RunId& run_id, const RunMarks& marks);
+[[nodiscard]] Result<void> mark_run(Database& database, const RunId& run_id, const RunMarks& marks, WallTime now);
 [[nodiscard]] Result<std::optional<RunRecord>> find_run(Database& database, const RunId& run_id);
 [[nodiscard]] Result<std::vector<RunRecord>> list_runs(Database& database, const RunFilter& filter);
 [[nodiscard]] Result<std::vector<RunRecord>> runs_unfinished(Database& database, WallTime before, const RunId& after,

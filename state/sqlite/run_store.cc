@@ -4,6 +4,7 @@
 
 #include "state/checks.h"
 #include "state/sqlite/attempt_rows.h"
+#include "state/sqlite/old_rows.h"
 #include "state/sqlite/run_rows.h"
 #include "state/sqlite/seen_store.h"
 
@@ -95,8 +96,8 @@ Task<Result<void>> SqliteRunStore::mark(RunId run_id, RunMarks marks) {
   std::size_t bytes = 0;
   for (const auto& [trigger, rows] : marks.seen) bytes += seen_bytes(rows);
   // Without the mark a crash repeats what placing and publishing take for done.
-  auto done = co_await writer_.run([run_id = std::move(run_id), marks = std::move(marks)](
-                                       Database& database) { return mark_run(database, run_id, marks); },
+  auto done = co_await writer_.run([run_id = std::move(run_id), marks = std::move(marks), now = loop_.wall_now()](
+                                       Database& database) { return mark_run(database, run_id, marks, now); },
                                    write_units(bytes), Urgency::patient);
   co_return done;
 }
@@ -132,6 +133,37 @@ Task<Result<std::vector<RunRecord>>> SqliteRunStore::caused_by(RunId run_id) {
   auto found = co_await reader_.run(
       [run_id = std::move(run_id)](Database& database) { return runs_caused_by(database, run_id); }, 1);
   co_return found;
+}
+
+Task<Result<std::optional<WallTime>>> SqliteRunStore::committed_before_last(std::size_t count) {
+  auto found =
+      co_await reader_.run([count](Database& database) { return sqlite::committed_before_last(database, count); }, 1);
+  co_return found;
+}
+
+Task<Result<std::vector<OldRun>>> SqliteRunStore::removable(WallTime before, RunId after, std::size_t limit) {
+  if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+  auto found = co_await reader_.run([before, after = std::move(after), limit](
+                                        Database& database) { return removable_runs(database, before, after, limit); },
+                                    1);
+  co_return found;
+}
+
+Task<Result<std::size_t>> SqliteRunStore::remove(std::vector<RunId> run_ids) {
+  if (run_ids.empty()) co_return std::size_t{0};
+  if (auto checked = state::check_limit(run_ids.size()); !checked) co_return fail(checked.error());
+  const std::size_t units = write_units(run_ids.size() * kWriteUnitBytes);
+  auto done = co_await writer_.run(
+      [run_ids = std::move(run_ids)](Database& database) { return remove_runs(database, run_ids); }, units);
+  co_return done;
+}
+
+Task<Result<std::size_t>> SqliteRunStore::remove_lone_attempts(WallTime before, std::size_t limit) {
+  if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
+  auto done = co_await writer_.run(
+      [before, limit](Database& database) { return sqlite::remove_lone_attempts(database, before, limit); },
+      write_units(limit * kWriteUnitBytes));
+  co_return done;
 }
 
 }  // namespace millrace::sqlite

@@ -8,7 +8,7 @@ namespace millrace::sqlite {
 
 class SqliteRunStore final : public RunStore {
  public:
-  SqliteRunStore(Worker& writer, Worker& reader) : writer_(writer), reader_(reader) {}
+  SqliteRunStore(EventLoop& loop, Worker& writer, Worker& reader) : loop_(loop), writer_(writer), reader_(reader) {}
 
   Task<Result<void>> begin_attempt(Attempt attempt) override;
   Task<Result<void>> end_attempt(Attempt attempt) override;
@@ -26,7 +26,13 @@ class SqliteRunStore final : public RunStore {
   Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override;
   Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override;
 
+  Task<Result<std::optional<WallTime>>> committed_before_last(std::size_t count) override;
+  Task<Result<std::vector<OldRun>>> removable(WallTime before, RunId after, std::size_t limit) override;
+  Task<Result<std::size_t>> remove(std::vector<RunId> run_ids) override;
+  Task<Result<std::size_t>> remove_lone_attempts(WallTime before, std::size_t limit) override;
+
  private:
+  EventLoop& loop_;
   Worker& writer_;
   Worker& reader_;
 };

@@ -61,7 +61,7 @@ class SqliteState final : public StateStore {
                 {.begin = "BEGIN", .batch_max = 1, .room = std::max<std::size_t>(1, options.reads_queued_max)},
                 meters(metrics, "read")),
         functions_(writer_, reader_),
-        runs_(writer_, reader_),
+        runs_(loop, writer_, reader_),
         seen_(writer_, reader_) {}
 
   FunctionStore& functions() override { return functions_; }

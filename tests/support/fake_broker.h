@@ -119,7 +119,8 @@ class FakeBroker final : public Broker {
   std::map<std::string, TopicSpec> ensured;
   std::map<std::string, std::vector<Outgoing>> published;
   std::map<std::string, Lag> lags;
-  std::map<std::string, Error> publish_errors;  // by topic, until taken out
+  std::map<std::string, std::vector<DeadLetter>> dead;  // by topic; as many as `lags` says
+  std::map<std::string, Error> publish_errors;          // by topic, until taken out
   std::optional<Error> ensure_error;
   std::optional<Error> subscribe_error;
   Capabilities able;
@@ -186,9 +187,16 @@ class FakeBroker final : public Broker {
     }
     co_return lags[topic];
   }
-  Task<Result<std::vector<DeadLetter>>> dead_letters(std::string, std::string, std::string, std::size_t) override {
+  Task<Result<std::vector<DeadLetter>>> dead_letters(std::string topic, std::string, std::string after,
+                                                     std::size_t limit) override {
     co_await yield(loop_);
-    co_return std::vector<DeadLetter>{};
+    std::vector<DeadLetter> page;
+    bool started = after.empty();
+    for (const auto& letter : dead[topic]) {
+      if (started && page.size() < limit) page.push_back(letter);
+      started = started || letter.id == after;
+    }
+    co_return page;
   }
   Task<Result<std::uint64_t>> redrive(std::string, std::string, std::vector<std::string>) override {
     co_return fail(Errc::unimplemented, "the fake broker redrives nothing");

@@ -20,10 +20,10 @@ class FakeLogFiles::File final : public LogFile {
     return {};
   }
 
-  Result<std::string> read(std::uint64_t offset, std::size_t size) override {
+  Result<std::size_t> read_into(std::uint64_t offset, std::span<char> into) override {
     if (auto ok = owner_->check(Operation::read, node_->name); !ok) return fail(ok.error());
     const std::lock_guard lock(owner_->mutex_);
-    return offset >= node_->data.size() ? std::string() : node_->data.substr(offset, size);
+    return offset >= node_->data.size() ? 0 : node_->data.copy(into.data(), into.size(), offset);
   }
 
   Result<void> sync() override {

@@ -95,6 +95,16 @@ class FaultyState::Runs final : public ForwardingRunStore {
     auto found = co_await store_.unfinished(before, std::move(after), limit);
     co_return found;
   }
+  Task<Result<std::vector<OldRun>>> removable(WallTime before, RunId after, std::size_t limit) override {
+    if (auto ok = faults_.enter(StateCall::removable); !ok) co_return fail(ok.error());
+    auto found = co_await store_.removable(before, std::move(after), limit);
+    co_return found;
+  }
+  Task<Result<std::size_t>> remove(std::vector<RunId> run_ids) override {
+    if (auto ok = faults_.enter(StateCall::remove_runs); !ok) co_return fail(ok.error());
+    auto done = co_await store_.remove(std::move(run_ids));
+    co_return done;
+  }
 
  private:
   Faults& faults_;

@@ -28,6 +28,8 @@ enum class StateCall : std::uint8_t {
   mark,
   get_run,
   unfinished,
+  removable,
+  remove_runs,
   get_seen,
   put_seen,
 };

@@ -38,6 +38,16 @@ class ForwardingRunStore : public RunStore {
     return store_.of_event(std::move(event_id));
   }
   Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override { return store_.caused_by(std::move(run_id)); }
+  Task<Result<std::optional<WallTime>>> committed_before_last(std::size_t count) override {
+    return store_.committed_before_last(count);
+  }
+  Task<Result<std::vector<OldRun>>> removable(WallTime before, RunId after, std::size_t limit) override {
+    return store_.removable(before, std::move(after), limit);
+  }
+  Task<Result<std::size_t>> remove(std::vector<RunId> run_ids) override { return store_.remove(std::move(run_ids)); }
+  Task<Result<std::size_t>> remove_lone_attempts(WallTime before, std::size_t limit) override {
+    return store_.remove_lone_attempts(before, limit);
+  }
 
  protected:
   RunStore& store_;

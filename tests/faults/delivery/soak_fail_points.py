@@ -2,8 +2,8 @@
 import fail_points
 import harness
 
-# The sweeper's come after a death only.
-POINTS = [name for name in fail_points.NAMES if not name.startswith("after_sweep")]
+# The sweeper's come after a death only, those of retention after a month.
+POINTS = [name for name in fail_points.NAMES if not name.startswith(("after_sweep", "after_retention"))]
 
 
 class EveryPoint(fail_points.TestCase):

@@ -62,6 +62,33 @@ class FailPoints(fail_points.TestCase):
             self.strike({point: TWICE}, fail=f"after_execute {point}")
 
 
+class Retention(fail_points.TestCase):
+    def test_while_old_records_go(self):
+        for point in ("after_retention_directory", "after_retention_remove"):
+            with self.subTest(point=point):
+                world = self.make_chain(fail=point, name=point)
+                server = world.server
+                server.start()
+                world.apply()
+                self.assertTrue(world.put("plain"))
+                server.wait_idle()
+                world.check()
+                before = {bucket: world.files(bucket) for bucket in ("mid", "out")}
+                server.stop()
+                server.age_records(40)
+                server.start()
+                self.await_deaths(world)
+                harness.until(lambda: server.runs() == [], "the records go")
+                world.check_directories([])
+                server.restart()
+                server.wait_idle()
+                self.assertEqual(server.runs(), [], "nothing runs again")
+                self.assertEqual({bucket: world.files(bucket) for bucket in before}, before)
+                self.assertTrue(world.put("later"))
+                server.wait_idle()
+                self.assertEqual(len(server.runs()), 3)
+
+
 class Coverage(fail_points.TestCase):
     def test_every_point_strikes_in_a_test(self):
         source = pathlib.Path(__file__).read_text()

@@ -90,6 +90,18 @@ class FarState final : public StateStore, FunctionStore, RunStore, SeenStore {
   Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override {
     return wire::ask(life_, "caused_by", store_.runs().caused_by(std::move(run_id)));
   }
+  Task<Result<std::optional<WallTime>>> committed_before_last(std::size_t count) override {
+    return wire::ask(life_, "committed_before_last", store_.runs().committed_before_last(count));
+  }
+  Task<Result<std::vector<OldRun>>> removable(WallTime before, RunId after, std::size_t limit) override {
+    return wire::ask(life_, "removable", store_.runs().removable(before, std::move(after), limit));
+  }
+  Task<Result<std::size_t>> remove(std::vector<RunId> run_ids) override {
+    return wire::ask(life_, "remove", store_.runs().remove(std::move(run_ids)));
+  }
+  Task<Result<std::size_t>> remove_lone_attempts(WallTime before, std::size_t limit) override {
+    return wire::ask(life_, "remove_lone_attempts", store_.runs().remove_lone_attempts(before, limit));
+  }
 
   Task<Result<std::map<std::string, EventId>>> all(std::string trigger) override {
     return wire::ask(life_, "seen all", store_.seen().all(std::move(trigger)));

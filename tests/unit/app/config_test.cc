@@ -5,6 +5,9 @@
 #include <map>
 #include <string>
 
+#include "engine/circuits.h"
+#include "engine/retention.h"
+
 namespace millrace {
 namespace {
 
@@ -54,6 +57,34 @@ TEST(LoadConfig, LetsLaterSourcesWin) {
   ASSERT_TRUE(config);
   EXPECT_EQ(log_options(*config).level, LogLevel::warn);
   EXPECT_EQ(config->node, "one");
+}
+
+TEST(LoadConfig, BreakersAndRetentionDefaultToWhatTheirCodeSays) {
+  const auto config = configured({});
+  ASSERT_TRUE(config) << config.error().message;
+  const Circuits::Options breakers;
+  EXPECT_EQ(config->breaker_errors, breakers.function.errors);
+  EXPECT_EQ(config->breaker_store_errors, breakers.store.errors);
+  for (const auto& one : {breakers.function, breakers.store}) {
+    EXPECT_EQ(config->breaker_rest, one.rest_base);
+    EXPECT_EQ(config->breaker_rest_max, one.rest_cap);
+  }
+  EXPECT_EQ(config->runs_kept_for, RetentionOptions().keep);
+  EXPECT_EQ(config->runs_max, RetentionOptions().runs_max);
+}
+
+TEST(LoadConfig, KeepsNoRecordShorterThanRetentionDoes) {
+  EXPECT_EQ(configured({{"runs_kept_for", "1h"}})->runs_kept_for, kRunsKeptMin);
+  EXPECT_FALSE(configured({{"runs_kept_for", "59m"}}));
+  EXPECT_FALSE(configured({{"runs_max", "99"}}));
+}
+
+TEST(LoadConfig, RefusesARestThatIsLongerThanTheLongest) {
+  const auto config = configured({{"breaker_rest", "2s"}, {"breaker_rest_max", "1s"}, {"breaker_errors", "0"}});
+  ASSERT_FALSE(config);
+  EXPECT_NE(config.error().message.find("breaker_rest_max: 1s is shorter than breaker_rest, 2s"), std::string::npos);
+  EXPECT_NE(config.error().message.find("breaker_errors: '0'"), std::string::npos) << "every problem at once";
+  EXPECT_TRUE(configured({{"breaker_rest", "1s"}, {"breaker_rest_max", "1s"}}));
 }
 
 }  // namespace

@@ -93,6 +93,18 @@ TEST_P(WorkerPoolTest, ASubscriptionThatFailsIsTheAnswerAndIsTriedAgain) {
   EXPECT_EQ(broker().subscriptions("fn.f"), 1);
 }
 
+TEST_P(WorkerPoolTest, ASubscriptionThatFailsAtStartIsMadeLater) {
+  ASSERT_TRUE(rig_.wait(rig_.parts.state.functions().put(EngineParts::function("f", "in-f", "out"))));
+  broker().subscribe_error = Error{.code = Errc::unavailable, .message = "away"};
+  ASSERT_TRUE(rig_.wait(rig_.parts.registry.load()));
+  rig_.group.spawn(rig_.parts.registry.prepare_the_rest(rig_.group.stop_token()));
+  rig_.loop.run_for(30s);
+  EXPECT_EQ(broker().subscriptions("fn.f"), 0);
+  broker().subscribe_error.reset();
+  rig_.loop.run_for(60s);
+  EXPECT_EQ(broker().subscriptions("fn.f"), 1);
+}
+
 TEST_P(WorkerPoolTest, ABacklogIsWorkedOff) {
   apply("f");
   const auto reports = flood("f", 4);

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <future>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -49,6 +51,15 @@ class GatewayRig : public testing::Test {
         method + " " + target + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + std::string(kToken) + "\r\n";
     if (!body.empty()) request += "Content-Length: " + std::to_string(body.size()) + "\r\n";
     return raw(request + "\r\n" + body, method);
+  }
+  // A step of the loop that owns what is behind the gateway.
+  void on_domain(std::function<void()> step) {
+    std::promise<void> done;
+    loop_.post([&] {
+      step();
+      done.set_value();
+    });
+    done.get_future().wait();
   }
   static std::string code_of(const test::Answer& answer) {
     const auto json = parse_json(answer.body, 1 << 20);

@@ -167,6 +167,21 @@ TEST_F(GatewayTest, ARequestThatIsNoFdlIs400) {
   EXPECT_EQ(code_of(answer), "invalid_argument");
 }
 
+TEST_F(GatewayTest, TopicsTellWhetherTheirOldestEventIsOverdue) {
+  for (const char* topic : {"news", "old-news"}) {
+    ASSERT_EQ(ask("POST", "/api/v1/topics/" + std::string(topic) + "/events", "x").status, 202);
+  }
+  on_domain(
+      [this] { parts_.broker.lags["old-news"] = {.pending = 1, .oldest = std::chrono::hours(200), .overdue = true}; });
+  const auto answer = parse_json(ask("GET", "/api/v1/topics").body, 1 << 20);
+  ASSERT_TRUE(answer);
+  const Json* topics = answer->find("topics");
+  ASSERT_NE(topics, nullptr);
+  ASSERT_EQ(topics->items().size(), 2U);
+  EXPECT_FALSE(topics->items()[0].bool_or("overdue", true));
+  EXPECT_TRUE(topics->items()[1].bool_or("overdue", false));
+}
+
 TEST_F(GatewayTest, WorkTopicsTakeNoEventsFromOutside) {
   EXPECT_EQ(ask("POST", "/api/v1/topics/fn.f/events", "x").status, 400);
   EXPECT_EQ(ask("POST", "/api/v1/topics/..%2Fescape/events", "x").status, 400);

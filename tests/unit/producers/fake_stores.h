@@ -98,6 +98,16 @@ class FakeRuns final : public RunStore {
   }
   Task<Result<std::vector<RunRecord>>> of_event(EventId) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<RunRecord>>> caused_by(RunId) override { co_return injected(Errc::unimplemented); }
+  Task<Result<std::optional<WallTime>>> committed_before_last(std::size_t) override {
+    co_return injected(Errc::unimplemented);
+  }
+  Task<Result<std::vector<OldRun>>> removable(WallTime, RunId, std::size_t) override {
+    co_return injected(Errc::unimplemented);
+  }
+  Task<Result<std::size_t>> remove(std::vector<RunId>) override { co_return injected(Errc::unimplemented); }
+  Task<Result<std::size_t>> remove_lone_attempts(WallTime, std::size_t) override {
+    co_return injected(Errc::unimplemented);
+  }
 
  private:
   EventLoop& loop_;

@@ -1,0 +1,80 @@
+#include "engine/needed_runs.h"
+
+#include <utility>
+#include <vector>
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t kPage = 1'000;
+
+class Look {
+ public:
+  Look(EventLoop& loop, Broker& broker) : loop_(loop), broker_(broker) {}
+
+  // What is open is asked for before the dead letters are read and once more behind them: one that dies or is redriven
+  // meanwhile is found as the one or as the other.
+  Task<Result<void>> at(std::string topic) {
+    const auto before = co_await at_open(topic);
+    if (!before) co_return fail(before.error());
+    if (before->dead == 0) co_return Result<void>{};
+    const auto dead = co_await at_dead(topic);
+    if (!dead) co_return fail(dead.error());
+    const auto after = co_await at_open(topic);
+    if (!after) co_return fail(after.error());
+    co_return Result<void>{};
+  }
+
+  NeededRuns take() { return std::move(needed_); }
+
+ private:
+  Task<Result<Lag>> at_open(const std::string& topic) {
+    auto lag = co_await broker_.lag(topic, std::string(kWorkersGroup));
+    if (!lag) co_return fail(lag.error());
+    const WallTime since = loop_.wall_now() - lag->oldest;
+    if (lag->open() > 0 && since < needed_.open_since) {
+      needed_.open_since = since;
+      needed_.open_topic = topic;
+    }
+    co_return lag;
+  }
+
+  Task<Result<void>> at_dead(const std::string& topic) {
+    std::string after;
+    for (;;) {
+      const auto letters = co_await broker_.dead_letters(topic, std::string(kWorkersGroup), after, kPage);
+      if (!letters) co_return fail(letters.error());
+      if (letters->empty()) co_return Result<void>{};
+      for (const auto& letter : *letters) {
+        needed_.dead_events.insert(letter.event.id);
+        if (!letter.event.cause.empty()) needed_.dead_causes.insert(letter.event.cause);
+      }
+      if (needed_.dead_events.size() > kDeadLettersMax) {
+        co_return fail(Errc::failed_precondition, "there are more than " + std::to_string(kDeadLettersMax) +
+                                                      " dead letters, and what they need is kept; redrive them");
+      }
+      after = letters->back().id;
+    }
+  }
+
+  EventLoop& loop_;
+  Broker& broker_;
+  NeededRuns needed_;
+};
+
+}  // namespace
+
+Task<Result<NeededRuns>> needed_runs(EventLoop& loop, Broker& broker) {
+  const auto topics = co_await broker.topics();
+  if (!topics) co_return fail(topics.error());
+  const std::string work_topics = work_topic("");
+  Look look(loop, broker);
+  for (const auto& topic : *topics) {
+    if (!topic.starts_with(work_topics)) continue;
+    const auto looked = co_await look.at(topic);
+    if (!looked) co_return fail(looked.error().with("look at topic '" + topic + "'"));
+  }
+  co_return look.take();
+}
+
+}  // namespace millrace
