@@ -16,7 +16,7 @@ namespace millrace {
 
 class FramePool {
  public:
-  static constexpr std::size_t kBlockBytesMax = 2048;
+  static constexpr std::size_t kBlockBytesMax = 8192;
   static constexpr std::size_t kKeptBytesMax = std::size_t{1} << 20;
 
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
