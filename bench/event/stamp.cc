@@ -17,7 +17,8 @@ constexpr long kSecond = 1'000'000'000;
 }  // namespace
 
 // The kernel enters with another alignment of the stack than a caller would.
-extern "C" [[noreturn, gnu::force_align_arg_pointer]] void _start() {
+extern "C" [[noreturn, gnu::force_align_arg_pointer]] void
+_start() {       // NOLINT(readability-identifier-naming): the linker knows it so
   long time[2];  // NOLINT: the kernel's own shape
   call(kClockGettime, kMonotonic, reinterpret_cast<long>(time), 0);
   char text[21];  // NOLINT: no library

@@ -3,7 +3,7 @@
 //   MILLRACE_LAUNCHER=build/release/bin/millrace-launcher bench_spawn --benchmark_enable_random_interleaving=true \
 //       --benchmark_repetitions=20
 //
-// Needs root. The ratio to PosixSpawn is the result. The program that is started is the launcher itself: without
+// Needs root. The ratio to spawn_posix is the result. The program that is started is the launcher itself: without
 // arguments it says how it wants to be called, and ends.
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
@@ -25,11 +25,11 @@ namespace millrace::launcher {
 namespace {
 
 Peer& peer() {
-  static const auto one = std::make_unique<Peer>();
-  return *one;
+  static const auto kPeer = std::make_unique<Peer>();
+  return *kPeer;
 }
 
-void PosixSpawn(benchmark::State& state) {
+void spawn_posix(benchmark::State& state) {
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   for (int fd = 0; fd < 3; ++fd) ::posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
@@ -42,17 +42,17 @@ void PosixSpawn(benchmark::State& state) {
   }
   ::posix_spawn_file_actions_destroy(&actions);
 }
-BENCHMARK(PosixSpawn)->UseRealTime();
+BENCHMARK(spawn_posix)->UseRealTime();
 
-void Process(benchmark::State& state) {
+void run_process(benchmark::State& state) {
   const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   const Spawn request = request_for(Peer::kProcess, launcher_path());
   for (auto step : state) peer().run(request, {null.get(), null.get(), null.get()});
 }
-BENCHMARK(Process)->UseRealTime();
+BENCHMARK(run_process)->UseRealTime();
 
 // The program itself is the one input; state.range(0) adds the output directory.
-void Container(benchmark::State& state) {
+void run_container(benchmark::State& state) {
   const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   const Fd program(::open(launcher_path().c_str(), O_RDONLY | O_CLOEXEC));
   std::string directory = "/tmp/millrace-bench-XXXXXX";
@@ -70,7 +70,7 @@ void Container(benchmark::State& state) {
       benchmark::Counter(static_cast<double>(to_exec_us), benchmark::Counter::kAvgIterations);
   ::rmdir(directory.c_str());
 }
-BENCHMARK(Container)->ArgName("output")->Arg(0)->Arg(1)->UseRealTime();
+BENCHMARK(run_container)->ArgName("output")->Arg(0)->Arg(1)->UseRealTime();
 
 }  // namespace
 }  // namespace millrace::launcher

@@ -18,8 +18,7 @@ class TracedChild {
   // `prepare` runs at once, `function` step by step. Neither may use threads of the parent's; the process ends without
   // running the parent's destructors.
   template <class Prepare, class Function>
-  TracedChild(Prepare prepare, Function function) {
-    pid_ = fork();
+  TracedChild(Prepare prepare, Function function) : pid_(fork()) {
     if (pid_ != 0) {
       int status = 0;
       is_traced_ = waitpid(pid_, &status, 0) == pid_ && WIFSTOPPED(status) &&
