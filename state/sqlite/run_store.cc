@@ -86,6 +86,7 @@ Task<Result<void>> SqliteRunStore::forget_directory(AttemptToken token) {
 Task<Result<CommitResult>> SqliteRunStore::commit(RunRecord record) {
   if (auto checked = state::check(record); !checked) co_return fail(checked.error());
   const std::size_t units = write_units(bytes_of(record));
+  // The run has given its slot back: among many, it may wait for others.
   auto done = co_await writer_.run(
       [record = std::move(record)](Database& database) mutable { return commit_run(database, std::move(record)); },
       units, Urgency::patient);

@@ -7,7 +7,7 @@
 // While a sync runs, those who come wait for the next; when many come, it waits for company before it starts. A run is
 // synced twice, its results and their names, which at one flush of the disk each would be most of what it costs.
 //
-// Threads: the domain loop; the syncs run in the pool.
+// As many wait as runs are being settled, which the engine bounds. Threads: the domain loop; the syncs run in the pool.
 #pragma once
 
 #include <sys/types.h>
