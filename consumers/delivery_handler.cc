@@ -67,7 +67,6 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
     co_await nak(*delivery, delivery->lease(), NakReason::infrastructure);
     co_return;
   }
-  MILLRACE_FAIL_POINT(after_find_row);
   if (standing->record) {  // the function ran already: only what is not marked is left to do
     const bool done = co_await settle(*function, *delivery, *standing->active, std::move(*standing->record));
     if (done) went_well(*function);
@@ -105,16 +104,16 @@ Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const Fun
                                                           .state = RunState::admitted,
                                                           .since = now,
                                                           .queued_at = delivery.published_at()});
+    // Whether a row stands is told where an attempt begins. A redrive has to know before: it supersedes a failure by
+    // the next generation, while a success whose outputs could not be placed goes on.
+    if (generation - event.generation >= delivery.redrives()) co_return standing;
     auto record = co_await state_.runs().get(standing.run_id);
     if (!record) {
       wait_again(*standing.active, standing.run_id, standing.cancelled);
       co_return fail(record.error());
     }
     standing.record = std::move(*record);
-    // A redrive supersedes a failure by the next generation; a success whose outputs could not be placed goes on.
-    const bool superseded = standing.record && standing.record->outcome == RunOutcome::dead_lettered &&
-                            generation - event.generation < delivery.redrives();
-    if (!superseded) co_return standing;
+    if (!standing.record || standing.record->outcome != RunOutcome::dead_lettered) co_return standing;
   }
 }
 

@@ -46,7 +46,7 @@ class DeliveryHandler {
                                   std::stop_token shutdown);
 
  private:
-  // The run a delivery is about: its generation, and the row that stands already, if any.
+  // The run a delivery is about: its generation, and for a redrive the row that stands already, if any.
   struct Standing {
     std::uint32_t generation = 0;
     RunId run_id;

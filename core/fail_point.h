@@ -43,7 +43,6 @@ inline constexpr auto kNames = std::to_array<std::string_view>({
     "after_seen",
     // it is delivered
     "after_receive",
-    "after_find_row",
     "after_begin",
     "after_stage_in",
     // an attempt

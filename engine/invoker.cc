@@ -102,8 +102,12 @@ Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, Stage
 
   active.state(RunState::starting, loop_.wall_now());
   // The attempt is on record before its directory exists: a directory that nobody knows would stay for ever.
-  const auto begun = co_await state_.runs().begin_attempt(attempt);
-  if (!begun) co_return fail(begun.error());
+  auto standing = co_await state_.runs().begin_attempt(attempt);
+  if (!standing) co_return fail(standing.error());
+  if (*standing) {  // the function ran already
+    co_return Invoked{
+        .committed = std::move(*standing), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
+  }
   MILLRACE_FAIL_POINT(after_attempt_row);
   auto directory = co_await outputs_.make_attempt(place);
   if (directory && directory->free_bytes < kFreeBytesMin) {

@@ -76,8 +76,9 @@ class RunStore {
  public:
   virtual ~RunStore() = default;
 
-  // An attempt is about to run. `already_exists` for a token that is known.
-  virtual Task<Result<void>> begin_attempt(Attempt attempt) = 0;
+  // An attempt is about to run. The record that stands, if its run has one: then nothing has begun, and nothing may
+  // run. `already_exists` for a token that is known.
+  virtual Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) = 0;
   // How it ended, unless that is known already. `not_found` for a token that never began.
   virtual Task<Result<void>> end_attempt(Attempt attempt) = 0;
   // The same for an attempt whose worker went away: true if this call ended it; false if it has an end, or a row names

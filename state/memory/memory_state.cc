@@ -80,15 +80,16 @@ class MemoryRunStore final : public RunStore {
  public:
   MemoryRunStore(EventLoop& loop, SeenRows& seen) : loop_(loop), seen_(seen) {}
 
-  Task<Result<void>> begin_attempt(Attempt attempt) override {
-    if (auto checked = state::check_new(attempt); !checked) co_return checked;
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) override {
+    if (auto checked = state::check_new(attempt); !checked) co_return fail(checked.error());
     co_await yield(loop_);
+    if (const auto standing = runs_.find(attempt.run_id); standing != runs_.end()) co_return standing->second;
     const auto token = attempt.token;
     const auto directory = attempt.bucket.empty() ? Directory::none : Directory::left;
     const bool added =
         attempts_.try_emplace(token, AttemptRow{.attempt = std::move(attempt), .directory = directory}).second;
     if (!added) co_return fail(Errc::already_exists, "attempt " + token.str() + " has begun already");
-    co_return Result<void>();
+    co_return std::nullopt;
   }
 
   Task<Result<void>> end_attempt(Attempt attempt) override {

@@ -31,14 +31,21 @@ Result<CommitResult> commit_run(Database& database, RunRecord record) {
   return CommitResult{.won = false, .standing = std::move(**standing)};
 }
 
+Result<std::optional<RunRecord>> begin(Database& database, const Attempt& attempt) {
+  auto standing = find_run(database, attempt.run_id);
+  if (!standing || *standing) return standing;
+  if (const auto begun = insert_attempt(database, attempt); !begun) return fail(begun.error());
+  return std::nullopt;
+}
+
 }  // namespace
 
-Task<Result<void>> SqliteRunStore::begin_attempt(Attempt attempt) {
-  if (auto checked = state::check_new(attempt); !checked) co_return checked;
+Task<Result<std::optional<RunRecord>>> SqliteRunStore::begin_attempt(Attempt attempt) {
+  if (auto checked = state::check_new(attempt); !checked) co_return fail(checked.error());
   const std::size_t units = write_units(attempt.message.size());
-  auto done = co_await writer_.run(
-      [attempt = std::move(attempt)](Database& database) { return insert_attempt(database, attempt); }, units);
-  co_return done;
+  auto standing = co_await writer_.run(
+      [attempt = std::move(attempt)](Database& database) { return begin(database, attempt); }, units);
+  co_return standing;
 }
 
 Task<Result<void>> SqliteRunStore::end_attempt(Attempt attempt) {

@@ -10,7 +10,7 @@ class SqliteRunStore final : public RunStore {
  public:
   SqliteRunStore(EventLoop& loop, Worker& writer, Worker& reader) : loop_(loop), writer_(writer), reader_(reader) {}
 
-  Task<Result<void>> begin_attempt(Attempt attempt) override;
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) override;
   Task<Result<void>> end_attempt(Attempt attempt) override;
   Task<Result<bool>> abandon_attempt(Attempt attempt) override;
   Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override;

@@ -45,8 +45,8 @@ class FaultyState::Runs final : public ForwardingRunStore {
  public:
   Runs(RunStore& store, Faults& faults) : ForwardingRunStore(store), faults_(faults) {}
 
-  Task<Result<void>> begin_attempt(Attempt attempt) override {
-    if (auto ok = faults_.enter(StateCall::begin_attempt); !ok) co_return ok;
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) override {
+    if (auto ok = faults_.enter(StateCall::begin_attempt); !ok) co_return fail(ok.error());
     auto done = co_await store_.begin_attempt(std::move(attempt));
     co_return done;
   }

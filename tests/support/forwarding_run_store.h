@@ -14,7 +14,9 @@ class ForwardingRunStore : public RunStore {
  public:
   explicit ForwardingRunStore(RunStore& store) : store_(store) {}
 
-  Task<Result<void>> begin_attempt(Attempt attempt) override { return store_.begin_attempt(std::move(attempt)); }
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) override {
+    return store_.begin_attempt(std::move(attempt));
+  }
   Task<Result<void>> end_attempt(Attempt attempt) override { return store_.end_attempt(std::move(attempt)); }
   Task<Result<bool>> abandon_attempt(Attempt attempt) override { return store_.abandon_attempt(std::move(attempt)); }
   Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override { return store_.attempts(std::move(run_id)); }

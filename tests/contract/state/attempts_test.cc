@@ -58,6 +58,19 @@ TEST_P(AttemptContract, KeepsEveryMemberFromBeginToEnd) {
   expect_same((*found)[1], ended(attempt("r", "t1", 5), AttemptOutcome::timed_out));
 }
 
+TEST_P(AttemptContract, DoesNotBeginOnceTheRunHasARecord) {
+  begin(attempt("r", "t1"));
+  commit("r", "t1", true);
+  const auto late = run(runs().begin_attempt(attempt("r", "t2")));
+  ASSERT_TRUE(late) << late.error().message;
+  ASSERT_TRUE(*late);
+  EXPECT_EQ((*late)->token, AttemptToken("t1"));
+  EXPECT_EQ((*late)->outputs.size(), record("r").outputs.size());
+  const auto found = run(runs().attempts(RunId("r")));
+  ASSERT_TRUE(found);
+  EXPECT_THAT(tokens(*found), ElementsAre("t1"));
+}
+
 TEST_P(AttemptContract, BeginsOnce) {
   begin(attempt("r", "t"));
   const auto again = run(runs().begin_attempt(attempt("r", "t", 7)));

@@ -64,11 +64,13 @@ Task<void> write_lane(StateStore& state, int lane, int number) {
     const std::string named = run_id + " " + attempt.token.str();
     const auto begun = co_await state.runs().begin_attempt(attempt);
     if (!begun) give_up(begun.error());
-    tell("b " + named);
-    attempt.outcome = AttemptOutcome::failed;
-    const auto ended = co_await state.runs().end_attempt(attempt);
-    if (!ended) give_up(ended.error());
-    tell("e " + named);
+    if (!*begun) {
+      tell("b " + named);
+      attempt.outcome = AttemptOutcome::failed;
+      const auto ended = co_await state.runs().end_attempt(attempt);
+      if (!ended) give_up(ended.error());
+      tell("e " + named);
+    }
     const auto committed = co_await state.runs().commit(record_of(run_id, attempt.token, number));
     if (!committed) give_up(committed.error());
     tell("c " + run_id + " " + committed->standing.token.str());

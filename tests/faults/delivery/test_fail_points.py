@@ -22,7 +22,7 @@ class FailPoints(fail_points.TestCase):
         self.strike({"after_publish_receipt": ANY, "after_seen": ANY})
 
     def test_before_an_attempt(self):
-        self.strike({"after_receive": ONCE, "after_find_row": ONCE, "after_begin": BEGUN, "after_stage_in": BEGUN})
+        self.strike({"after_receive": ONCE, "after_begin": BEGUN, "after_stage_in": BEGUN})
 
     def test_in_an_attempt(self):
         self.strike({"after_attempt_row": LOST, "after_attempt_directory": LOST, "after_execute": LOST,

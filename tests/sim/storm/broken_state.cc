@@ -15,8 +15,8 @@ class BrokenRuns final : public ForwardingRunStore {
  public:
   BrokenRuns(RunStore& real, Breakage breakage) : ForwardingRunStore(real), breakage_(breakage) {}
 
-  Task<Result<void>> begin_attempt(Attempt attempt) override {
-    if (breakage_ == Breakage::attempts_are_forgotten && strikes()) co_return Result<void>{};
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) override {
+    if (breakage_ == Breakage::attempts_are_forgotten && strikes()) co_return std::nullopt;
     auto begun = co_await store_.begin_attempt(std::move(attempt));
     co_return begun;
   }

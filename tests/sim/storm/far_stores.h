@@ -43,7 +43,7 @@ class FarState final : public StateStore, FunctionStore, RunStore, SeenStore {
   Task<Result<void>> remove(std::string name) override { return store_.functions().remove(std::move(name)); }
   Task<Result<std::vector<FunctionSpec>>> all() override { return store_.functions().all(); }
 
-  Task<Result<void>> begin_attempt(Attempt attempt) override {
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) override {
     const std::string what = "begin_attempt " + attempt.run_id.str();
     return wire::ask(life_, what, store_.runs().begin_attempt(std::move(attempt)));
   }

@@ -63,7 +63,7 @@ TEST_P(DeliveryTrouble, RecursionOnPurposeHasItsOwnDepth) {
 
 TEST_P(DeliveryTrouble, AStateStoreThatIsAwayIsInfrastructureWhereverItIsAsked) {
   int nth = 0;
-  for (const auto call : {StateCall::get_run, StateCall::begin_attempt, StateCall::commit, StateCall::mark}) {
+  for (const auto call : {StateCall::begin_attempt, StateCall::commit, StateCall::mark}) {
     SCOPED_TRACE(static_cast<int>(call));
     event_.object = rig_.parts.storage.put("in", "k" + std::to_string(nth++));
     event_.id = object_event_id(*event_.object);
@@ -134,7 +134,7 @@ TEST_P(DeliveryTrouble, TheWaitGrowsWithEveryTroubleInARowAndBeginsAnewAfterIt) 
   settle();
   ASSERT_EQ(report_->verdicts, Verdicts{"ack"});
   event_.generation = 0;
-  rig_.parts.state.fail_next(StateCall::get_run, kAway);
+  rig_.parts.state.fail_next(StateCall::begin_attempt, kAway);
   next_delivery();
   settle();
   EXPECT_LE(report_->delay, 1s) << "a trouble that is over is forgotten";
@@ -198,6 +198,14 @@ TEST_P(DeliveryTrouble, ARedriveRunsADeadLetterUnderTheNextGeneration) {
   EXPECT_EQ(row(2)->outcome, RunOutcome::succeeded);
   EXPECT_EQ(row(2)->generation, 2U);
   EXPECT_FALSE(row(3));
+}
+
+TEST_P(DeliveryTrouble, ARedriveThatCannotReadTheStandingRowIsInfrastructure) {
+  report_->redrives = 1;
+  rig_.parts.state.fail_next(StateCall::get_run, kAway);
+  settle();
+  EXPECT_EQ(report_->verdicts, Verdicts{"nak infrastructure"});
+  EXPECT_EQ(executions(), 0);
 }
 
 TEST_P(DeliveryTrouble, ARedriveOfASuccessThatCouldNotBePlacedOnlyPlaces) {

@@ -79,7 +79,7 @@ class FakeRuns final : public RunStore {
     co_return record == records.end() ? std::optional<RunRecord>() : std::optional<RunRecord>(record->second);
   }
 
-  Task<Result<void>> begin_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
   Task<Result<void>> end_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
   Task<Result<bool>> abandon_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<Attempt>>> attempts(RunId) override { co_return injected(Errc::unimplemented); }
