@@ -9,7 +9,7 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "bench/event/launcher_peer.h"
+#include "bench/launcher_peer.h"
 
 namespace millrace::bench {
 namespace {

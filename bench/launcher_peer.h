@@ -69,11 +69,26 @@ class Peer {
   Peer& operator=(const Peer&) = delete;
 
   Exited run(Spawn request, const std::vector<int>& descriptors) {
+    ask(std::move(request), descriptors);
+    return await_exited();
+  }
+
+  // Starts without waiting; the answer is the run's number, which its Exited repeats.
+  std::uint64_t ask(Spawn request, const std::vector<int>& descriptors) {
     request.run = ++runs_;
     say(request, descriptors);
-    await<Started>();
-    return await<Exited>();
+    return runs_;
   }
+  Exited await_exited() {
+    for (;;) {
+      Answer answer = next();
+      if (const auto* exited = std::get_if<Exited>(&answer)) return *exited;
+      if (!std::holds_alternative<Started>(answer)) std::abort();
+    }
+  }
+  void await_started() { await<Started>(); }
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
 
  private:
   static std::pair<Fd, Fd> socket_pair() {
@@ -86,13 +101,18 @@ class Peer {
     const auto bytes = encode(request);
     if (!bytes || send(socket_.get(), *bytes, descriptors) != Transfer::done) std::abort();
   }
-  template <class T>
-  T await() {
+  Answer next() {
     pollfd waiting{.fd = socket_.get(), .events = POLLIN, .revents = 0};
     if (::poll(&waiting, 1, 10'000) != 1 || receive(socket_.get(), datagram_) != Transfer::done) std::abort();
     auto answer = decode_answer(datagram_.bytes);
-    if (!answer || !std::holds_alternative<T>(*answer)) std::abort();
-    return std::get<T>(*answer);
+    if (!answer) std::abort();
+    return std::move(*answer);
+  }
+  template <class T>
+  T await() {
+    Answer answer = next();
+    if (!std::holds_alternative<T>(answer)) std::abort();
+    return std::get<T>(answer);
   }
 
   pid_t pid_ = -1;
