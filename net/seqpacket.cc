@@ -111,7 +111,8 @@ Result<std::pair<Fd, Fd>> SeqpacketSocket::pair() {
   return std::pair(Fd(ends[0]), Fd(ends[1]));
 }
 
-SeqpacketSocket::SeqpacketSocket(EventLoop& loop, Fd fd) : loop_(loop), fd_(std::move(fd)), sending_(loop, 1) {}
+SeqpacketSocket::SeqpacketSocket(EventLoop& loop, Fd fd)
+    : loop_(loop), fd_(std::move(fd)), readable_(loop, fd_.get(), EventLoop::Interest::readable), sending_(loop, 1) {}
 
 Task<Result<void>> SeqpacketSocket::send(std::string bytes, std::vector<int> fds, std::stop_token stop) {
   if (bytes.empty()) {
@@ -141,7 +142,7 @@ Task<Result<std::optional<Message>>> SeqpacketSocket::recv(Limits limits, std::s
     auto received = recv_now(fd_.get(), limits);
     if (!received) co_return fail(received.error());
     if (!received->waiting) co_return std::move(received->message);
-    const auto ready = co_await wait_ready(loop_, fd_.get(), EventLoop::Interest::readable, stop);
+    const auto ready = co_await readable_.wait(stop);
     if (!ready) co_return fail(ready.error());
   }
 }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "async/event_loop.h"
+#include "async/readiness.h"
 #include "async/semaphore.h"
 #include "async/task.h"
 #include "core/error.h"
@@ -64,6 +65,7 @@ class SeqpacketSocket {
  private:
   EventLoop& loop_;
   Fd fd_;
+  Readiness readable_;
   Fd write_fd_;  // the same socket again: a loop watches a descriptor once, and both directions may wait
   Semaphore sending_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "async/readiness.h"
 #include "async/sleep.h"
 
 namespace millrace {
@@ -66,8 +67,9 @@ Task<Result<void>> FsWatch::drain() {
 
 Task<void> FsWatch::read_forever() {
   const auto stop = group_.stop_token();
+  Readiness readable(loop_, source_->fd(), EventLoop::Interest::readable);
   while (!stop.stop_requested()) {
-    const auto ready = co_await wait_ready(loop_, source_->fd(), EventLoop::Interest::readable, stop);
+    const auto ready = co_await readable.wait(stop);
     if (!ready) co_return;
     const auto room = co_await candidates_.room(stop);
     if (!room) co_return;

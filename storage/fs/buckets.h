@@ -87,6 +87,7 @@ class Buckets {
       : root_path_(std::move(root_path)), root_(std::move(root)), places_(std::move(places)) {}
 
   [[nodiscard]] Fd open_bucket(const std::string& name) const;
+  [[nodiscard]] BucketPtr find_open(const std::string& name);
 
   std::string root_path_;
   Fd root_;

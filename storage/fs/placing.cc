@@ -132,7 +132,10 @@ Result<std::optional<Placed>> try_strong(TemporaryName& temporary, int tmp, cons
                                          const Standing& standing, const OutputRank& rank) {
   if (!standing.exists) {
     const int failed = rename_entry(tmp, temporary.name(), target.folder.fd.get(), target.parts.name, RENAME_NOREPLACE);
-    if (failed == 0) return Placed::appeared;
+    if (failed == 0) {
+      temporary.keep();  // it is gone
+      return Placed::appeared;
+    }
     if (failed == EEXIST || failed == ENOENT) return std::nullopt;
     return fail(name_error(failed, target.key));
   }

@@ -167,8 +167,14 @@ Result<Fd> Sealing::open_file(const std::string& name) const {
 // Leaves `sealed` without a source when the file is too large to be copied and its blocks cannot be shared.
 Result<void> Sealing::copy_file(int file, const struct stat& status, SealedFile& sealed) {
   const std::string copy_name = place_.copy_prefix + std::to_string(sealed_.files.size());
-  unlinkat(place_.attempt, copy_name.c_str(), 0);  // half written before a crash, or linked to the file itself
-  const Fd copy(openat(place_.attempt, copy_name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  const auto make = [&] {
+    return Fd(openat(place_.attempt, copy_name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  };
+  Fd copy = make();
+  if (!copy && errno == EEXIST) {  // half written before a crash, or linked to the file itself
+    unlinkat(place_.attempt, copy_name.c_str(), 0);
+    copy = make();
+  }
   if (!copy) return fail(file_error(errno, sealed.name));
   bool is_cloned = false;
   if (workspace_.reflinks) {
