@@ -36,6 +36,12 @@ test-asan: deps-test ## unit, simulation and fuzz-corpus tests under ASan and UB
 test-tsan: deps-test ## unit and simulation tests under TSan (LABELS=... for others)
 	@scripts/run_tests tsan $(or $(LABELS),unit sim)
 
+.PHONY: test-guest
+test-guest: deps-test deps-guest ## the launcher's tests in a virtual machine: cgroup v2 alone, Debian's kernel
+	@cmake --preset release -DMILLRACE_TESTS=ON >/dev/null
+	@cmake --build --preset release --target millrace integration_launcher contract_executor
+	@scripts/test_guest build/release
+
 .PHONY: soak
 soak: deps-test ## the long tests: thousands of events while processes are killed and power is lost
 	@scripts/run_tests release soak
@@ -69,7 +75,7 @@ clean: ## removes everything that was built (caches outside the tree stay)
 	@rm -rf build
 
 # deps-<target>: the packages of scripts/packages.txt that the target needs.
-.PHONY: deps-build deps-demo deps-test deps-lint deps-bench
+.PHONY: deps-build deps-demo deps-test deps-lint deps-bench deps-guest
 deps-build:
 	@scripts/install_packages build run
 deps-demo:
@@ -82,3 +88,5 @@ deps-lint:
 	@scripts/install_packages build lint
 deps-bench:
 	@scripts/install_packages build run bench
+deps-guest:
+	@scripts/install_packages guest

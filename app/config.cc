@@ -18,6 +18,8 @@ namespace {
 
 using View = std::string_view;
 
+constexpr std::size_t kImageDirectoriesMax = 32;
+
 View trimmed(View text) {
   while (text.starts_with(' ')) text.remove_prefix(1);
   while (text.ends_with(' ')) text.remove_suffix(1);
@@ -84,6 +86,25 @@ Result<void> set_duration(Config& config, View value) {
   return {};
 }
 
+Result<void> set_image_directories(Config& config, View value) {
+  config.image_directories.clear();
+  while (!value.empty()) {
+    const auto comma = value.find(',');
+    std::string directory(trimmed(value.substr(0, comma)));
+    value = comma == View::npos ? View() : value.substr(comma + 1);
+    const std::string slashed = directory + "/";
+    const bool plain = directory.size() > 1 && directory.front() == '/' && directory.back() != '/' &&
+                       slashed.find("//") == View::npos && slashed.find("/./") == View::npos &&
+                       slashed.find("/../") == View::npos;
+    if (!plain || config.image_directories.size() >= kImageDirectoriesMax) {
+      return fail(Errc::invalid_argument, "'" + directory + "' is not the plain absolute path of a directory, or the " +
+                                              std::to_string(kImageDirectoriesMax) + " that may be listed are there");
+    }
+    config.image_directories.push_back(std::move(directory));
+  }
+  return {};
+}
+
 Result<void> set_log_level(Config& config, View value) {
   if (value != "debug" && value != "info" && value != "warn" && value != "error") {
     return fail(Errc::invalid_argument, "'" + std::string(value) + "' is none of debug, info, warn, error");
@@ -97,6 +118,18 @@ Result<void> set_log_format(Config& config, View value) {
     return fail(Errc::invalid_argument, "'" + std::string(value) + "' is neither text nor json");
   }
   config.log_format = std::string(value);
+  return {};
+}
+
+// The supervisor hands every option to the daemon on a command line, which everybody on the host can read.
+Result<void> set_broker(Config& config, View value) {
+  const auto scheme = value.find("://");
+  if (scheme != View::npos && value.find('@', scheme) != View::npos) {
+    return fail(Errc::invalid_argument,
+                "a URL with a user or password in it can be read by everybody on the host; set nats_user and "
+                "nats_password_file, nats_token_file or nats_credentials_file instead");
+  }
+  config.broker = std::string(value);
   return {};
 }
 
@@ -120,6 +153,27 @@ Result<void> set_buckets(Config& config, View value) {
   return {};
 }
 
+// The daemon gets its options as arguments, which everybody on the machine can read.
+bool holds_password(View url) {
+  const View rest = url.substr(url.find("://") + 3);
+  const View authority = rest.substr(0, rest.find_first_of("/?"));
+  const auto at = authority.rfind('@');
+  return (at != View::npos && authority.substr(0, at).find(':') != View::npos) || url.find("password=") != View::npos;
+}
+
+Result<void> set_state(Config& config, View value) {
+  if (!value.empty() && !value.starts_with("postgres://") && !value.starts_with("postgresql://")) {
+    return fail(Errc::invalid_argument, "expected nothing, or postgres://USER@HOST:PORT/DATABASE");
+  }
+  if (!value.empty() && holds_password(value)) {
+    return fail(Errc::invalid_argument,
+                "the URL holds a password, which everybody on this machine could read; leave it out and name a file "
+                "with it in PGPASSFILE or in the URL's option passfile=FILE");
+  }
+  config.state = std::string(value);
+  return {};
+}
+
 constexpr std::uint64_t kNoSizeMax = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kHourMs = 3'600'000;
 constexpr std::int64_t kDayMs = 24 * kHourMs;
@@ -132,6 +186,11 @@ constexpr std::array kOptions{
         "buckets", "BUCKET=DIRECTORY, ...", "",
         "Buckets that lie elsewhere than in <data>/buckets, in absolute directories the daemon's user may write.",
         set_buckets},
+    ConfigOption{"image_directories", "DIRECTORY, ...", "",
+                 "Directories below which images of `image: rootfs:/path` may lie, whose files functions may read "
+                 "whatever their "
+                 "owner; empty: such images are refused.",
+                 set_image_directories},
     ConfigOption{"listen", "text", "127.0.0.1:8090", "HOST:PORT of the HTTP API; port 0 takes a free one.",
                  set_text<&Config::listen>},
     ConfigOption{"insecure_listen", "yes/no", "no",
@@ -141,12 +200,40 @@ constexpr std::array kOptions{
                  set_text<&Config::user>},
     ConfigOption{"stay_root", "yes/no", "no", "Keep the daemon root when it is started as root.",
                  set_flag<&Config::stay_root>},
-    ConfigOption{
-        "broker", "text", "",
-        "URL of the broker: log:DIR (embedded, durable), memory: (lost with the process). Empty: log:<data>/log.",
-        set_text<&Config::broker>},
+    ConfigOption{"broker", "text", "",
+                 "URL of the broker: log:DIR (embedded, durable), nats://HOST:PORT[,HOST:PORT...] (tls:// with TLS), "
+                 "memory: (lost "
+                 "with the process). Empty: log:<data>/log.",
+                 set_broker},
+    ConfigOption{"nats_user", "text", "", "User at the NATS servers.", set_text<&Config::nats_user>},
+    ConfigOption{"nats_password_file", "text", "", "File with that user's password.",
+                 set_text<&Config::nats_password_file>},
+    ConfigOption{"nats_token_file", "text", "", "File with a token for the NATS servers.",
+                 set_text<&Config::nats_token_file>},
+    ConfigOption{"nats_credentials_file", "text", "", "File with a JWT and its key for the NATS servers.",
+                 set_text<&Config::nats_credentials_file>},
+    ConfigOption{"nats_ca_file", "text", "", "Certificates to trust at the NATS servers; wants TLS.",
+                 set_text<&Config::nats_ca_file>},
+    ConfigOption{"nats_certificate_file", "text", "", "This node's own certificate for the NATS servers.",
+                 set_text<&Config::nats_certificate_file>},
+    ConfigOption{"nats_key_file", "text", "", "The key of that certificate.", set_text<&Config::nats_key_file>},
+    ConfigOption{"nats_prefix", "text", "millrace",
+                 "What the names of our streams and subjects begin with: 1 to 32 of a-z, 0-9 and '_'.",
+                 set_text<&Config::nats_prefix>},
+    ConfigOption{"nats_replicas", "number", "1", "Servers that keep each stream: 1, 3 or 5.",
+                 set_number<&Config::nats_replicas, 1, 5>},
+    ConfigOption{"nats_monitor", "text", "",
+                 "URL of a NATS server's monitoring page (http://HOST:8222), which tells whether it syncs always.",
+                 set_text<&Config::nats_monitor>},
+    ConfigOption{"nats_synced", "yes/no", "no",
+                 "The NATS servers have `sync_interval: always`: believe that without asking their monitoring page.",
+                 set_flag<&Config::nats_synced>},
+    ConfigOption{"state", "text", "",
+                 "Where functions and run records are kept: postgres://USER@HOST:PORT/DATABASE, without a password "
+                 "(PGPASSFILE names a file with it). Empty: SQLite in <data>/state.db.",
+                 set_state},
     ConfigOption{"allow_weak_durability", "yes/no", "no",
-                 "Accept a broker that confirms events before they are on stable storage.",
+                 "Accept a broker or state store that confirms what is not on stable storage yet.",
                  set_flag<&Config::allow_weak_durability>},
     ConfigOption{"allow_missing_isolation", "yes/no", "no",
                  "Start on a host that cannot isolate functions: only those with executor: process are accepted then.",

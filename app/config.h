@@ -27,15 +27,28 @@ struct Config {
   std::string listen;
   std::string user;
   std::string broker;                          // empty: log:<data>/log
+  std::string state;                           // empty: <data>/state.db; else postgres://...
   std::string node;                            // empty: the host's name
   std::map<std::string, std::string> buckets;  // those that lie elsewhere: name to absolute directory
+  std::vector<std::string> image_directories;  // beneath which images that are directories may lie
   std::string log_level;
   std::string log_format;
+  std::string nats_user;
+  std::string nats_password_file;
+  std::string nats_token_file;
+  std::string nats_credentials_file;
+  std::string nats_ca_file;
+  std::string nats_certificate_file;
+  std::string nats_key_file;
+  std::string nats_prefix;
+  std::string nats_monitor;
+  bool nats_synced = false;
   bool insecure_listen = false;
   bool stay_root = false;
   bool allow_weak_durability = false;
   bool allow_missing_isolation = false;
 
+  std::uint32_t nats_replicas = 0;
   std::uint32_t io_threads = 0;      // 0: as many as cores
   std::uint64_t memory_bytes = 0;    // 0: 80 % of the host's
   std::uint32_t cpu_millicores = 0;  // 0: all cores

@@ -23,9 +23,13 @@
 #include "app/child_process.h"
 #include "app/host_facts.h"
 #include "app/launcher_image.h"
+#include "app/wiring.h"
 #include "core/units.h"
 #include "runtime/launched/host_check.h"
 #include "runtime/launcher/protocol.h"
+#ifdef MILLRACE_WITH_POSTGRES
+#include "state/postgres/postgres_state.h"
+#endif
 
 namespace millrace {
 namespace {
@@ -135,6 +139,44 @@ Control check_space(const std::string& directory) {
                  format_bytes(rounded) + " free at " + directory);
 }
 
+// Who may write into one of these directories chooses what functions may read.
+Control check_images(const Config& config) {
+  if (config.image_directories.empty()) {
+    return control("images", ControlState::emulated,
+                   "image: host only; list directories in image_directories for images of rootfs:/path");
+  }
+  std::string list;
+  for (const auto& directory : config.image_directories) {
+    struct stat status{};
+    if (::stat(directory.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+      return control("images", ControlState::missing, directory + " of image_directories is no directory");
+    }
+    if ((status.st_mode & 0022) != 0) {
+      return control("images", ControlState::missing,
+                     directory + " of image_directories may be written by others; chmod go-w it");
+    }
+    list += (list.empty() ? "" : ", ") + directory;
+  }
+  return control("images", ControlState::real, "image: host, and rootfs:/path below " + list);
+}
+
+Control check_state(const Config& config) {
+  if (config.state.empty()) return control("state", ControlState::real, "SQLite in the data directory");
+#ifdef MILLRACE_WITH_POSTGRES
+  const auto found = check_postgres(config.state);
+  return found ? control("state", ControlState::real, *found)
+               : control("state", ControlState::missing, found.error().message);
+#else
+  return control("state", ControlState::missing, "this millrace was built without PostgreSQL");
+#endif
+}
+
+Control check_durability(const Config& config) {
+  const auto found = check_broker(config);
+  return found ? control("durability", ControlState::real, *found)
+               : control("durability", ControlState::missing, found.error().message);
+}
+
 // The nearest directory above that exists.
 std::string existing_part(std::string path) {
   while (path.size() > 1 && ::access(path.c_str(), F_OK) != 0) path.erase(std::max<std::size_t>(path.rfind('/'), 1));
@@ -174,6 +216,9 @@ std::vector<Control> check_host(const Config& config) {
   } else {
     controls.push_back(control("launcher", ControlState::missing, hello.error().message));
   }
+  controls.push_back(check_images(config));
+  controls.push_back(check_state(config));
+  controls.push_back(check_durability(config));
   for (auto& found : check_file_system(existing_part(config.data))) controls.push_back(std::move(found));
   return controls;
 }

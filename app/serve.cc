@@ -53,6 +53,9 @@ Result<int> supervise(const Config& config, const std::map<std::string, std::str
   SupervisorOptions options;
   options.launcher_image = launcher_image();
   options.launcher_arguments = {"--prefix=" + instance_name(config.data)};
+  for (const auto& directory : config.image_directories) {
+    options.launcher_arguments.push_back("--images=" + directory);
+  }
   options.executable = Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   if (!options.executable) return fail(error_from_errno(errno, "open our own executable"));
   options.daemon_arguments = daemon_arguments(values);

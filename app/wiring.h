@@ -42,4 +42,8 @@ struct Backends {
 [[nodiscard]] Task<Result<void>> open_durable_backends(Backends& backends, const Config& config, EventLoop& loop,
                                                        Log& log, Metrics& metrics);
 
+// The broker of the configuration and the durability of its confirmations, for `millrace check`. Blocks, on a loop of
+// its own. An error when it cannot be reached, or confirms less than the configuration allows.
+[[nodiscard]] Result<std::string> check_broker(const Config& config);
+
 }  // namespace millrace

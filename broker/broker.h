@@ -46,12 +46,13 @@ enum class Durability : std::uint8_t {
 
 struct Capabilities {
   Durability confirm = Durability::memory;
-  bool native_delay = false;      // delayed delivery kept by the broker, not by us
-  bool durable_attempts = false;  // begin() survives the death of the worker
-  bool ordered_keys = false;      // Outgoing::key is kept: one message of a key at a time and in order, across workers
-  bool priorities = false;        // Outgoing::priority is kept
-  bool exact_lag = false;         // Lag counts are exact when nothing moves
-  bool detects_id_reuse = false;  // an id with other bytes is refused, not taken as a repeat
+  bool native_delay = false;       // delayed delivery kept by the broker, not by us
+  bool durable_attempts = false;   // begin() survives the death of the worker
+  bool ordered_keys = false;       // Outgoing::key is kept: one message of a key at a time and in order, across workers
+  bool priorities = false;         // Outgoing::priority is kept
+  bool exact_lag = false;          // Lag counts are exact when nothing moves
+  bool detects_id_reuse = false;   // an id with other bytes is refused, not taken as a repeat
+  bool bounds_count_dead = false;  // the bounds of a topic count its dead letters; else those have a bound of their own
   std::size_t message_bytes_max = 0;
 };
 
@@ -162,6 +163,8 @@ struct TopicSpec {
   std::uint64_t messages_max = 10'000'000;
   // A group whose oldest message is older is told of, by Lag::overdue and in the log.
   std::chrono::milliseconds overdue_after = std::chrono::hours(24 * 7);
+
+  bool operator==(const TopicSpec&) const = default;
 };
 
 struct SubscribeOptions {

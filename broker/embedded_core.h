@@ -21,10 +21,6 @@
 
 namespace millrace::embedded {
 
-inline constexpr std::chrono::milliseconds kDelayMax = std::chrono::hours(24 * 366);
-inline constexpr std::size_t kIdBytesMax = 256;
-inline constexpr std::size_t kDeadLetterPageMax = 1000;
-
 class EmbeddedDelivery;
 
 // A group at work: its state, its timer, and the next() calls that have credit and wait for a message.

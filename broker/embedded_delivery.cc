@@ -2,20 +2,13 @@
 
 #include <utility>
 
+#include "broker/input_checks.h"
+
 namespace millrace::embedded {
 namespace {
 
 constexpr std::chrono::milliseconds kDroppedDelay{1000};
 constexpr std::chrono::milliseconds kUnreadableDelay = std::chrono::seconds(30);
-constexpr std::size_t kReasonBytesMax = 4096;
-
-Result<void> check_delay(std::chrono::milliseconds delay) {
-  if (delay < std::chrono::milliseconds(0) || delay > kDelayMax) {
-    return fail(Errc::invalid_argument,
-                "a delay of " + std::to_string(delay.count()) + " ms is not between 0 and 366 days");
-  }
-  return {};
-}
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include "cli/files.h"
 #include "cli/groups.h"
 #include "cli/text.h"
+#include "core/provided_files.h"
 #include "formats/fdl.h"
 #include "formats/function_json.h"
 #include "formats/yaml.h"
@@ -40,7 +41,9 @@ Result<std::vector<FunctionSpec>> read_file(const std::string& file) {
   if (!text) return fail(text.error());
   const auto folder = file == "-" ? std::filesystem::path() : std::filesystem::path(file).parent_path();
   Diagnostics problems;
-  auto functions = read_fdl(*text, [&folder](std::string_view path) { return read_script(folder, path); }, problems);
+  auto functions = read_fdl(
+      *text, [&folder](std::string_view path) { return read_script(folder, path); }, problems,
+      [&folder](std::string_view path) { return read_whole((folder / path).string(), kFileBytesMax); });
   if (!problems.empty()) return fail(problems.to_error(file == "-" ? "standard input" : file));
   return functions;
 }
@@ -57,7 +60,7 @@ Result<Json> read_files(const std::vector<std::string>& files) {
         return fail(Errc::invalid_argument, file + ": function '" + function.name + "' stands in an earlier file too");
       }
       names.push_back(function.name);
-      list.append(to_json(function));
+      list.append(to_full_json(function));
     }
   }
   return Json::object({{"functions", Json::object({{"millrace", std::move(list)}})}});

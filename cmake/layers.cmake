@@ -2,6 +2,13 @@
 # linked to exactly the folders and packages its row allows. `main.cc` files are programs and belong to nobody's library.
 file(STRINGS ${CMAKE_SOURCE_DIR}/cmake/layers.txt MILLRACE_LAYER_ROWS REGEX "^[a-z]")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/layers.txt)
+# Backends that can be left out of a build.
+if(NOT WITH_NATS)
+  list(FILTER MILLRACE_LAYER_ROWS EXCLUDE REGEX "^broker/nats ")
+endif()
+if(NOT WITH_POSTGRES)
+  list(FILTER MILLRACE_LAYER_ROWS EXCLUDE REGEX "^state/postgres ")
+endif()
 
 function(millrace_target_name folder out)
   string(REPLACE "/" "_" name "millrace_${folder}")

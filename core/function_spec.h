@@ -50,6 +50,21 @@ struct OutputSpec {
 enum class ExecutorKind : std::uint8_t { container, process };
 enum class NetworkKind : std::uint8_t { none, host };
 
+// What a run may change of its root file system.
+enum class RootKind : std::uint8_t {
+  read_only,
+  copy_on_write,  // everything; the changes count as scratch and go with the run
+};
+
+// What a run may do within its own user namespace.
+enum class ProfileKind : std::uint8_t {
+  strict,  // nothing that needs a capability
+  compat,  // change owners and users, as images expect that start as root
+};
+
+// An image that is a directory of this machine: this and an absolute path.
+inline constexpr std::string_view kRootfsPrefix = "rootfs:";
+
 struct LimitsSpec {
   std::uint32_t cpu_millicores = 0;  // hard quota; 0: none, only the weight of `cpu`
   std::uint32_t pids = 512;
@@ -70,8 +85,12 @@ struct FunctionSpec {
   std::uint64_t revision = 0;  // set by the registry: 1, 2, ...
 
   std::string image = "host";
+  RootKind root = RootKind::read_only;
+  ProfileKind profile = ProfileKind::strict;
   std::string script;  // the content; run by its shebang, else by /bin/sh
   std::map<std::string, std::string> environment;
+  std::map<std::string, std::string> secrets;  // content by name; never shown
+  std::map<std::string, std::string> files;    // content by path in the sandbox
 
   ExecutorKind executor = ExecutorKind::container;
   NetworkKind network = NetworkKind::none;
@@ -107,7 +126,11 @@ struct FunctionSpec {
 
 [[nodiscard]] std::string_view name_of(ExecutorKind kind);
 [[nodiscard]] std::string_view name_of(NetworkKind kind);
+[[nodiscard]] std::string_view name_of(RootKind kind);
+[[nodiscard]] std::string_view name_of(ProfileKind kind);
 [[nodiscard]] std::optional<ExecutorKind> executor_from_name(std::string_view name);
 [[nodiscard]] std::optional<NetworkKind> network_from_name(std::string_view name);
+[[nodiscard]] std::optional<RootKind> root_from_name(std::string_view name);
+[[nodiscard]] std::optional<ProfileKind> profile_from_name(std::string_view name);
 
 }  // namespace millrace

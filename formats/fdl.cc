@@ -32,9 +32,10 @@ void refuse_dialect(const Json::Member& dialect, ObjectReader& functions) {
 
 }  // namespace
 
-std::vector<FunctionSpec> read_fdl(std::string_view text, const ReadScript& read_script, Diagnostics& problems) {
+std::vector<FunctionSpec> read_fdl(std::string_view text, const ReadScript& read_script, Diagnostics& problems,
+                                   const ReadScript& read_content) {
   std::vector<FunctionSpec> specs;
-  const auto document = parse_yaml(text, {.verbatim = {"environment"}}, problems);
+  const auto document = parse_yaml(text, {.verbatim = {"environment", "secrets", "files"}}, problems);
   if (!document) return specs;
   ObjectReader in(*document, "", problems);
   if (!document->is_object()) return specs;
@@ -48,7 +49,7 @@ std::vector<FunctionSpec> read_fdl(std::string_view text, const ReadScript& read
   ObjectReader dialects(*functions, "functions", problems);
   for (const auto& dialect : functions->members()) {
     if (dialect.key == "millrace") {
-      specs = read_fdl_millrace(dialect.value, "functions.millrace", read_script, problems);
+      specs = read_fdl_millrace(dialect.value, "functions.millrace", read_script, problems, read_content);
     } else {
       refuse_dialect(dialect, dialects);
     }

@@ -22,12 +22,14 @@ namespace millrace {
 inline constexpr std::size_t kFdlFunctionsMax = 1000;
 
 // The functions of a file. All that is wrong with it becomes problems; what is returned then is of no use.
-// `read_script` is called for scripts that are paths, relative to the file's folder.
+// `read_script` is called for scripts that are paths, relative to the file's folder, and `read_content` for files that
+// `secrets` and `files` name.
 [[nodiscard]] std::vector<FunctionSpec> read_fdl(std::string_view text, const ReadScript& read_script,
-                                                 Diagnostics& problems);
+                                                 Diagnostics& problems, const ReadScript& read_content = {});
 
 // The dialect functions.millrace: a list of functions. `path` is where the list stands.
 [[nodiscard]] std::vector<FunctionSpec> read_fdl_millrace(const Json& list, std::string_view path,
-                                                          const ReadScript& read_script, Diagnostics& problems);
+                                                          const ReadScript& read_script, Diagnostics& problems,
+                                                          const ReadScript& read_content);
 
 }  // namespace millrace

@@ -7,7 +7,7 @@
 namespace millrace {
 
 std::vector<FunctionSpec> read_fdl_millrace(const Json& list, std::string_view path, const ReadScript& read_script,
-                                            Diagnostics& problems) {
+                                            Diagnostics& problems, const ReadScript& read_content) {
   std::vector<FunctionSpec> specs;
   if (!list.is_array()) {
     problems.add(list.line(), std::string(path), "must be a list of functions, is " + ObjectReader::shown(list));
@@ -23,7 +23,7 @@ std::vector<FunctionSpec> read_fdl_millrace(const Json& list, std::string_view p
   }
   for (std::size_t i = 0; i < items.size(); ++i) {
     const std::string item_path = std::string(path) + "[" + std::to_string(i) + "]";
-    FunctionSpec spec = read_function(items[i], item_path, read_script, problems);
+    FunctionSpec spec = read_function(items[i], item_path, read_script, problems, read_content);
     const bool is_twice = std::ranges::any_of(specs, [&spec](const auto& other) { return other.name == spec.name; });
     if (is_twice && !spec.name.empty()) {
       const Json* name = items[i].find("name");

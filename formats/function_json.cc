@@ -8,6 +8,7 @@
 #include "core/run.h"
 #include "core/units.h"
 #include "formats/object_reader.h"
+#include "formats/provided_json.h"
 #include "formats/storage_path.h"
 
 namespace millrace {
@@ -22,7 +23,7 @@ constexpr hours kDay(24);
 constexpr std::size_t kImageBytesMax = 1024;
 
 // Fields of OSCAR's services that functions.millrace does not have.
-constexpr std::array<std::string_view, 35> kOscarOnly{"cluster_id",
+constexpr std::array<std::string_view, 34> kOscarOnly{"cluster_id",
                                                       "total_memory",
                                                       "total_cpu",
                                                       "ephemeral_storage_request",
@@ -55,8 +56,7 @@ constexpr std::array<std::string_view, 35> kOscarOnly{"cluster_id",
                                                       "kserve",
                                                       "replicas",
                                                       "delegation",
-                                                      "rescheduler_threshold",
-                                                      "secrets"};
+                                                      "rescheduler_threshold"};
 
 // Fields of ours that this version does not know how to honour.
 constexpr std::array<std::string_view, 2> kNotYet{"topics", "protocol"};
@@ -224,6 +224,19 @@ void read_triggering(ObjectReader& in, FunctionSpec& spec) {
   }
 }
 
+// A plain absolute path: no "." and "..", so that what is written is what is meant.
+void read_rootfs(ObjectReader& in, const FunctionSpec& spec) {
+  const std::string_view path = std::string_view(spec.image).substr(kRootfsPrefix.size());
+  const std::string slashed = std::string(path) + "/";
+  const bool plain = path.size() > 1 && path.front() == '/' && path.back() != '/' &&
+                     slashed.find("//") == std::string::npos && slashed.find("/./") == std::string::npos &&
+                     slashed.find("/../") == std::string::npos && slashed.find('\0') == std::string::npos;
+  if (!plain || path.size() > kImageBytesMax) {
+    in.problem("image",
+               "expected rootfs: and the plain absolute path of a directory, such as rootfs:/srv/images/debian");
+  }
+}
+
 void read_fields(ObjectReader& in, FunctionSpec& spec) {
   spec.name = in.text("name");
   if (in.find("name") != nullptr && !is_function_name(spec.name)) {
@@ -233,10 +246,15 @@ void read_fields(ObjectReader& in, FunctionSpec& spec) {
   }
   spec.image = in.text("image", spec.image);
   const bool has_space = std::ranges::any_of(spec.image, [](char c) { return static_cast<unsigned char>(c) <= ' '; });
-  if (spec.image.empty() || spec.image.size() > kImageBytesMax || has_space) {
+  if (spec.image.starts_with(kRootfsPrefix)) {
+    read_rootfs(in, spec);
+  } else if (spec.image.empty() || spec.image.size() > kImageBytesMax || has_space) {
     in.problem("image",
-               "is not the name of an image; expected host, or a reference such as docker.io/library/alpine:3");
+               "is not the name of an image; expected host, rootfs:/path, or a reference such as "
+               "docker.io/library/alpine:3");
   }
+  spec.root = in.choice("root", spec.root, root_from_name, "read_only, copy_on_write");
+  spec.profile = in.choice("profile", spec.profile, profile_from_name, "strict, compat");
   read_environment(in, spec);
   spec.executor = in.choice("executor", spec.executor, executor_from_name, "container, process");
   spec.network = in.choice("network", spec.network, network_from_name, "none, host");
@@ -333,7 +351,9 @@ bool is_function_name(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return is_name_character(c) || c == '-'; });
 }
 
-Json to_json(const FunctionSpec& function) {
+namespace {
+
+Json json_of(const FunctionSpec& function, Json secrets) {
   Json environment = Json::object();
   for (const auto& [name, value] : function.environment) environment.set(name, value);
   Json input = Json::array();
@@ -351,6 +371,8 @@ Json to_json(const FunctionSpec& function) {
       {"uid", function.uid.str()},
       {"revision", function.revision},
       {"image", function.image},
+      {"root", name_of(function.root)},
+      {"profile", name_of(function.profile)},
       {"script", raw_json(function.script)},
       {"environment", std::move(environment)},
       {"executor", name_of(function.executor)},
@@ -381,7 +403,19 @@ Json to_json(const FunctionSpec& function) {
   if (function.recursion_depth_max != 0) {
     json.set("recursion", Json::object({{"max_depth", function.recursion_depth_max}}));
   }
+  if (!function.secrets.empty()) json.set("secrets", std::move(secrets));
+  if (!function.files.empty()) json.set("files", contents_json(function.files));
   return json;
+}
+
+}  // namespace
+
+Json to_json(const FunctionSpec& function) {
+  return json_of(function, names_json(function.secrets));
+}
+
+Json to_full_json(const FunctionSpec& function) {
+  return json_of(function, contents_json(function.secrets));
 }
 
 Result<FunctionSpec> function_from_json(const Json& json) {
@@ -390,18 +424,23 @@ Result<FunctionSpec> function_from_json(const Json& json) {
   FunctionSpec spec;
   read_fields(in, spec);
   read_script_field(in, nullptr, spec);
+  spec.secrets = read_secrets(in, nullptr);
+  spec.files = read_files(in, nullptr);
   spec.uid = FunctionUid(in.text("uid"));
   spec.revision = in.integer("revision", std::uint64_t{0});
   if (!problems.empty()) return fail(problems.to_error("function '" + spec.name.substr(0, kFunctionNameMax) + "'"));
   return spec;
 }
 
-FunctionSpec read_function(const Json& json, std::string path, const ReadScript& read_script, Diagnostics& problems) {
+FunctionSpec read_function(const Json& json, std::string path, const ReadScript& read_script, Diagnostics& problems,
+                           const ReadScript& read_content) {
   FunctionSpec spec;
   ObjectReader in(json, std::move(path), problems);
   if (!json.is_object()) return spec;
   read_fields(in, spec);
   read_script_field(in, read_script, spec);
+  spec.secrets = read_secrets(in, read_content);
+  spec.files = read_files(in, read_content);
   refuse_foreign(in);
   (void)in.find("uid");
   (void)in.find("revision");

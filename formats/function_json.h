@@ -24,9 +24,12 @@ inline constexpr std::size_t kStoragePathBytesMax = 1024;
 inline constexpr std::size_t kNamePatternsMax = 64;  // in a prefix, suffix or ignore list
 inline constexpr std::size_t kNamePatternBytesMax = 255;
 
+// For whoever looks: of secrets the names alone.
 [[nodiscard]] Json to_json(const FunctionSpec& function);
+// For whoever must have all of it, the state store and the server that `millrace apply` sends it to. Never print it.
+[[nodiscard]] Json to_full_json(const FunctionSpec& function);
 
-// function_from_json(to_json(f)) is f. Unknown members are ignored: a newer version may have written them.
+// function_from_json(to_full_json(f)) is f. Unknown members are ignored: a newer version may have written them.
 [[nodiscard]] Result<FunctionSpec> function_from_json(const Json& json);
 
 // Gives the content of a script named in a function's `script` field.
@@ -34,9 +37,10 @@ using ReadScript = std::function<Result<std::string>(std::string_view path)>;
 
 // Reads one function as an author writes it; everything wrong with it becomes a problem with its line, named below
 // `path`. With `read_script` a script of one line that does not start with "#!" is a path; without it a script is
-// always the content. Fields that only the registry sets (uid, revision) are accepted and ignored.
+// always the content. `read_content` gives the bytes of files that `secrets` and `files` name. Fields that only the
+// registry sets (uid, revision) are accepted and ignored.
 [[nodiscard]] FunctionSpec read_function(const Json& json, std::string path, const ReadScript& read_script,
-                                         Diagnostics& problems);
+                                         Diagnostics& problems, const ReadScript& read_content = {});
 
 // Whether text can be a function's name: [a-z0-9]([-a-z0-9]*[a-z0-9])?, 1 to 39 characters.
 [[nodiscard]] bool is_function_name(std::string_view text);

@@ -18,7 +18,7 @@
 
 namespace millrace {
 
-inline constexpr std::size_t kYamlBytesMax = 1 << 20;
+inline constexpr std::size_t kYamlBytesMax = 8 << 20;
 // Bounds of the document with every alias replaced; nesting is bounded by kJsonDepthMax.
 inline constexpr std::size_t kYamlNodesMax = 200'000;
 inline constexpr std::size_t kYamlTextBytesMax = 8 << 20;

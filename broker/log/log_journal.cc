@@ -73,6 +73,7 @@ Capabilities LogJournal::capabilities() const {
           .priorities = true,
           .exact_lag = true,
           .detects_id_reuse = true,
+          .bounds_count_dead = true,
           .message_bytes_max = std::min<std::uint64_t>(kEventBytesMax, largest)};
 }
 

@@ -22,6 +22,7 @@ class MemoryJournal final : public Journal {
             .priorities = true,
             .exact_lag = true,
             .detects_id_reuse = true,
+            .bounds_count_dead = true,
             .message_bytes_max = kEventBytesMax};
   }
   // Ids that collide on purpose only cheat the process that made them.

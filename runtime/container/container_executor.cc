@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "runtime/container/rootfs_image.h"
 #include "runtime/launched/function_environment.h"
 #include "runtime/launched/host_check.h"
 #include "runtime/launched/output_meter.h"
@@ -37,7 +38,7 @@ Result<launcher::Input> input_of(const InputFile& file) {
 
 ContainerExecutor::ContainerExecutor(EventLoop& loop, launched::LauncherClient& client, BlockingPool& pool,
                                      Options options)
-    : loop_(loop), client_(client), pool_(pool), options_(options) {
+    : loop_(loop), client_(client), pool_(pool), options_(std::move(options)) {
   if (options_.machine_memory_bytes == 0) options_.machine_memory_bytes = launched::machine_memory_bytes();
 }
 
@@ -49,8 +50,13 @@ std::vector<Control> ContainerExecutor::controls() const {
 Task<Result<std::vector<std::string>>> ContainerExecutor::check(std::shared_ptr<const FunctionSpec> function) {
   auto hello = co_await client_.wait_hello();
   if (!hello) co_return fail(hello.error());
-  co_return launched::check_function(*function,
-                                     {.hello = std::move(*hello), .memory_bytes = options_.machine_memory_bytes});
+  auto warnings =
+      launched::check_function(*function, {.hello = std::move(*hello), .memory_bytes = options_.machine_memory_bytes});
+  if (!warnings || !container::is_rootfs(*function)) co_return std::move(warnings);
+  auto image = co_await pool_.run(
+      [function, allowed = options_.image_directories] { return container::check_rootfs(*function, allowed); });
+  if (!image) co_return fail(image.error());
+  co_return std::move(warnings);
 }
 
 Task<Result<Execution>> ContainerExecutor::run(ExecutionRequest request, std::stop_token stop) {
@@ -58,7 +64,8 @@ Task<Result<Execution>> ContainerExecutor::run(ExecutionRequest request, std::st
   auto use = co_await client_.use_template({.function = function,
                                             .kind = launcher::Kind::container,
                                             .script = true,
-                                            .probe_directory = request.output_directory.get()},
+                                            .probe_directory = request.output_directory.get(),
+                                            .open_image = image_opener(function)},
                                            stop);
   if (!use) co_return fail(use.error());
 
@@ -92,6 +99,11 @@ Task<Result<Execution>> ContainerExecutor::run(ExecutionRequest request, std::st
   plan.environment = launched::function_environment(request.environment, paths);
   auto execution = co_await launched::run_process(loop_, client_, *use, std::move(plan), stop);
   co_return std::move(execution);
+}
+
+std::function<Task<Result<Fd>>()> ContainerExecutor::image_opener(std::shared_ptr<const FunctionSpec> function) {
+  if (!container::is_rootfs(*function)) return {};
+  return [this, function] { return pool_.run([function] { return container::open_rootfs(*function); }); };
 }
 
 void ContainerExecutor::forget(const FunctionUid& function, std::uint64_t revision) {

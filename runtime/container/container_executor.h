@@ -1,10 +1,12 @@
 // Executor `container`: the function runs in a sandbox of its own namespaces, with a read-only view of this machine's
-// programs (image: host), its inputs attached read-only and its output directory writable.
+// programs (image: host) or a root file system in a directory (image: rootfs:/path), its inputs attached read-only and
+// its output directory writable.
 //
 // Thread: the loop's. SIGPIPE must be ignored in this process (runtime/launched/pipe_stream.h).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,7 +21,8 @@ namespace millrace {
 class ContainerExecutor final : public Executor {
  public:
   struct Options {
-    std::uint64_t machine_memory_bytes = 0;  // 0: what this machine has
+    std::uint64_t machine_memory_bytes = 0;           // 0: what this machine has
+    std::vector<std::string> image_directories = {};  // beneath which images may lie; the launcher knows the same
   };
 
   ContainerExecutor(EventLoop& loop, launched::LauncherClient& client, BlockingPool& pool, Options options);
@@ -30,6 +33,9 @@ class ContainerExecutor final : public Executor {
   void forget(const FunctionUid& function, std::uint64_t revision) override;
 
  private:
+  // Opens the function's image, if it is a directory.
+  std::function<Task<Result<Fd>>()> image_opener(std::shared_ptr<const FunctionSpec> function);
+
   EventLoop& loop_;
   launched::LauncherClient& client_;
   BlockingPool& pool_;

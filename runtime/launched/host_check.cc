@@ -61,12 +61,34 @@ std::vector<Limit> limits_of(const FunctionSpec& function) {
   return limits;
 }
 
+// What takes a root file system of one's own.
+Result<void> check_process_fields(const FunctionSpec& function) {
+  if (function.executor != ExecutorKind::process) return {};
+  const auto refuse = [](const std::string& field) {
+    return fail(Errc::invalid_argument, field +
+                                            " cannot be had with executor: process, which isolates nothing; write "
+                                            "executor: container");
+  };
+  if (function.image != "host") return refuse("image '" + function.image + "'");
+  if (function.profile != ProfileKind::strict) return refuse("profile: " + std::string(name_of(function.profile)));
+  if (!function.secrets.empty()) return refuse("secrets");
+  if (!function.files.empty()) return refuse("files");
+  return {};
+}
+
 Result<void> check_fields(const FunctionSpec& function, const Host& host) {
-  if (function.image != "host") {
+  const bool directory = function.image.starts_with(kRootfsPrefix);
+  if (function.image != "host" && !directory) {
     return fail(Errc::invalid_argument, "image '" + function.image +
-                                            "' is unknown: this version runs image: host only, which shows the "
-                                            "programs of this machine to the function");
+                                            "' is unknown: this version runs image: host, which shows the programs of "
+                                            "this machine to the function, and image: rootfs:/path, a directory with a "
+                                            "root file system");
   }
+  if (function.root == RootKind::copy_on_write && !directory) {
+    return fail(Errc::invalid_argument,
+                "root: copy_on_write needs an image of its own (rootfs:/path): image: host is always read-only");
+  }
+  if (auto supported = check_process_fields(function); !supported) return supported;
   if (function.memory_bytes > host.memory_bytes) {
     return fail(Errc::invalid_argument, "memory: " + format_bytes(function.memory_bytes) +
                                             " is more than this machine has (" + format_bytes(host.memory_bytes) +

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "async/sleep.h"
+#include "runtime/launched/prepare_request.h"
 #include "runtime/launched/spawn_error.h"
 #include "runtime/launcher/channel.h"
 
@@ -333,23 +334,19 @@ Task<Result<TemplateUse>> LauncherClient::use_template(TemplatePlan plan, std::s
 Task<Result<void>> LauncherClient::prepare(std::shared_ptr<Connection> connection, std::shared_ptr<Template> made,
                                            TemplatePlan plan) {
   const FunctionSpec& function = *plan.function;
-  const launcher::Prepare request{
-      .template_id = made->id,
-      .kind = plan.kind,
-      .network = function.network == NetworkKind::host ? launcher::Network::host : launcher::Network::none,
-      .script = plan.script,
-      .probe_directory = plan.probe_directory >= 0};
-  Result<Fd> script;
-  if (plan.script) script = launcher::sealed_memfd(function.script);
+  const launcher::Prepare request = prepare_request(plan, made->id);
+  Result<Fd> image;
+  if (plan.open_image) image = co_await plan.open_image();
+  auto parts = prepare_parts(request, plan, std::move(image));
   auto bytes = launcher::encode(launcher::Request(request));
   Result<void> sent;
-  if (!script) {
-    sent = fail(script.error());
+  if (!parts) {
+    sent = fail(parts.error());
   } else if (!bytes) {
     sent = fail(bytes.error());
   } else {
     std::vector<int> fds;
-    if (plan.script) fds.push_back(script->get());
+    for (const Fd& part : *parts) fds.push_back(part.get());
     if (request.probe_directory) fds.push_back(plan.probe_directory);
     sent = co_await connection->socket.send(std::move(*bytes), std::move(fds), connection->stop.get_token());
   }

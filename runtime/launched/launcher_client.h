@@ -50,6 +50,7 @@ struct TemplatePlan {
   launcher::Kind kind = launcher::Kind::container;
   bool script = false;       // hand the function's script over
   int probe_directory = -1;  // on the file system of inputs and outputs; lent until use_template() returns
+  std::function<Task<Result<Fd>>()> open_image = {};  // the directory of the image, if it is one; called when needed
 };
 
 // Keeps a template from being dropped for another one.

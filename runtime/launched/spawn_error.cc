@@ -69,6 +69,10 @@ Error input_error(const launcher::SpawnFailed& failed, const SpawnContext& conte
 Error error_of(const launcher::PrepareFailed& failed) {
   std::string message = at_step("prepare the function", failed.step, failed.error);
   if (!failed.text.empty()) message += " (" + failed.text + ")";
+  const bool of_image = failed.step == launcher::Step::image || failed.step == launcher::Step::provided;
+  const bool lasting = failed.error == ELOOP || failed.error == ENOTDIR || failed.error == EACCES ||
+                       failed.error == EINVAL || failed.error == ENAMETOOLONG;
+  if (of_image && lasting) return {.code = Errc::invalid_argument, .message = std::move(message)};
   return host_error(std::move(message), failed.error);
 }
 

@@ -36,8 +36,12 @@ class Group {
   [[nodiscard]] virtual std::span<const int> tasks() const = 0;
   // The v2 group for CLONE_INTO_CGROUP; -1 without v2.
   [[nodiscard]] virtual int born_into() const = 0;
-  // Readable when the kernel is short of memory in this group (an eventfd); -1 if that cannot be watched.
+  // Readable when the kernel is short of memory in this group (an eventfd); -1 if that cannot be watched, or need not
+  // be, since the kernel ends the whole group by itself.
   [[nodiscard]] virtual int memory_event() const = 0;
+  // To be called when the first process of the run has memory of its own. False: something of the run was killed for
+  // memory before, and what is left is to be killed.
+  [[nodiscard]] virtual bool started() = 0;
 
   // Since the group was handed out.
   [[nodiscard]] virtual GroupUsage usage() const = 0;
@@ -66,12 +70,13 @@ class GroupDriver {
 };
 
 // Probes by trying: kills and removes what a previous life left below `prefix`, then makes a group. `template_uid` may
-// start processes in the groups that the driver makes. Without rights or without v1 controllers the result is a driver
-// that says missing.
+// start processes in the groups that the driver makes. Where any v1 controller is mounted, v1 is used, with the v2
+// hierarchy of a hybrid host beside it; v2 alone otherwise. Without rights the result is a driver that says missing.
 [[nodiscard]] std::unique_ptr<GroupDriver> make_group_driver(const std::string& prefix, std::uint32_t template_uid);
 
 // How the control files express a limit. Exposed for tests.
 [[nodiscard]] std::uint64_t cpu_shares_of(std::uint32_t weight_millicores);   // v1: 1024 is one core, at least 2
+[[nodiscard]] std::uint64_t cpu_weight_of(std::uint32_t weight_millicores);   // v2: 100 is one core, 1 to 10,000
 [[nodiscard]] std::uint64_t cpu_quota_us_of(std::uint32_t quota_millicores);  // of each period of 100 ms, at least 1 ms
 inline constexpr std::uint64_t kCpuPeriodUs = 100'000;
 

@@ -40,21 +40,6 @@ void note_controllers(CgroupMounts& mounts, std::string_view options, std::strin
   }
 }
 
-std::vector<pid_t> members(int directory) {
-  std::vector<pid_t> pids;
-  const auto text = read_file(directory, "cgroup.procs", kMembersBytesMax);
-  if (!text) return pids;
-  std::string_view rest = *text;
-  while (!rest.empty()) {
-    const auto line = next_word(rest, '\n');
-    pid_t pid = 0;
-    const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), pid);
-    // 0 stands for a process outside this pid namespace; kill(0) would end ourselves.
-    if (error == std::errc{} && pid > 0) pids.push_back(pid);
-  }
-  return pids;
-}
-
 void pause_ms(long milliseconds) {
   const timespec time{.tv_sec = 0, .tv_nsec = milliseconds * 1'000'000};
   ::nanosleep(&time, nullptr);
@@ -77,7 +62,8 @@ void sweep(const std::string& path, int patience_ms, int depth) {
   const Fd directory = open_directory(AT_FDCWD, path.c_str());
   if (!directory) return;
   for (int waited = 0; ::rmdir(path.c_str()) < 0 && errno == EBUSY && waited <= patience_ms; ++waited) {
-    kill_members(directory.get());
+    // It is removed, so nobody will be born into it again, whom this would kill, too.
+    if (!write_file(directory.get(), "cgroup.kill", "1")) kill_members(directory.get());
     pause_ms(1);
   }
 }
@@ -99,11 +85,15 @@ CgroupMounts parse_cgroup_mounts(std::string_view mountinfo) {
     const auto dash = line.find(" - ");
     if (dash == std::string_view::npos) continue;
     auto tail = line.substr(dash + 3);
-    for (int skipped = 0; skipped < 4; ++skipped) next_word(line, ' ');
+    for (int skipped = 0; skipped < 3; ++skipped) next_word(line, ' ');
+    const auto root = next_word(line, ' ');
     const auto path = next_word(line, ' ');
     const auto type = next_word(tail, ' ');
     next_word(tail, ' ');
-    if (type == "cgroup2") mounts.v2 = path;
+    if (type == "cgroup2") {
+      mounts.v2 = path;
+      mounts.v2_root = root;
+    }
     if (type == "cgroup") note_controllers(mounts, tail, path);
   }
   return mounts;
@@ -114,16 +104,31 @@ CgroupMounts find_cgroup_mounts() {
   return text ? parse_cgroup_mounts(*text) : CgroupMounts{};
 }
 
+std::vector<pid_t> members_of(int directory) {
+  std::vector<pid_t> pids;
+  const auto text = read_file(directory, "cgroup.procs", kMembersBytesMax);
+  if (!text) return pids;
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    const auto line = next_word(rest, '\n');
+    pid_t pid = 0;
+    const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), pid);
+    // 0 stands for a process outside this pid namespace; kill(0) would end ourselves.
+    if (error == std::errc{} && pid > 0) pids.push_back(pid);
+  }
+  return pids;
+}
+
 void kill_members(int directory) {
   // A number from the list may belong to a stranger by the time it is used. So: descriptors first, then the list again;
   // who is still listed is the one that the descriptor means, or lives in this group as well.
   std::vector<std::pair<pid_t, Fd>> held;
-  for (const pid_t pid : members(directory)) {
+  for (const pid_t pid : members_of(directory)) {
     Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (process) held.emplace_back(pid, std::move(process));
     if (held.size() >= 256) break;
   }
-  const auto still = members(directory);
+  const auto still = members_of(directory);
   for (const auto& [pid, process] : held) {
     if (std::ranges::find(still, pid) != still.end()) signal_process(process.get(), SIGKILL);
   }

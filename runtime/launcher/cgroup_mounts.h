@@ -1,6 +1,8 @@
 // Where the host has its cgroup hierarchies, and how a directory tree in them is emptied.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +15,8 @@ struct CgroupMounts {
   std::string cpuacct;
   std::string memory;
   std::string pids;
-  std::string v2;  // the unified hierarchy, on a hybrid host without controllers
+  std::string v2;       // the unified hierarchy, on a hybrid host without controllers
+  std::string v2_root;  // which of its groups is mounted there: "/" but in some containers
 
   // Every different mount point above.
   [[nodiscard]] std::vector<std::string> hierarchies() const;
@@ -22,6 +25,9 @@ struct CgroupMounts {
 // From the text of /proc/self/mountinfo.
 [[nodiscard]] CgroupMounts parse_cgroup_mounts(std::string_view mountinfo);
 [[nodiscard]] CgroupMounts find_cgroup_mounts();
+
+// The processes listed in `directory`/cgroup.procs that this pid namespace has a number for.
+[[nodiscard]] std::vector<pid_t> members_of(int directory);
 
 // Sends SIGKILL to every process listed in `directory`/cgroup.procs (a descriptor of the group).
 void kill_members(int directory);

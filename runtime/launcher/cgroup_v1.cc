@@ -8,8 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/launcher/cgroup.h"
+#include "runtime/launcher/cgroup_drivers.h"
 #include "runtime/launcher/cgroup_mounts.h"
+#include "runtime/launcher/cgroup_pool.h"
 #include "runtime/launcher/system.h"
 
 // v1 controllers, with the v2 hierarchy of a hybrid host beside them for being born into a group and for `populated`.
@@ -18,19 +19,12 @@
 namespace millrace::launcher {
 namespace {
 
-constexpr std::size_t kIdleGroupsMax = 64;
-// Page cache that stays in a reused group, and is subtracted from its peak. A group that holds more is removed, which
-// leaves the pages in the cache. Emptying it (memory.force_empty) would throw them out: the libraries of a function
-// would be read from the disk again by every run (13 GB in 35 s, where the same runs take 17 s with their pages kept).
-constexpr std::uint64_t kResidueBytesMax = 1024 * 1024;
-constexpr std::size_t kReturnedMax = 4;  // waiting for their reset
-constexpr int kSweepPatienceMs = 2000;
-
 struct Hierarchies {
   std::string cpu, cpuacct, memory, pids, v2;  // directories of the prefix; empty: absent
 
   [[nodiscard]] std::vector<std::string> all() const {
-    return CgroupMounts{.cpu = cpu, .cpuacct = cpuacct, .memory = memory, .pids = pids, .v2 = v2}.hierarchies();
+    return CgroupMounts{.cpu = cpu, .cpuacct = cpuacct, .memory = memory, .pids = pids, .v2 = v2, .v2_root = {}}
+        .hierarchies();
   }
 };
 
@@ -47,13 +41,13 @@ class GroupV1 final : public Group {
   [[nodiscard]] std::span<const int> tasks() const override { return tasks_; }
   [[nodiscard]] int born_into() const override { return v2_.get(); }
   [[nodiscard]] int memory_event() const override { return event_.get(); }
+  [[nodiscard]] bool started() override { return true; }
   [[nodiscard]] GroupUsage usage() const override;
   [[nodiscard]] bool populated() const override;
   void kill_all() override;
 
   Result<void> apply(const Limits& limits);
-  // Makes the group as good as new; false: it is to be thrown away.
-  [[nodiscard]] bool reset();
+  [[nodiscard]] Fate reset();  // makes the group as good as new
   void remove();
 
  private:
@@ -198,8 +192,8 @@ Result<void> GroupV1::apply(const Limits& limits) {
   return done;
 }
 
-bool GroupV1::reset() {
-  if (populated()) return false;
+Fate GroupV1::reset() {
+  if (populated()) return Fate::remove;
   if (event_) {
     std::uint64_t count = 0;
     // Non-blocking: without an event there is nothing to clear.
@@ -208,12 +202,12 @@ bool GroupV1::reset() {
   std::uint64_t residue = 0;
   if (memory_) {
     const auto used = read_number(memory_.get(), "memory.usage_in_bytes");
-    if (!used || !write_file(memory_.get(), "memory.max_usage_in_bytes", "0")) return false;
+    if (!used || !write_file(memory_.get(), "memory.max_usage_in_bytes", "0")) return Fate::remove;
     residue = *used;
   }
   base_ = counters();
   base_.memory_peak_bytes = residue;
-  return residue <= kResidueBytesMax;
+  return residue <= kResidueBytesMax ? Fate::reuse : Fate::remove;
 }
 
 void GroupV1::remove() {
@@ -234,19 +228,20 @@ class DriverV1 final : public GroupDriver {
 
   [[nodiscard]] ControlState state(Control control) const override;
   [[nodiscard]] int templates_group() const override { return templates_.get(); }
-  [[nodiscard]] Result<std::unique_ptr<Group>> acquire(const Limits& limits) override;
-  void release(std::unique_ptr<Group> group) override;
-  bool tidy() override;
+  [[nodiscard]] Result<std::unique_ptr<Group>> acquire(const Limits& limits) override { return pool_.acquire(limits); }
+  void release(std::unique_ptr<Group> group) override { pool_.release(std::move(group)); }
+  bool tidy() override { return pool_.tidy(); }
   void remove_all() override;
 
  private:
+  [[nodiscard]] Result<std::unique_ptr<GroupV1>> make() { return GroupV1::make(where_, made_++, template_uid_); }
+
   Hierarchies where_;
   std::uint32_t template_uid_;
   bool sure_kill_;
   std::uint64_t made_ = 0;
   Fd templates_;
-  std::vector<std::unique_ptr<GroupV1>> clean_;     // a stack
-  std::vector<std::unique_ptr<GroupV1>> returned_;  // to be reset
+  GroupPool<GroupV1> pool_{[this] { return make(); }};
 };
 
 Result<void> DriverV1::open() {
@@ -268,9 +263,9 @@ Result<void> DriverV1::open() {
       return fail(error_from_errno(errno, "hand the cgroup to the templates"));
     }
   }
-  auto first = GroupV1::make(where_, made_++, template_uid_);
+  auto first = make();
   if (!first) return fail(first.error());
-  clean_.push_back(std::move(*first));
+  pool_.add(std::move(*first));
   return {};
 }
 
@@ -292,88 +287,25 @@ ControlState DriverV1::state(Control control) const {
   }
 }
 
-Result<std::unique_ptr<Group>> DriverV1::acquire(const Limits& limits) {
-  std::unique_ptr<GroupV1> group;
-  // Rather one more group than a reset now: in a row of short runs two then take turns.
-  if (clean_.empty() && returned_.size() >= kReturnedMax) tidy();
-  if (!clean_.empty()) {
-    group = std::move(clean_.back());
-    clean_.pop_back();
-  } else {
-    auto made = GroupV1::make(where_, made_++, template_uid_);
-    if (!made) return fail(made.error());
-    group = std::move(*made);
-  }
-  if (auto applied = group->apply(limits); !applied) {
-    group->remove();
-    return fail(applied.error());
-  }
-  return group;
-}
-
-void DriverV1::release(std::unique_ptr<Group> group) {
-  returned_.emplace_back(static_cast<GroupV1*>(group.release()));
-}
-
-bool DriverV1::tidy() {
-  if (returned_.empty()) return false;
-  auto group = std::move(returned_.back());
-  returned_.pop_back();
-  if (group->reset() && clean_.size() < kIdleGroupsMax) {
-    clean_.push_back(std::move(group));
-  } else {
-    group->remove();
-  }
-  return !returned_.empty();
-}
-
 void DriverV1::remove_all() {
-  clean_.clear();
-  returned_.clear();
+  pool_.clear();
   templates_.reset();
   for (const std::string& path : where_.all()) sweep_group(path, kSweepPatienceMs);
 }
 
-class NoGroups final : public GroupDriver {
- public:
-  explicit NoGroups(std::string reason) : reason_(std::move(reason)) {}
-
-  [[nodiscard]] ControlState state(Control) const override { return {.support = Support::missing, .reason = reason_}; }
-  [[nodiscard]] int templates_group() const override { return -1; }
-  [[nodiscard]] Result<std::unique_ptr<Group>> acquire(const Limits&) override { return nullptr; }
-  void release(std::unique_ptr<Group>) override {}
-  bool tidy() override { return false; }
-  void remove_all() override {}
-
- private:
-  std::string reason_;
-};
-
 }  // namespace
 
-std::uint64_t cpu_shares_of(std::uint32_t weight_millicores) {
-  const std::uint64_t weight = weight_millicores == 0 ? 1000 : weight_millicores;
-  return std::clamp<std::uint64_t>(weight * 1024 / 1000, 2, 262144);
-}
-
-std::uint64_t cpu_quota_us_of(std::uint32_t quota_millicores) {
-  return std::max<std::uint64_t>(std::uint64_t{quota_millicores} * kCpuPeriodUs / 1000, 1000);
-}
-
-std::unique_ptr<GroupDriver> make_group_driver(const std::string& prefix, std::uint32_t template_uid) {
-  const CgroupMounts mounts = find_cgroup_mounts();
+Result<std::unique_ptr<GroupDriver>> make_driver_v1(const CgroupMounts& mounts, const std::string& prefix,
+                                                    std::uint32_t template_uid) {
   const auto below = [&prefix](const std::string& mount) { return mount.empty() ? mount : mount + "/" + prefix; };
   Hierarchies where{.cpu = below(mounts.cpu),
                     .cpuacct = below(mounts.cpuacct),
                     .memory = below(mounts.memory),
                     .pids = below(mounts.pids),
                     .v2 = below(mounts.v2)};
-  if (where.cpu.empty() && where.memory.empty() && where.pids.empty()) {
-    return std::make_unique<NoGroups>("no cgroup v1 controller is mounted");
-  }
   const bool sure_kill = !where.pids.empty();
   auto driver = std::make_unique<DriverV1>(std::move(where), template_uid, sure_kill);
-  if (auto opened = driver->open(); !opened) return std::make_unique<NoGroups>(opened.error().message);
+  if (auto opened = driver->open(); !opened) return fail(opened.error());
   return driver;
 }
 

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cerrno>
+#include <span>
 #include <utility>
 
 #include "runtime/launcher/channel.h"
@@ -20,9 +21,8 @@
 namespace millrace::launcher {
 namespace {
 
-constexpr int kTemplateSocket = 3;
-constexpr int kTemplateUserNamespace = 4;
-constexpr int kFirstForeignDescriptor = 5;
+constexpr int kFirstTemplateDescriptor = 3;
+constexpr int kAboveTemplateDescriptors = 64;
 
 // A descriptor proves that the daemon may read the file; O_PATH would not.
 bool is_open_for_reading(int fd) {
@@ -67,14 +67,19 @@ bool take_input(Fd& fd, InputMode mode, const TemplateResources& resources) {
   return mode == InputMode::copy || detach(fd, MOUNT_ATTR_RDONLY, resources);
 }
 
-// Leaves a new template with its socket and its user namespace and nothing else of the launcher.
-void keep_two_descriptors(Fd& socket, int user_namespace) {
-  const int high_socket = ::fcntl(socket.get(), F_DUPFD, 64);
-  const int high_namespace = ::fcntl(user_namespace, F_DUPFD, 64);
-  ::dup3(high_socket, kTemplateSocket, O_CLOEXEC);
-  ::dup3(high_namespace, kTemplateUserNamespace, O_CLOEXEC);
-  static_cast<void>(socket.release());
-  ::close_range(kFirstForeignDescriptor, ~0U, 0);
+// Leaves a new template with these descriptors and nothing else of the launcher.
+void keep_descriptors(std::span<Fd* const> kept) {
+  for (Fd* fd : kept) {
+    const int high = ::fcntl(fd->release(), F_DUPFD, kAboveTemplateDescriptors);
+    *fd = Fd(high);
+  }
+  int next = kFirstTemplateDescriptor;
+  for (Fd* fd : kept) {
+    if (!*fd) continue;
+    ::dup3(fd->release(), next, O_CLOEXEC);
+    *fd = Fd(next++);
+  }
+  ::close_range(static_cast<unsigned>(next), ~0U, 0);
 }
 
 }  // namespace
@@ -114,16 +119,15 @@ void ContainerRuns::start(std::uint32_t id, Template& entry) {
   Fd ours(ends[0]);
   Fd theirs(ends[1]);
   if (pid == 0) {
-    keep_two_descriptors(theirs, entry.resources.user_namespace.get());
-    static_cast<void>(entry.resources.user_namespace.release());
-    entry.resources.user_namespace = Fd(kTemplateUserNamespace);
+    TemplateResources& resources = entry.resources;
+    keep_descriptors(std::array{&theirs, &resources.user_namespace, &resources.image, &resources.provided});
     template_main({.options = options_,
                    .request = entry.request,
                    .resources = entry.resources,
                    .outer_filter = support_.outer_filter(entry.request.network),
                    .inner_filter = support_.inner_filter(),
                    .into_group = groups_.templates_group() >= 0,
-                   .socket = Fd(kTemplateSocket)});
+                   .socket = std::move(theirs)});
   }
   if (pid < 0) {
     answers_.send(PrepareFailed{
@@ -296,6 +300,7 @@ void ContainerRuns::take_one(const Started& answer, std::vector<Fd> descriptors)
   Run& run = runs_.at(answer.run);
   run.process = std::move(descriptors.front());
   run.start_us = monotonic_us() - run.received_us;
+  if (run.group != nullptr && !run.group->started()) run.kill_wanted = SIGKILL;
   if (run.kill_wanted != 0) signal_process(run.process.get(), run.kill_wanted);
   answers_.send(answer);
 }

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <climits>
 #include <utility>
 
 #include "runtime/launcher/namespaces.h"
@@ -55,6 +57,25 @@ Result<std::string> read_script(int fd) {
   return bytes;
 }
 
+// Whether the descriptor is a directory that the daemon may read, beneath one of those where images may lie. Where it
+// lies is the kernel's word: links on the way to it do not matter.
+Result<void> check_image(int fd, const std::vector<std::string>& allowed) {
+  struct stat status{};
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || (flags & O_PATH) != 0 || ::fstat(fd, &status) < 0 || !S_ISDIR(status.st_mode)) {
+    return fail(Errc::invalid_argument, "the image is no directory opened for reading");
+  }
+  std::array<char, PATH_MAX> buffer{};
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  const ssize_t size = ::readlink(link.c_str(), buffer.data(), buffer.size());
+  const std::string_view path(buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  const bool found = std::ranges::any_of(allowed, [path](std::string_view place) {
+    return path.starts_with(place) && path.size() > place.size() && path[place.size()] == '/';
+  });
+  if (found) return {};
+  return fail(Errc::permission_denied, "the image lies in none of the directories that image_directories lists");
+}
+
 }  // namespace
 
 std::string function_id_map(std::uint32_t slot, std::uint32_t run_id) {
@@ -63,6 +84,13 @@ std::string function_id_map(std::uint32_t slot, std::uint32_t run_id) {
   if (run_id == 0) return first + map_line(1, base + 1, kIdsPerSlot - 1);
   return first + map_line(1, base + 1, kRunUid - 1) + map_line(kRunUid, run_id, 1) +
          map_line(kRunUid + 1, base + kRunUid + 1, kIdsPerSlot - kRunUid - 1);
+}
+
+std::string root_id_map(std::uint32_t slot, std::uint32_t run_id) {
+  const std::uint32_t base = root_host_id(slot);
+  const std::string last = map_line(kTemplateUidBeside, kTemplateUid, 1);
+  if (run_id == 0) return map_line(0, base, kTemplateUidBeside) + last;
+  return map_line(0, run_id, 1) + map_line(1, base + 1, kTemplateUidBeside - 1) + last;
 }
 
 ContainerSupport::ContainerSupport(const LauncherOptions& options) : options_(options), slots_(1, true) {
@@ -130,18 +158,28 @@ std::expected<TemplateResources, PrepareFailed> ContainerSupport::allocate(const
     if (needed.support != Support::real) return refuse(Step::user_namespace, EPERM, needed.reason);
   }
   TemplateResources made;
+  std::size_t next = 0;
   if (request.script) {
-    auto bytes = read_script(descriptors.front().get());
+    auto bytes = read_script(descriptors[next++].get());
     if (!bytes) return refuse(Step::script, EINVAL, bytes.error().message);
-    made.script = true;
     made.script_bytes = std::move(*bytes);
   }
+  if (request.image != Image::host) {
+    const int image = descriptors[next++].get();
+    if (auto allowed = check_image(image, options_.images); !allowed) {
+      return refuse(Step::image, EACCES, allowed.error().message);
+    }
+    made.image = Fd(::fcntl(image, F_DUPFD_CLOEXEC, 0));
+    if (!made.image) return refuse(Step::image, errno, "keep the image's directory");
+  }
+  if (request.provided) made.provided = Fd(::fcntl(descriptors[next++].get(), F_DUPFD_CLOEXEC, 0));
+  const bool as_root = runs_as_root(request);
   made.slot = take_slot();
   const auto give_up = [&](Step step, const Error& why) {
     free(made.slot);
     return refuse(step, EPERM, why.message);
   };
-  const std::uint32_t run = run_host_id(made.slot);
+  const std::uint32_t run = as_root ? root_host_id(made.slot) : run_host_id(made.slot);
   auto idmap = make_user_namespace(map_line(options_.daemon_uid, run, 1), map_line(options_.daemon_gid, run, 1));
   if (!idmap) return give_up(Step::user_namespace, idmap.error());
   made.files = FileAccess::idmapped;
@@ -157,8 +195,10 @@ std::expected<TemplateResources, PrepareFailed> ContainerSupport::allocate(const
   }
   if (made.files == FileAccess::idmapped) made.idmap_namespace = std::move(*idmap);
   const bool own = made.files == FileAccess::idmapped;
-  auto function = make_user_namespace(function_id_map(made.slot, own ? 0 : options_.daemon_uid),
-                                      function_id_map(made.slot, own ? 0 : options_.daemon_gid));
+  made.run_id = own ? run : options_.daemon_uid;
+  const auto map = as_root ? root_id_map : function_id_map;
+  auto function =
+      make_user_namespace(map(made.slot, own ? 0 : options_.daemon_uid), map(made.slot, own ? 0 : options_.daemon_gid));
   if (!function) return give_up(Step::user_namespace, function.error());
   made.user_namespace = std::move(*function);
   return made;

@@ -24,6 +24,13 @@ inline constexpr std::uint32_t kIdsPerSlot = 65'536;
 
 // The lines of a function's id map. `run_id`: the host id of the run's user; 0 for the one of this slot.
 [[nodiscard]] std::string function_id_map(std::uint32_t slot, std::uint32_t run_id);
+// The same where runs have id 0: the template then is kTemplateUidBeside, which the filter keeps runs from becoming, so
+// that no function ever has the host id that all templates share.
+[[nodiscard]] std::string root_id_map(std::uint32_t slot, std::uint32_t run_id);
+// The host id of id 0 of a slot, where runs have it.
+[[nodiscard]] constexpr std::uint32_t root_host_id(std::uint32_t slot) {
+  return kTemplateUid + slot * kIdsPerSlot;
+}
 // The host id of the run's user in a slot of its own.
 [[nodiscard]] constexpr std::uint32_t run_host_id(std::uint32_t slot) {
   return kTemplateUid + slot * kIdsPerSlot + kRunUid;

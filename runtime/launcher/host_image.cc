@@ -20,54 +20,43 @@
 namespace millrace::launcher {
 namespace {
 
-// Any directory that every host has and that the image does not come from: the new root is put over it.
-constexpr const char* kBuildPoint = "/sys";
 constexpr std::size_t kMountinfoBytesMax = 1024 * 1024;
 constexpr std::size_t kCopyBytesMax = 256 * 1024;  // of /etc/passwd and the like
 constexpr std::size_t kSubmountsMax = 64;
+constexpr std::size_t kOwnBytes = 4 * 1024 * 1024;  // of what we write ourselves: script, /etc
 constexpr std::array kParts{"usr", "etc", "opt", "bin", "sbin", "lib", "lib32", "lib64", "libx32"};
 
 // Upper layers of the overlays, attached here only while they are mounted: they hold our own /etc files and, as
 // whiteouts, what is hidden.
 const std::string kLayers = "run";
 
-class Builder {
+class Builder : RootBuilder {
  public:
-  explicit Builder(const HostImage& image) : image_(image) {}
+  explicit Builder(const ImagePlan& plan) : RootBuilder(plan) {}
 
   std::expected<void, ImageError> build() {
-    if (!make_root() || !make_layers() || !hide() || !show_parts() || !show_more() || !finish_layers() ||
-        !make_devices() || !place_script() || !enter()) {
-      return std::unexpected(ImageError{.step = step_, .error = errno, .what = what_});
+    if (!make_root() || !make_layers() || !hide() || !place_files() || !show_parts() || !show_more() ||
+        !finish_layers() || !add_own() || !enter()) {
+      return error();
     }
     return {};
   }
 
  private:
-  // For the message of whatever fails next.
-  bool at(std::string what) {
-    what_ = std::move(what);
-    return true;
-  }
-
   bool make_root() {
     at("read the host's mounts");
     auto mountinfo = read_file(AT_FDCWD, "/proc/self/mountinfo", kMountinfoBytesMax);
     if (!mountinfo) return false;
     mountinfo_ = std::move(*mountinfo);
     at("make the root file system");
-    root_ = make_mount("tmpfs", {{"mode", "755"}, {"size", "4m"}, {"nr_inodes", "512"}},
-                       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-    if (!root_ || !attach_mount(root_.get(), AT_FDCWD, kBuildPoint) || ::chdir(kBuildPoint) < 0) return false;
+    const std::string size = std::to_string(kOwnBytes + provided_bytes());
+    const Fd root = make_mount("tmpfs", {{"mode", "755"}, {"size", size.c_str()}, {"nr_inodes", "2048"}},
+                               MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    if (!root || !attach_mount(root.get(), AT_FDCWD, kBuildPoint) || ::chdir(kBuildPoint) < 0) return false;
     for (const char* directory : {"dev", "proc", "tmp", "sys", "run", "root", "home", "var", "oscar", "oscar/config"}) {
       if (!make_directory(directory)) return false;
     }
     return ::symlink("/tmp", "var/tmp") == 0;
-  }
-
-  bool make_directory(const std::string& path) {
-    at("make the directory /" + path);
-    return ::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST;
   }
 
   bool make_parents(const std::string& path) {
@@ -79,15 +68,15 @@ class Builder {
 
   bool make_layers() {
     at("make the layers");
-    const Fd layers = make_mount("tmpfs", {{"mode", "755"}, {"size", "4m"}},
+    const std::string size = std::to_string(kOwnBytes + provided_bytes());
+    const Fd layers = make_mount("tmpfs", {{"mode", "755"}, {"size", size.c_str()}},
                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     if (!layers || !attach_mount(layers.get(), AT_FDCWD, kLayers.c_str())) return false;
     if (!make_directory(kLayers + "/etc")) return false;
-    const bool host_network = image_.network == Network::host;
-    const std::string loopback = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
+    const bool host_network = plan().request.network == Network::host;
     const std::string user = std::to_string(kRunUid);
     return write_layer("etc/resolv.conf", host_network ? of_host("/etc/resolv.conf") : "") &&
-           write_layer("etc/hosts", host_network ? of_host("/etc/hosts") : loopback) &&
+           write_layer("etc/hosts", host_network ? of_host("/etc/hosts") : kLoopbackHosts) &&
            write_layer("etc/passwd", of_host("/etc/passwd") + "function:x:" + user + ":" + user + "::/tmp:/bin/sh\n") &&
            write_layer("etc/group", of_host("/etc/group") + "function:x:" + user + ":\n");
   }
@@ -107,7 +96,7 @@ class Builder {
 
   // A character device 0/0 in an upper layer makes the name vanish.
   bool hide() {
-    for (const std::string& path : image_.options.hide) {
+    for (const std::string& path : plan().options.hide) {
       const std::string layer = kLayers + path;
       at("hide " + path);
       if (!make_parents(layer)) return false;
@@ -139,7 +128,7 @@ class Builder {
   }
 
   bool show_more() {
-    return std::ranges::all_of(image_.options.show, [this](const std::string& path) {
+    return std::ranges::all_of(plan().options.show, [this](const std::string& path) {
       const std::string inside = path.substr(1);
       return make_parents(inside) && show(inside);
     });
@@ -178,69 +167,54 @@ class Builder {
     return ::umount2(kLayers.c_str(), MNT_DETACH) == 0;
   }
 
-  bool make_devices() {
-    at("make /dev");
-    const Fd devices = make_mount("tmpfs", {{"mode", "755"}, {"size", "64k"}, {"nr_inodes", "32"}},
-                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-    if (!devices) return false;
-    struct Node {
-      const char* name;
-      unsigned major, minor;
+  // Whether a path lies in what an overlay shows: then a file for it goes into the overlay's layer.
+  [[nodiscard]] bool is_shown(std::string_view path) const {
+    const auto covers = [path](std::string_view directory) {
+      return path.starts_with(directory) && path.size() > directory.size() && path[directory.size()] == '/';
     };
-    static constexpr std::array kNodes{Node{"null", 1, 3},   Node{"zero", 1, 5},    Node{"full", 1, 7},
-                                       Node{"random", 1, 8}, Node{"urandom", 1, 9}, Node{"tty", 5, 0}};
-    const mode_t mask = ::umask(0);
-    bool made = std::ranges::all_of(kNodes, [&devices](const Node& node) {
-      return ::mknodat(devices.get(), node.name, S_IFCHR | 0666, makedev(node.major, node.minor)) == 0;
-    });
-    ::umask(mask);
-    using Link = std::pair<const char*, const char*>;
-    static constexpr std::array kLinks{Link{"/proc/self/fd", "fd"}, Link{"/proc/self/fd/0", "stdin"},
-                                       Link{"/proc/self/fd/1", "stdout"}, Link{"/proc/self/fd/2", "stderr"}};
-    made = made && std::ranges::all_of(kLinks, [&devices](const Link& link) {
-             return ::symlinkat(link.first, devices.get(), link.second) == 0;
-           });
-    return made && ::mkdirat(devices.get(), "shm", 0755) == 0 &&
-           set_mount_attributes(devices.get(), MOUNT_ATTR_RDONLY) && attach_mount(devices.get(), AT_FDCWD, "dev");
+    return std::ranges::any_of(kParts, [&](const char* part) { return covers(std::string("/") + part); }) ||
+           std::ranges::any_of(plan().options.show, covers);
   }
 
-  bool place_script() {
-    if (!image_.script) return true;
-    step_ = Step::script;
-    at("write the script");
-    {
-      const std::string path(kScriptPath.substr(1));
-      const Fd file(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0555));
-      const auto bytes = image_.script_bytes;
-      if (!file || ::write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
-        return false;
-      }
+  bool place_files() {
+    for (const ProvidedFile& file : plan().provided) {
+      if (file.secret) continue;
+      at(Step::provided, "place the file " + file.path);
+      const bool shown = is_shown(file.path);
+      if (shown && !leads_through_directories(file.path)) return false;
+      const Fd below(::open(shown ? kLayers.c_str() : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+      if (!below || !write_below(below.get(), file.path, file.content, 0444)) return false;
     }
-    step_ = Step::root_file_system;
+    return at(Step::root_file_system, {});
+  }
+
+  // A directory in the layer would hide a link of the host's that many programs may need.
+  static bool leads_through_directories(const std::string& path) {
+    for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+      struct stat status{};
+      if (::lstat(path.substr(0, slash).c_str(), &status) < 0) return errno == ENOENT;
+      if (S_ISDIR(status.st_mode)) continue;
+      errno = S_ISLNK(status.st_mode) ? ELOOP : ENOTDIR;
+      return false;
+    }
     return true;
   }
 
-  bool enter() {
-    at("mount /proc");
-    if (::mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) < 0) return false;
-    at("make the root read-only");
-    if (!set_mount_attributes(root_.get(), MOUNT_ATTR_RDONLY)) return false;
-    root_.reset();
-    at("change the root");
-    return ::syscall(SYS_pivot_root, ".", ".") == 0 && ::umount2(".", MNT_DETACH) == 0 && ::chdir("/") == 0;
+  bool add_own() {
+    const Fd devices = make_devices();
+    if (!devices || !attach_mount(devices.get(), AT_FDCWD, "dev")) return false;
+    if (has_secrets() && !make_directory(std::string(kSecretsDirectory.substr(1)))) return false;
+    const Fd root(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    return root && attach_secrets(kSecretsDirectory.substr(1).data()) && place_script(root.get());
   }
 
-  const HostImage& image_;
-  Step step_ = Step::root_file_system;
-  std::string what_;
   std::string mountinfo_;
-  Fd root_;
 };
 
 }  // namespace
 
-std::expected<void, ImageError> enter_host_image(const HostImage& image) {
-  return Builder(image).build();
+std::expected<void, ImageError> enter_host_image(const ImagePlan& plan) {
+  return Builder(plan).build();
 }
 
 std::vector<std::string> mounts_below(std::string_view mountinfo, std::string_view directory) {

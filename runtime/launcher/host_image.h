@@ -8,29 +8,14 @@
 #include <string_view>
 #include <vector>
 
-#include "core/error.h"
-#include "runtime/launcher/launcher_options.h"
-#include "runtime/launcher/protocol.h"
+#include "runtime/launcher/root_builder.h"
 
 namespace millrace::launcher {
-
-struct ImageError {
-  Step step = Step::root_file_system;
-  int error = 0;  // errno
-  std::string what;
-};
-
-struct HostImage {
-  const LauncherOptions& options;
-  Network network = Network::none;
-  bool script = false;
-  std::string_view script_bytes;
-};
 
 // Builds the image and makes it the caller's root. The caller is root of the host, pid 1 of its pid namespace, and in a
 // mount namespace of its own whose mounts are private. /proc is the caller's afterwards, /tmp and /dev/shm are empty
 // directories to mount on, and everything is read-only.
-[[nodiscard]] std::expected<void, ImageError> enter_host_image(const HostImage& image);
+[[nodiscard]] std::expected<void, ImageError> enter_host_image(const ImagePlan& plan);
 
 // The mount points strictly below `directory` in the text of /proc/self/mountinfo, outermost first.
 [[nodiscard]] std::vector<std::string> mounts_below(std::string_view mountinfo, std::string_view directory);

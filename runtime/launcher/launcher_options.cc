@@ -66,6 +66,9 @@ Result<LauncherOptions> parse_launcher_options(std::span<const char* const> argu
       auto& paths = name == "--show" ? options.show : options.hide;
       good = is_plain_path(value) && paths.size() < kPathsMax && !(name == "--show" && is_own_of_containers(value));
       paths.emplace_back(value);
+    } else if (name == "--images") {
+      good = is_plain_path(value) && options.images.size() < kPathsMax;
+      options.images.emplace_back(value);
     }
     if (!good) return fail(Errc::invalid_argument, "launcher: unknown or malformed argument " + std::string(argument));
   }

@@ -1,6 +1,7 @@
 // The launcher's arguments, written by the supervisor, and how they are read:
 //
 //   millrace-launcher --prefix=millrace-1a2b3c4d --daemon-uid=998 --daemon-gid=998 [--show=DIR]... [--hide=PATH]...
+//                      [--images=DIR]...
 //
 // Descriptors 3 (daemon) and 4 (life line) must be open; protocol.h tells the rest of the conversation.
 #pragma once
@@ -25,6 +26,9 @@ struct LauncherOptions {
   std::vector<std::string> show;  // more host directories that `image: host` shows, read-only; not below /tmp, /dev,
                                   // /proc and /run, which are the container's own
   std::vector<std::string> hide;  // paths below /usr, /etc, /opt that it hides
+  // Directories beneath which images may lie. The daemon cannot choose others: an image is shown to a function with the
+  // owners that its files have, so that `/` as an image would let the daemon read what only root may.
+  std::vector<std::string> images;
 };
 
 // invalid_argument naming the argument that is unknown, missing or malformed.

@@ -55,9 +55,11 @@ void ProcessRuns::spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_
   made.run.start_us = monotonic_us() - received_us;
   made.run.process = std::move(process->pidfd);
   made.pid = process->pid;
+  const bool spared = made.run.group == nullptr || made.run.group->started();
   if (made.run.group != nullptr) watch_.watch(made.run.group->memory_event(), id);
   by_pid_.emplace(made.pid, id);
   runs_.emplace(id, std::move(made));
+  if (!spared) kill_tree_of(runs_.at(id));
   answers_.send(Started{.run = id});
 }
 

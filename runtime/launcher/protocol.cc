@@ -157,7 +157,7 @@ void fields(auto& io, Is<Prepared> auto& m) {
 }
 void fields(auto& io, Is<PrepareFailed> auto& m) {
   io.number(m.template_id);
-  io.enumerator(m.step, Step::script);
+  io.enumerator(m.step, kLastStep);
   io.number(m.error);
   io.text(m.text, kTextBytesMax);
 }
@@ -166,7 +166,7 @@ void fields(auto& io, Is<Started> auto& m) {
 }
 void fields(auto& io, Is<SpawnFailed> auto& m) {
   io.number(m.run);
-  io.enumerator(m.step, Step::script);
+  io.enumerator(m.step, kLastStep);
   io.number(m.error);
 }
 void fields(auto& io, Is<Usage> auto& m) {
@@ -200,6 +200,9 @@ void fields(auto& io, Is<Prepare> auto& m) {
   io.enumerator(m.network, Network::host);
   io.boolean(m.script);
   io.boolean(m.probe_directory);
+  io.enumerator(m.profile, Profile::compat);
+  io.enumerator(m.image, Image::directory_copy);
+  io.boolean(m.provided);
 }
 void fields(auto& io, Is<Drop> auto& m) {
   io.number(m.template_id);
@@ -291,7 +294,7 @@ std::string_view name_of(Step step) {
       "input",       "output",        "rlimit",         "hostname",
       "descriptors", "identity",      "seccomp",        "working_directory",
       "exec",        "template_died", "user_namespace", "root_file_system",
-      "script"};
+      "script",      "image",         "provided",       "copy_on_write"};
   const auto index = static_cast<std::size_t>(step);
   return index < kNames.size() ? kNames.at(index) : "unknown";
 }
@@ -311,7 +314,8 @@ Result<Answer> decode_answer(std::string_view datagram) {
 
 std::size_t descriptors_of(const Request& request) {
   if (const auto* prepare = std::get_if<Prepare>(&request)) {
-    return std::size_t{prepare->script} + std::size_t{prepare->probe_directory};
+    return std::size_t{prepare->script} + std::size_t{prepare->image != Image::host} + std::size_t{prepare->provided} +
+           std::size_t{prepare->probe_directory};
   }
   if (const auto* spawn = std::get_if<Spawn>(&request)) {
     return 3 + std::size_t{spawn->program.empty()} + std::size_t{spawn->output} + spawn->inputs.size();

@@ -36,8 +36,9 @@
 //   - The launcher reads no more requests while more than kOutgoingMax answers wait for the daemon to read them.
 //
 // Files of a container: input `name` appears at /tmp/in/<name>, read-only; the output directory at /tmp/out, writable;
-// /tmp itself is a tmpfs of scratch_bytes; the script given at Prepare is /oscar/config/script.sh, mode 0555. The
-// function runs as uid and gid kRunUid of its user namespace. Of the kind `process` nothing is mounted: argv, working
+// /tmp itself is a tmpfs of scratch_bytes; the script given at Prepare is /oscar/config/script.sh, mode 0555; secrets
+// are /run/secrets/<name>, mode 0400. The function runs as uid and gid kRunUid of its user namespace, or 0 where
+// runs_as_root() says so. Of the kind `process` nothing is mounted: argv, working
 // directory and environment name real paths, and inputs, output and script descriptors are refused.
 #pragma once
 
@@ -72,10 +73,12 @@ inline constexpr std::size_t kTemplatesMax = 1024;
 inline constexpr std::size_t kRunsMax = 4096;  // at the same time; more is SpawnFailed{request, EAGAIN}
 inline constexpr std::size_t kOutgoingMax = 256;
 
-inline constexpr std::uint32_t kRunUid = 65533;  // inside; also the gid
+inline constexpr std::uint32_t kRunUid = 65533;             // inside; also the gid
+inline constexpr std::uint32_t kTemplateUidBeside = 65535;  // of the template where runs are id 0
 inline constexpr std::string_view kInputDirectory = "/tmp/in";
 inline constexpr std::string_view kOutputDirectory = "/tmp/out";
 inline constexpr std::string_view kScriptPath = "/oscar/config/script.sh";
+inline constexpr std::string_view kSecretsDirectory = "/run/secrets";
 
 // ---- launcher -> daemon
 
@@ -145,8 +148,12 @@ enum class Step : std::uint8_t {
   user_namespace,    // of a template
   root_file_system,  // of a template
   script,            // of a template
+  image,             // of a template: the directory that is its image
+  provided,          // of a template: secrets and files
+  copy_on_write,     // the child making its own copy-on-write root
 };
-inline constexpr std::size_t kSteps = 21;
+inline constexpr std::size_t kSteps = 24;
+inline constexpr Step kLastStep = Step::copy_on_write;
 [[nodiscard]] std::string_view name_of(Step step);
 
 struct PrepareFailed {
@@ -217,8 +224,22 @@ using Answer = std::variant<Hello, Prepared, PrepareFailed, Started, SpawnFailed
 enum class Kind : std::uint8_t { process, container };
 enum class Network : std::uint8_t { none, host };
 
+// What the run's user may do within its own user namespace.
+enum class Profile : std::uint8_t {
+  strict,  // no capability at all
+  compat,  // id 0 with the capabilities of compat_capabilities(): what images expect that start as root
+};
+
+enum class Image : std::uint8_t {
+  host,           // parts of this machine, read-only (host_image.h)
+  directory,      // a root file system in a directory, read-only (directory_image.h)
+  directory_copy  // the same; what a run changes lies in its own bounded tmpfs and goes with it
+};
+
 // Builds what all runs of one function revision share. Descriptors in this order:
 //   the script, if `script` (readable, a regular file of at most kScriptBytesMax; copied at once);
+//   the directory, if `image` is one (O_RDONLY|O_DIRECTORY, beneath one of the launcher's --images);
+//   secrets and files, if `provided` (a sealed memfd of what pack_provided() makes);
 //   a directory on the file system of inputs and outputs, if `probe_directory`: FileAccess is decided by trying there.
 //   Without it idmapped mounts are assumed.
 struct Prepare {
@@ -227,8 +248,17 @@ struct Prepare {
   Network network = Network::none;  // kind `process` has the host's whatever is written here
   bool script = false;
   bool probe_directory = false;
+  Profile profile = Profile::strict;
+  Image image = Image::host;
+  bool provided = false;
   bool operator==(const Prepare&) const = default;
 };
+
+// Whether runs have id 0 of their user namespace, and not kRunUid: in images of their own, whose files belong to it,
+// and where the profile gives it capabilities.
+[[nodiscard]] constexpr bool runs_as_root(const Prepare& request) {
+  return request.profile == Profile::compat || request.image != Image::host;
+}
 
 struct Drop {
   std::uint32_t template_id = 0;

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "runtime/launcher/directory_image.h"
 #include "runtime/launcher/raw_syscall.h"
 
 namespace millrace::launcher {
@@ -47,8 +48,45 @@ bool mount_at(ChildPlan& plan, Step step, const char* type, const char* target, 
   return good(plan, step, call(SYS_mount, word(type), word(target), word(type), flags, word(options)));
 }
 
+bool bind(ChildPlan& plan, Step step, const char* source, const char* target, std::uint64_t flags) {
+  return good(plan, step, call(SYS_mount, word(source), word(target), 0, MS_BIND | flags, 0));
+}
+
+// The new root: the template's image below a tmpfs of this run, with the template's own /dev and secrets in it. The
+// names are the template's, in its own root; the image has no say in them, since the skeleton lies over it.
+bool make_own_root(ChildPlan& plan) {
+  constexpr Step kStep = Step::copy_on_write;
+  if (!mount_at(plan, kStep, "tmpfs", kUpperDirectory, MS_NOSUID | MS_NODEV, plan.upper_options)) return false;
+  if (!good(plan, kStep, call(SYS_mkdirat, kHere, word("/.upper/u"), 0755))) return false;
+  if (!good(plan, kStep, call(SYS_mkdirat, kHere, word("/.upper/w"), 0700))) return false;
+  if (!good(plan, kStep, call(SYS_chown, word("/.upper/u"), plan.uid, plan.gid))) return false;
+  if (!mount_at(plan, kStep, "overlay", kNewRootDirectory, MS_NOSUID | MS_NODEV,
+                "lowerdir=/.image,upperdir=/.upper/u,workdir=/.upper/w,userxattr,volatile")) {
+    return false;
+  }
+  if (!bind(plan, kStep, "/dev", "/.root/dev", MS_REC)) return false;
+  if (plan.secrets && !bind(plan, kStep, kKeptSecretsDirectory, "/.root/run/secrets", 0)) return false;
+  // As the template's own pivot_root, but in constant time: pivot_root looks at every task of the host.
+  if (!good(plan, kStep, call(SYS_chdir, word(kNewRootDirectory)))) return false;
+  if (!good(plan, kStep, call(SYS_mount, word("."), word("/"), 0, MS_MOVE, 0))) return false;
+  return good(plan, kStep, call(SYS_chroot, word("."))) && good(plan, kStep, call(SYS_chdir, word("/")));
+}
+
+// Id 0 of a user namespace owns the network settings there, which would outlive the run in the pool.
+bool protect_proc_sys(ChildPlan& plan) {
+  for (const char* path : {"/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"}) {
+    const long bound = call(SYS_mount, word(path), word(path), 0, MS_BIND, 0);
+    if (bound == -ENOENT) continue;
+    if (!good(plan, Step::mount_proc, bound)) return false;
+    constexpr std::uint64_t kReadOnly = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    if (!good(plan, Step::mount_proc, call(SYS_mount, 0, word(path), 0, kReadOnly, 0))) return false;
+  }
+  return true;
+}
+
 bool mount_own_file_systems(ChildPlan& plan) {
   if (!mount_at(plan, Step::mount_proc, "proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr)) return false;
+  if (plan.protect_proc_sys && !protect_proc_sys(plan)) return false;
   for (const ProcMask& mask : plan.proc_masks) {
     const long covered = call(SYS_mount, word(mask.source), word(mask.target), 0, MS_BIND, 0);
     if (!good(plan, Step::mount_proc, covered)) return false;
@@ -122,6 +160,7 @@ bool attach_files(ChildPlan& plan) {
 
 bool enter_container(ChildPlan& plan) {
   if (plan.network >= 0 && !good(plan, Step::network, call(SYS_setns, word(plan.network), CLONE_NEWNET))) return false;
+  if (plan.copy_on_write && !make_own_root(plan)) return false;
   return mount_own_file_systems(plan) && attach_files(plan) &&
          good(plan, Step::hostname, call(SYS_sethostname, word(plan.hostname), plan.hostname_size));
 }
@@ -141,8 +180,13 @@ bool drop_rights(ChildPlan& plan) {
     if (!good(plan, Step::identity, call(SYS_setresuid, plan.uid, plan.uid, plan.uid))) return false;
   }
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  std::array<__user_cap_data_struct, 2> none{};
-  if (!good(plan, Step::identity, call(SYS_capset, word(&header), word(none.data())))) return false;
+  // Inheritable, as the template's are: the bounding set is empty, so a program of id 0 gets at exec what it inherits.
+  std::array<__user_cap_data_struct, 2> kept{};
+  for (std::size_t half = 0; half < kept.size(); ++half) {
+    const auto bits = static_cast<std::uint32_t>(plan.capabilities >> (32 * half));
+    kept[half] = {.effective = bits, .permitted = bits, .inheritable = bits};
+  }
+  if (!good(plan, Step::identity, call(SYS_capset, word(&header), word(kept.data())))) return false;
   if (!good(plan, Step::identity, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1))) return false;
   if (plan.die_with_parent) {
     // After the change of user, which clears it.
@@ -169,6 +213,15 @@ void exec_program(ChildPlan& plan) {
 }
 
 }  // namespace
+
+std::uint64_t compat_capabilities() {
+  std::uint64_t bits = 0;
+  for (const int capability :
+       {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_NET_BIND_SERVICE}) {
+    bits |= std::uint64_t{1} << capability;
+  }
+  return bits;
+}
 
 void sandbox_child(void* argument) {
   ChildPlan& plan = *static_cast<ChildPlan*>(argument);

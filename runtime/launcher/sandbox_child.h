@@ -55,6 +55,11 @@ struct ChildPlan {
   int network = -1;                       // namespace to enter; -1: stay
   const char* scratch_options = nullptr;  // of the tmpfs on /tmp and /dev/shm
   std::span<const ProcMask> proc_masks;
+  bool protect_proc_sys = false;        // its id owns some of /proc/sys, as those of the network namespace
+  std::uint64_t capabilities = 0;       // kept, within the user namespace
+  bool copy_on_write = false;           // put the root together from what directory_image.h names
+  bool secrets = false;                 // with those
+  const char* upper_options = nullptr;  // of the tmpfs that takes the changes
   const char* hostname = nullptr;
   std::size_t hostname_size = 0;
   int output = -1;  // detached mount
@@ -65,6 +70,10 @@ struct ChildPlan {
   volatile Step step = Step::clone;
   volatile int error = 0;  // 0 after the parent resumed: the program was exec'ed
 };
+
+// Capabilities of Profile::compat, as bits: what images need that start as root and then become somebody else. All act
+// on what belongs to the function's user namespace only; none of them mounts, traces, or reaches a device.
+[[nodiscard]] std::uint64_t compat_capabilities();
 
 // The child's entry; `plan` is a ChildPlan. Returns only on failure, with step and error set.
 void sandbox_child(void* plan);

@@ -29,6 +29,7 @@ constexpr std::string_view kNamespaces = "enters or makes namespaces, where capa
 constexpr std::string_view kRing = "runs calls past this filter";
 constexpr std::string_view kHandles = "opens files past the directory tree";
 constexpr std::string_view kSegments = "old segment interface with a history of faults";
+constexpr std::string_view kSharedId = "the id of all templates: what the kernel counts by user would be shared";
 constexpr std::string_view kSecurity = "reads or changes the host's security modules";
 
 // Numbers without a name here are newer than the C library's headers.
@@ -40,6 +41,10 @@ constexpr auto kRules = std::to_array<CallRule>({
     {SYS_clone, clone_flags, kNamespaces},
     {SYS_ptrace, deny, kOthers},
     {SYS_syslog, deny, "reads the kernel's log"},
+    {SYS_setuid, user_id, kSharedId},
+    {SYS_setreuid, user_ids_2, kSharedId},
+    {SYS_setresuid, user_ids_3, kSharedId},
+    {SYS_setfsuid, user_id, kSharedId},
     {SYS_uselib, deny, kGone},
     {SYS_personality, personality, "switches off address randomisation and other protections"},
     {SYS_ustat, deny, kGone},
@@ -127,7 +132,7 @@ static_assert(std::ranges::is_sorted(kRules, {}, &CallRule::number));
 
 // What makes a sandbox, in the template and in its child before the function starts.
 constexpr auto kSandboxCalls = std::to_array<std::uint32_t>(
-    {SYS_clone, SYS_mount, SYS_sethostname, SYS_unshare, SYS_setns, SYS_move_mount, SYS_clone3});
+    {SYS_clone, SYS_chroot, SYS_mount, SYS_sethostname, SYS_unshare, SYS_setns, SYS_move_mount, SYS_clone3});
 static_assert(std::ranges::is_sorted(kSandboxCalls));
 
 constexpr std::uint32_t kX32Bit = 0x4000'0000;
@@ -217,7 +222,20 @@ class Compiler {
         refuse(EPERM);
         return permit();
       case socket_domain: return decide_socket();
+      case user_id: return decide_user_ids(1);
+      case user_ids_2: return decide_user_ids(2);
+      case user_ids_3: return decide_user_ids(3);
     }
+  }
+
+  void decide_user_ids(std::size_t arguments) {
+    for (std::size_t index = 0; index < arguments; ++index) {
+      load_argument(index);
+      // To refuse(), over the tests that follow and permit().
+      jump(BPF_JEQ, kTemplateUidBeside, static_cast<std::uint8_t>(2 * (arguments - 1 - index) + 1), 0);
+    }
+    permit();
+    refuse(EPERM);
   }
 
   void decide_socket() {

@@ -26,6 +26,9 @@ enum class CallAction : std::uint8_t {
   socket_domain,  // EAFNOSUPPORT but for unix, inet, inet6; with the host's network also netlink route
   personality,    // EPERM but for asking and for the default
   ioctl_request,  // EPERM for what types into a terminal
+  user_id,        // EPERM for the id that all templates share: in the first argument,
+  user_ids_2,     // in the first two,
+  user_ids_3,     // in all three
 };
 
 struct CallRule {

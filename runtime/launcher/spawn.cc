@@ -96,7 +96,9 @@ bool SpawnPlan::lay_out() {
 
   const auto bytes = wanted.scratch_bytes != 0 ? wanted.scratch_bytes : kScratchBytesDefault;
   const auto inodes = wanted.scratch_inodes != 0 ? wanted.scratch_inodes : kScratchInodesDefault;
-  scratch_options_ = "mode=1777,size=" + std::to_string(bytes) + ",nr_inodes=" + std::to_string(inodes);
+  const std::string bounds = "size=" + std::to_string(bytes) + ",nr_inodes=" + std::to_string(inodes);
+  scratch_options_ = "mode=1777," + bounds;
+  upper_options_ = "mode=755," + bounds;
   if (request_.hostname.empty()) request_.hostname = "function";
   if (request_.working_directory.empty()) request_.working_directory = "/tmp";
   return true;
@@ -113,6 +115,7 @@ std::expected<SpawnedProcess, SpawnError> SpawnPlan::start(const ChildStack& sta
   child_.hostname = request_.hostname.c_str();
   child_.hostname_size = request_.hostname.size();
   child_.scratch_options = scratch_options_.c_str();
+  child_.upper_options = upper_options_.c_str();
 
   int pidfd = -1;
   clone_args arguments{};

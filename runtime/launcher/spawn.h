@@ -68,6 +68,7 @@ class SpawnPlan {
   std::vector<ChildInput> inputs_;
   std::vector<ChildLimit> limits_;
   std::string scratch_options_;
+  std::string upper_options_;
   ChildPlan child_;
 };
 

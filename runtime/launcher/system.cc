@@ -17,13 +17,6 @@
 namespace millrace::launcher {
 namespace {
 
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end == text.data()) return std::nullopt;
-  return value;
-}
-
 // A control file comes whole in one read; empty on failure.
 std::string_view read_control_file(int directory, const char* name, std::span<char> buffer) {
   const Fd fd(::openat(directory, name, O_RDONLY | O_CLOEXEC));
@@ -61,6 +54,24 @@ std::optional<std::string> read_file(int directory, const char* name, std::size_
   return bytes;
 }
 
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end == text.data()) return std::nullopt;
+  return value;
+}
+
+std::optional<std::uint64_t> keyed_number(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    const auto line = text.substr(0, text.find('\n'));
+    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == ' ') {
+      return parse_number(line.substr(key.size() + 1));
+    }
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+  }
+  return std::nullopt;
+}
+
 std::optional<std::uint64_t> read_number(int directory, const char* name) {
   std::array<char, 64> buffer{};
   return parse_number(read_control_file(directory, name, buffer));
@@ -68,15 +79,7 @@ std::optional<std::uint64_t> read_number(int directory, const char* name) {
 
 std::optional<std::uint64_t> read_keyed_number(int directory, const char* name, std::string_view key) {
   std::array<char, 4096> buffer{};
-  std::string_view rest = read_control_file(directory, name, buffer);
-  while (!rest.empty()) {
-    const auto line = rest.substr(0, rest.find('\n'));
-    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == ' ') {
-      return parse_number(line.substr(key.size() + 1));
-    }
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-  }
-  return std::nullopt;
+  return keyed_number(read_control_file(directory, name, buffer), key);
 }
 
 Fd open_directory(int directory, const char* path) {

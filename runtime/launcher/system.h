@@ -26,6 +26,10 @@ bool write_file(int directory, const char* name, std::string_view text);
 [[nodiscard]] std::optional<std::uint64_t> read_number(int directory, const char* name);
 [[nodiscard]] std::optional<std::uint64_t> read_keyed_number(int directory, const char* name, std::string_view key);
 
+// The same of a text that was read already.
+[[nodiscard]] std::optional<std::uint64_t> parse_number(std::string_view text);
+[[nodiscard]] std::optional<std::uint64_t> keyed_number(std::string_view text, std::string_view key);
+
 [[nodiscard]] Fd open_directory(int directory, const char* path);
 
 bool signal_process(int pidfd, int signal);

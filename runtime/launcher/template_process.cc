@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
@@ -24,8 +25,11 @@
 #include <vector>
 
 #include "runtime/launcher/channel.h"
+#include "runtime/launcher/container_support.h"
+#include "runtime/launcher/directory_image.h"
 #include "runtime/launcher/host_image.h"
 #include "runtime/launcher/namespaces.h"
+#include "runtime/launcher/provided.h"
 #include "runtime/launcher/run.h"
 #include "runtime/launcher/spawn.h"
 #include "runtime/launcher/system.h"
@@ -61,6 +65,16 @@ sock_fprog program_of(std::span<const sock_filter> filter) {
   return {.len = static_cast<unsigned short>(filter.size()), .filter = const_cast<sock_filter*>(filter.data())};
 }
 
+bool make_inheritable(std::uint64_t capabilities) {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, 2> own{};
+  if (::syscall(SYS_capget, &header, own.data()) < 0) return false;
+  for (std::size_t half = 0; half < own.size(); ++half) {
+    own[half].inheritable = static_cast<std::uint32_t>(capabilities >> (32 * half));
+  }
+  return ::syscall(SYS_capset, &header, own.data()) == 0;
+}
+
 class TemplateProcess {
  public:
   explicit TemplateProcess(TemplatePlan& plan) : plan_(plan), socket_(std::move(plan.socket)) {}
@@ -80,6 +94,7 @@ class TemplateProcess {
 
  private:
   std::expected<void, ImageError> settle();
+  std::expected<void, ImageError> enter_image();
   [[nodiscard]] bool take_own_mounts();
   [[nodiscard]] bool become_namespace_root();
   void find_masks();
@@ -98,6 +113,7 @@ class TemplateProcess {
   std::optional<ChildStack> stack_;
   sock_fprog inner_filter_{};
   std::vector<ProcMask> masks_;
+  bool has_secrets_ = false;                   // in kKeptSecretsDirectory
   bool spare_refused_ = false;                 // then only a run's own need tries again
   std::vector<SandboxNetwork> idle_networks_;  // a stack: the last one is warm
   std::unordered_map<pid_t, Sandbox> sandboxes_;
@@ -108,17 +124,51 @@ bool TemplateProcess::take_own_mounts() {
 }
 
 bool TemplateProcess::become_namespace_root() {
+  const uid_t id = runs_as_root(plan_.request) ? kTemplateUidBeside : 0;
   if (::setns(plan_.resources.user_namespace.get(), CLONE_NEWUSER) < 0 || ::setgroups(0, nullptr) < 0 ||
-      ::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) {
+      ::setresgid(id, id, id) < 0 || ::setresuid(id, id, id) < 0) {
     return false;
   }
   // Mounts of the namespace before are locked together in this one.
   if (::unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC) < 0) return false;
+  // What sandboxes inherit must be made inheritable while the bounding set still has it.
+  if (plan_.request.profile == Profile::compat && !make_inheritable(compat_capabilities())) return false;
   for (int capability = 0; capability <= kLastCapability; ++capability) ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return false;
   ::prctl(PR_SET_DUMPABLE, 0);
   // After the change of user, which clears it. The end of the socket is the second line.
   return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+}
+
+std::expected<void, ImageError> TemplateProcess::enter_image() {
+  const Prepare& request = plan_.request;
+  const TemplateResources& resources = plan_.resources;
+  std::vector<ProvidedFile> provided;
+  if (request.provided) {
+    auto packed = read_sealed_memfd(resources.provided.get(), kProvidedBytesMax);
+    auto files = packed ? unpack_provided(*packed) : Result<std::vector<ProvidedFile>>(fail(packed.error()));
+    if (!files) {
+      return std::unexpected(ImageError{.step = Step::provided, .error = EINVAL, .what = files.error().message});
+    }
+    provided = std::move(*files);
+  }
+  Fd image;
+  if (request.image != Image::host) {
+    auto mounted = mount_image(resources.image.get(), resources.user_namespace.get());
+    if (!mounted) return std::unexpected(mounted.error());
+    image = std::move(*mounted);
+  }
+  if (!take_own_mounts()) {
+    return std::unexpected(
+        ImageError{.step = Step::root_file_system, .error = errno, .what = "make a mount namespace"});
+  }
+  const ImagePlan plan{.options = plan_.options,
+                       .request = request,
+                       .script_bytes = resources.script_bytes,
+                       .provided = provided,
+                       .run_id = resources.run_id,
+                       .root_id = root_host_id(resources.slot)};
+  return request.image == Image::host ? enter_host_image(plan) : enter_directory_image(plan, image);
 }
 
 std::expected<void, ImageError> TemplateProcess::settle() {
@@ -127,12 +177,7 @@ std::expected<void, ImageError> TemplateProcess::settle() {
   };
   ::prctl(PR_SET_NAME, "millrace-templ");
   ::setsid();
-  if (!take_own_mounts()) return failed(Step::root_file_system, "make a mount namespace");
-  const HostImage image{.options = plan_.options,
-                        .network = plan_.request.network,
-                        .script = plan_.resources.script,
-                        .script_bytes = plan_.resources.script_bytes};
-  if (auto entered = enter_host_image(image); !entered) return std::unexpected(entered.error());
+  if (auto entered = enter_image(); !entered) return std::unexpected(entered.error());
   if (!become_namespace_root()) return failed(Step::user_namespace, "enter the function's user namespace");
 
   auto stack = ChildStack::make();
@@ -145,6 +190,8 @@ std::expected<void, ImageError> TemplateProcess::settle() {
   if (!child_signals_) return failed(Step::resources, "watch children");
   inner_filter_ = program_of(plan_.inner_filter);
   find_masks();
+  struct stat kept{};
+  has_secrets_ = ::lstat(kKeptSecretsDirectory, &kept) == 0;
   if (wants_networks()) {
     auto network = enter_new_network_namespace();
     if (!network) return failed(Step::network, "make a network namespace");
@@ -220,9 +267,14 @@ void TemplateProcess::start(Spawn request, std::vector<Fd> descriptors) {
   child.network = network->has_value() ? (*network)->descriptor.get() : -1;
   child.proc_masks = masks_;
   child.filter = &inner_filter_;
-  child.uid = kRunUid;
-  child.gid = kRunUid;
+  const bool as_root = runs_as_root(plan_.request);
+  child.uid = as_root ? 0 : kRunUid;
+  child.gid = child.uid;
   child.change_user = true;
+  child.protect_proc_sys = as_root;
+  child.capabilities = plan_.request.profile == Profile::compat ? compat_capabilities() : 0;
+  child.copy_on_write = plan_.request.image == Image::directory_copy;
+  child.secrets = has_secrets_;
   auto process = plan->start(*stack_, kSandboxNamespaces, plan_.into_group ? group.back().get() : -1);
   if (!process) {
     if (network->has_value()) give_back(std::move(**network));

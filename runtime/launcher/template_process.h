@@ -25,8 +25,10 @@ struct TemplateResources {
   Fd user_namespace;
   Fd idmap_namespace;  // maps the daemon's id to the run's; invalid with FileAccess::daemon_uid
   FileAccess files = FileAccess::idmapped;
-  bool script = false;
+  std::uint32_t run_id = 0;  // host id of the run's user
   std::string script_bytes;
+  Fd image;     // the directory of the image, if it is one
+  Fd provided;  // secrets and files, packed, if there are any
 };
 
 struct TemplatePlan {

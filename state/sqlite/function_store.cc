@@ -50,7 +50,7 @@ Result<std::vector<FunctionSpec>> read_rows(Database& database) {
 
 Task<Result<void>> SqliteFunctionStore::put(FunctionSpec function) {
   if (function.name.empty()) co_return fail(Errc::invalid_argument, "put a function: it has no name");
-  std::string spec = to_json(function).dump();
+  std::string spec = to_full_json(function).dump();
   const std::size_t units = write_units(spec.size());
   auto done = co_await writer_.run([name = std::move(function.name), spec = std::move(spec)](
                                        Database& database) { return put_row(database, name, spec); },

@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)millrace::check_no_loops(functions);
   for (auto& function : functions) {
     function.uid = millrace::FunctionUid("01ARZ3NDEKTSV4RRFFQ69G5FAV");
-    const auto stored = millrace::parse_json(millrace::to_json(function).dump(), std::size_t{8} << 20);
+    const auto stored = millrace::parse_json(millrace::to_full_json(function).dump(), std::size_t{16} << 20);
     if (!stored) std::abort();
     const auto again = millrace::function_from_json(*stored);
     if (!again || *again != function) std::abort();

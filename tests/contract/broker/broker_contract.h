@@ -34,6 +34,12 @@ class BrokerBench {
   virtual void restart() = 0;
   // The same without closing it first.
   virtual void crash() = 0;
+
+  // A backend behind a server of its own: false when delays that the server keeps go by its clock, not by ours.
+  virtual bool moves_server_time() const { return true; }
+  // A dedupe window that is short enough to wait for, and the wait for it.
+  virtual std::chrono::milliseconds short_window() const { return std::chrono::minutes(10); }
+  virtual void pass(std::chrono::milliseconds span) { advance(span); }
 };
 
 struct Backend {
@@ -90,6 +96,9 @@ class BrokerContract : public testing::TestWithParam<Backend> {
   void advance(std::chrono::milliseconds span) { bench_->advance(span); }
   void restart();
   void crash();
+  [[nodiscard]] bool moves_server_time() { return bench_->moves_server_time(); }
+  [[nodiscard]] std::chrono::milliseconds short_window() { return bench_->short_window(); }
+  void pass(std::chrono::milliseconds span) { bench_->pass(span); }
 
   // close() as a task with a value.
   [[nodiscard]] Task<bool> start_close();

@@ -1,4 +1,5 @@
-#include <numeric>
+#include <algorithm>
+#include <set>
 
 #include "tests/contract/broker/broker_contract.h"
 
@@ -68,9 +69,9 @@ TEST_P(BrokerContract, RepeatStampedAnewIsStillARepeat) {
 }
 
 TEST_P(BrokerContract, SameIdAfterTheWindowIsANewMessage) {
-  make_topic({.name = "t", .groups = {"g"}, .dedupe_window = minutes(10)});
+  make_topic({.name = "t", .groups = {"g"}, .dedupe_window = short_window()});
   publish("a", "hello");
-  advance(minutes(10) + milliseconds(1));
+  pass(short_window() + milliseconds(1));
   publish("a", "hello");
   EXPECT_EQ(lag().open(), 2U);
 }
@@ -174,7 +175,7 @@ TEST_P(BrokerContract, FullTopicRefusesAndRecovers) {
 TEST_P(BrokerContract, AnyBytesComeThroughUnchanged) {
   make_topic();
   std::string all(256, '\0');
-  std::iota(all.begin(), all.end(), static_cast<char>(0));
+  std::ranges::generate(all, [byte = 0]() mutable { return static_cast<char>(byte++); });
   const std::vector<std::string> payloads{"", "x", std::string(1, '\0'), all,
                                           std::string(capabilities().message_bytes_max, '\xff')};
   for (std::size_t i = 0; i < payloads.size(); ++i) publish(std::to_string(i), payloads[i]);
@@ -198,7 +199,8 @@ void expect_same(const Event& sent, const Event& got) {
   EXPECT_EQ(sent.hops, got.hops);
   EXPECT_EQ(sent.generation, got.generation);
   EXPECT_EQ(sent.cause, got.cause);
-  EXPECT_EQ(sent.extensions, got.extensions);
+  EXPECT_EQ(std::set(sent.extensions.begin(), sent.extensions.end()),
+            std::set(got.extensions.begin(), got.extensions.end()));
   EXPECT_EQ(sent.data, got.data);
   ASSERT_EQ(sent.object.has_value(), got.object.has_value());
   if (!sent.object) return;

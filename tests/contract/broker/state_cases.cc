@@ -294,7 +294,8 @@ TEST_P(BrokerContract, IdsAreKnownAgainAfterARestart) {
   const auto receipts = publish_all(std::move(batch));
   EXPECT_TRUE(receipts[0] && receipts[0]->duplicate);
   EXPECT_TRUE(receipts[1] && receipts[1]->duplicate);
-  EXPECT_EQ(outcome(receipts[2]), "already_exists");
+  if (capabilities().detects_id_reuse) EXPECT_EQ(outcome(receipts[2]), "already_exists");
+  if (!moves_server_time()) GTEST_SKIP() << "the window goes by the clock of the server, which cannot be moved";
   advance(std::chrono::minutes(10));
   publish("a", "hello");
 }

@@ -1,10 +1,7 @@
 #include "tests/contract/state/backends.h"
 
+#include <array>
 #include <utility>
-
-#include "state/memory/memory_state.h"
-#include "state/sqlite/sqlite_state.h"
-#include "tests/support/temp_dir.h"
 
 namespace millrace::test {
 namespace {
@@ -13,20 +10,13 @@ constexpr std::chrono::nanoseconds kDay{1'700'000'000'123'456'789};
 
 }  // namespace
 
-std::vector<Backend> backends() {
-  return {Backend::memory, Backend::sqlite};
-}
-
-std::vector<Backend> durable_backends() {
-  return {Backend::sqlite};
-}
-
 std::string backend_name(const testing::TestParamInfo<Backend>& info) {
   return testing::PrintToString(info.param);
 }
 
 void PrintTo(Backend backend, std::ostream* out) {
-  *out << (backend == Backend::memory ? "memory" : "sqlite");
+  constexpr std::array<const char*, 3> kNames = {"memory", "sqlite", "postgres"};
+  *out << kNames.at(static_cast<std::size_t>(backend));
 }
 
 WallTime at(int milliseconds) {
@@ -208,7 +198,7 @@ std::vector<std::string> tokens(const std::vector<Attempt>& attempts) {
   return found;
 }
 
-StateContract::StateContract() : log_({.level = LogLevel::error}), directory_(std::make_unique<TempDir>()) {
+StateContract::StateContract() : log_({.level = LogLevel::error}), place_(make_place(GetParam())) {
   open();
 }
 
@@ -217,11 +207,7 @@ StateContract::~StateContract() {
 }
 
 void StateContract::open() {
-  if (GetParam() == Backend::memory) {
-    state_ = make_memory_state(loop_);
-    return;
-  }
-  auto opened = run_task(loop_, open_sqlite_state({.path = *directory_ / "state.db"}, loop_, log_, metrics_));
+  auto opened = run_task(loop_, place_->open(loop_, log_, metrics_));
   ASSERT_TRUE(opened) << opened.error().message;
   state_ = std::move(*opened);
 }

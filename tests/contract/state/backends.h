@@ -14,17 +14,33 @@
 #include <string>
 #include <vector>
 
+#include "async/event_loop.h"
+#include "async/task.h"
 #include "async/uv_event_loop.h"
+#include "core/error.h"
 #include "state/state_store.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
 #include "tests/support/run_task.h"
-#include "tests/support/temp_dir.h"
 
 namespace millrace::test {
 
-enum class Backend : std::uint8_t { memory, sqlite };
+enum class Backend : std::uint8_t { memory, sqlite, postgres };
 
+// Where one store lives, for as long as a test does. Each program of the suite brings its backends along: two files
+// define what follows.
+class Place {
+ public:
+  Place() = default;
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  virtual ~Place() = default;
+
+  // Again and again, if what it holds outlives the store.
+  [[nodiscard]] virtual Task<Result<std::unique_ptr<StateStore>>> open(EventLoop& loop, Log& log, Metrics& metrics) = 0;
+  [[nodiscard]] virtual std::string where() const { return {}; }  // for state_writer
+};
+[[nodiscard]] std::unique_ptr<Place> make_place(Backend backend);
 [[nodiscard]] std::vector<Backend> backends();
 [[nodiscard]] std::vector<Backend> durable_backends();  // what they hold outlives the process
 [[nodiscard]] std::string backend_name(const testing::TestParamInfo<Backend>& info);
@@ -71,7 +87,7 @@ class StateContract : public testing::TestWithParam<Backend> {
   void open();
 
   Log log_;
-  std::unique_ptr<TempDir> directory_;
+  std::unique_ptr<Place> place_;
   std::unique_ptr<StateStore> state_;
 };
 

@@ -17,7 +17,6 @@
 
 #include "core/fd.h"
 #include "tests/contract/state/backends.h"
-#include "tests/support/temp_dir.h"
 
 namespace millrace::test {
 namespace {
@@ -76,9 +75,9 @@ TEST_P(KillContract, WhatAWriterWasToldStandsAfterItsDeathAndNothingIsHalfDone) 
   const auto seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
-  const TempDir directory;
+  const auto place = make_place(GetParam());
   const std::string backend = testing::PrintToString(GetParam());
-  const std::string path = directory / "state";
+  const std::string path = place->where();
   std::set<std::string> told;
   for (int round = 0; round < kKills; ++round) {
     // Some way back: rows of earlier lives stand against the commits of this one.

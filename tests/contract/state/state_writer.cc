@@ -19,6 +19,9 @@
 #include "async/task_group.h"
 #include "async/uv_event_loop.h"
 #include "core/ids.h"
+#ifdef MILLRACE_WITH_POSTGRES
+#include "state/postgres/postgres_state.h"
+#endif
 #include "state/sqlite/sqlite_state.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
@@ -98,8 +101,16 @@ Task<void> read_run(StateStore& state, std::string run_id) {
   if (*found) tell("c " + run_id + " " + (*found)->token.str());
 }
 
+// PATH is a file of SQLite's, or a URL.
+Task<Result<std::unique_ptr<StateStore>>> open_state(std::string path, EventLoop& loop, Log& log, Metrics& metrics) {
+#ifdef MILLRACE_WITH_POSTGRES
+  if (is_postgres_url(path)) return open_postgres_state({.url = std::move(path)}, loop, log, metrics);
+#endif
+  return open_sqlite_state({.path = std::move(path)}, loop, log, metrics);
+}
+
 Task<void> run(UvEventLoop& loop, std::string path, bool is_reading, int number, Metrics& metrics, Log& log) {
-  auto state = co_await open_sqlite_state({.path = path}, loop, log, metrics);
+  auto state = co_await open_state(path, loop, log, metrics);
   if (!state) give_up(state.error());
   if (is_reading) {
     for (int lane = 0; lane < kLanes; ++lane) {
@@ -122,7 +133,7 @@ Task<void> run(UvEventLoop& loop, std::string path, bool is_reading, int number,
 
 int main(int argc, char** argv) {
   const bool is_reading = argc == 5 && std::string_view(argv[3]) == "read";
-  if ((argc != 4 && !is_reading) || std::string_view(argv[1]) != "sqlite") return 2;
+  if ((argc != 4 && !is_reading)) return 2;
   millrace::UvEventLoop loop;
   millrace::Metrics metrics;
   millrace::Log log{{.level = millrace::LogLevel::error}};

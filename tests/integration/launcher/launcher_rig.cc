@@ -19,6 +19,8 @@
 #include <iterator>
 #include <thread>
 
+#include "runtime/launcher/provided.h"
+
 namespace millrace::launcher {
 namespace {
 
@@ -144,14 +146,60 @@ void LauncherRig::send(const Request& request, const std::vector<int>& descripto
 }
 
 Prepared LauncherRig::prepare(std::uint32_t id, Kind kind, Network network, const std::string& script) {
+  send_prepare({.template_id = id, .kind = kind, .network = network}, -1, {}, script);
+  return await_prepared();
+}
+
+Prepared LauncherRig::prepare(const Prepare& request, int image, const std::vector<ProvidedFile>& provided,
+                              const std::string& script) {
+  send_prepare(request, image, provided, script);
+  return await_prepared();
+}
+
+PrepareFailed LauncherRig::refuse_to_prepare(const Prepare& request, int image,
+                                             const std::vector<ProvidedFile>& provided) {
+  send_prepare(request, image, provided, {});
+  return await<PrepareFailed>();
+}
+
+void LauncherRig::send_prepare(Prepare request, int image, const std::vector<ProvidedFile>& provided,
+                               const std::string& script) {
   std::vector<int> descriptors;
   Fd script_file;
-  if (!script.empty()) {
+  Fd provided_file;
+  request.script = !script.empty();
+  request.provided = !provided.empty();
+  if (request.script) {
     auto made = sealed_memfd(script);
     script_file = std::move(*made);
     descriptors.push_back(script_file.get());
   }
-  send(Prepare{.template_id = id, .kind = kind, .network = network, .script = !script.empty()}, descriptors);
+  if (image >= 0) descriptors.push_back(image);
+  if (request.provided) {
+    const auto packed = pack_provided(provided);
+    ASSERT_TRUE(packed) << packed.error().message;
+    auto made = sealed_memfd(*packed);
+    provided_file = std::move(*made);
+    descriptors.push_back(provided_file.get());
+  }
+  send(request, descriptors);
+}
+
+bool LauncherRig::await_built(std::uint32_t id) {
+  for (;;) {
+    for (auto at = kept_.begin(); at != kept_.end(); ++at) {
+      const auto* prepared = std::get_if<Prepared>(&*at);
+      const auto* failed = std::get_if<PrepareFailed>(&*at);
+      const bool built = prepared != nullptr && prepared->template_id == id;
+      if (!built && (failed == nullptr || failed->template_id != id)) continue;
+      kept_.erase(at);
+      return built;
+    }
+    if (!read_one()) return false;
+  }
+}
+
+Prepared LauncherRig::await_prepared() {
   for (;;) {
     for (const Answer& answer : kept_) {
       if (std::holds_alternative<Prepared>(answer)) return await<Prepared>();
@@ -318,18 +366,55 @@ std::string probe_path() {
   return kFolder.path() + "/probe";
 }
 
-std::size_t count_cgroups(const std::string& prefix) {
-  std::size_t count = 0;
+namespace {
+
+constexpr int kGroupDepthMax = 4;  // below /sys/fs/cgroup
+
+// The groups of this name: in each v1 hierarchy, at the root of v2 or in a group that was given to us. Others come and
+// go meanwhile, so each directory is read by itself.
+std::vector<std::filesystem::path> groups_named(const std::string& prefix,
+                                                const std::filesystem::path& below = "/sys/fs/cgroup", int depth = 0) {
   std::error_code ignored;
-  for (const auto& hierarchy : std::filesystem::directory_iterator("/sys/fs/cgroup", ignored)) {
-    const auto path = hierarchy.path() / prefix;
-    if (!std::filesystem::is_directory(path, ignored)) continue;
-    ++count;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(path, ignored)) {
-      if (entry.is_directory(ignored)) ++count;
-    }
+  std::vector<std::filesystem::path> found;
+  std::filesystem::directory_iterator at(below, ignored);
+  for (const auto end = std::filesystem::directory_iterator(); at != end; at.increment(ignored)) {
+    if (!at->is_directory(ignored)) continue;
+    if (at->path().filename() == prefix) found.push_back(at->path());
+    if (depth < kGroupDepthMax)
+      std::ranges::move(groups_named(prefix, at->path(), depth + 1), std::back_inserter(found));
+  }
+  return found;
+}
+
+// Itself and those below. A group may go while it is looked at, which counts as none below.
+std::size_t count_groups(const std::filesystem::path& path) {
+  std::size_t count = 1;
+  std::error_code ignored;
+  std::filesystem::directory_iterator at(path, ignored);
+  for (const auto end = std::filesystem::directory_iterator(); at != end; at.increment(ignored)) {
+    if (at->is_directory(ignored)) count += count_groups(at->path());
   }
   return count;
+}
+
+}  // namespace
+
+std::size_t count_cgroups(const std::string& prefix) {
+  std::size_t count = 0;
+  for (const auto& path : groups_named(prefix)) count += count_groups(path);
+  return count;
+}
+
+std::string read_group_file(const std::string& prefix, const std::string& name) {
+  std::error_code ignored;
+  for (const auto& path : groups_named(prefix)) {
+    for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
+      const bool of_a_run = entry.path().filename().string().starts_with("run-");
+      if (!of_a_run || read_text(entry.path() / "cgroup.procs").empty()) continue;
+      if (std::filesystem::exists(entry.path() / name, ignored)) return read_text(entry.path() / name);
+    }
+  }
+  return {};
 }
 
 namespace {

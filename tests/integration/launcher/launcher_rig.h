@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/provided_files.h"
 #include "runtime/launcher/channel.h"
 #include "runtime/launcher/protocol.h"
 
@@ -73,6 +74,13 @@ class LauncherRig {
   }
 
   Prepared prepare(std::uint32_t id, Kind kind, Network network = Network::none, const std::string& script = {});
+  // With everything that a request may have; `image` is borrowed.
+  Prepared prepare(const Prepare& request, int image, const std::vector<ProvidedFile>& provided,
+                   const std::string& script = {});
+  // After a Prepare of one's own: whether it succeeded.
+  bool await_built(std::uint32_t id);
+  // Instead of prepare(), where it must fail.
+  PrepareFailed refuse_to_prepare(const Prepare& request, int image, const std::vector<ProvidedFile>& provided = {});
 
   // Starts without waiting; finish() collects.
   std::uint64_t start(const RunSpec& spec);
@@ -98,6 +106,8 @@ class LauncherRig {
     RunResult result;
   };
   void launch();
+  void send_prepare(Prepare request, int image, const std::vector<ProvidedFile>& provided, const std::string& script);
+  Prepared await_prepared();
   bool read_one();
   bool drain(Pipes& pipes, std::chrono::milliseconds wait);
   void drain_to_end(Pipes& pipes);
@@ -123,6 +133,8 @@ std::string probe_path();
 
 // Files of this host, for counting before and after.
 std::size_t count_cgroups(const std::string& prefix);
+// What a control file says of the group of the only run that there is; empty if no such group has this file.
+std::string read_group_file(const std::string& prefix, const std::string& name);
 std::size_t count_descriptors(pid_t pid);
 std::size_t count_mounts();
 std::string read_text(const std::string& path);

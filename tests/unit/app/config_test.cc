@@ -87,5 +87,20 @@ TEST(LoadConfig, RefusesARestThatIsLongerThanTheLongest) {
   EXPECT_TRUE(configured({{"breaker_rest", "1s"}, {"breaker_rest_max", "1s"}}));
 }
 
+TEST(Config, TheStateStoreIsSqliteOrAUrlWithoutAPassword) {
+  EXPECT_EQ(configured({})->state, "");
+  const char* good = "postgres://ada@db.example:5432/runs?sslmode=verify-full&passfile=/etc/millrace/pgpass";
+  ASSERT_TRUE(configured({{"state", good}}));
+  EXPECT_EQ(configured({{"state", good}})->state, good);
+  EXPECT_TRUE(configured({{"state", "postgresql:///runs?host=/run/postgresql"}}));
+  for (const char* wrong : {"mysql://db/runs", "sqlite:", "/var/lib/state.db", "postgres://ada:s3cret@db/runs",
+                            "postgres://:s3cret@db/runs", "postgres://ada@db/runs?password=s3cret",
+                            "postgres:///runs?sslpassword=s3cret"}) {
+    const auto refused = configured({{"state", wrong}});
+    ASSERT_FALSE(refused) << wrong;
+    EXPECT_EQ(refused.error().message.find("s3cret"), std::string::npos) << refused.error().message;
+  }
+}
+
 }  // namespace
 }  // namespace millrace

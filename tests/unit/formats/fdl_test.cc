@@ -341,7 +341,8 @@ TEST(FdlMillrace, RefusesWrongValues) {
   EXPECT_EQ(problem("executor: docker"), "executor: 'docker' is not one of container, process");
   EXPECT_EQ(problem("network: 1"), "network: 1 is not one of none, host");
   EXPECT_EQ(problem("image: ''"),
-            "image: is not the name of an image; expected host, or a reference such as docker.io/library/alpine:3");
+            "image: is not the name of an image; expected host, rootfs:/path, or a reference such as "
+            "docker.io/library/alpine:3");
   EXPECT_THAT(problem("image: a b"), HasSubstr("is not the name of an image"));
   EXPECT_EQ(problem("dead_letter: maybe"), "dead_letter: must be true or false, is 'maybe'");
   EXPECT_EQ(problem("retry: {base: 10s, cap: 9s}"), "retry.cap: '9s' is below the base, 10s");
@@ -413,7 +414,7 @@ TEST(Fdl, SurvivesAnyChangedByte) {
     if (!problems.empty()) continue;
     for (auto f : functions) {  // what is accepted can be stored and read again
       f.uid = FunctionUid("u");
-      ASSERT_TRUE(function_from_json(to_json(f))) << text;
+      ASSERT_TRUE(function_from_json(to_full_json(f))) << text;
     }
   }
 }

@@ -23,11 +23,11 @@ TEST(FunctionJson, KeepsEveryField) {
   f.uid = FunctionUid("01ARZ3NDEKTSV4RRFFQ69G5FAV");
   f.revision = 12;
   f.script = "echo \xe9";  // one line, and not UTF-8
-  const auto text = to_json(f).dump();
+  const auto text = to_full_json(f).dump();
   const auto back = function_from_json(*parse_json(text, 1 << 20));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(*back, f);
-  EXPECT_EQ(to_json(*back).dump(), text);
+  EXPECT_EQ(to_full_json(*back).dump(), text);
   EXPECT_EQ(back->uid, f.uid);
   EXPECT_EQ(back->revision, 12U);
   EXPECT_EQ(back->script, f.script);

@@ -148,7 +148,7 @@ TEST(Yaml, BoundsTheSize) {
   const std::string comment(kYamlBytesMax - 4, '#');
   EXPECT_EQ(dumped("a: 1"), R"({"a":1})");
   EXPECT_EQ(dumped("a: 1\n" + comment.substr(1)).size(), 7U);
-  EXPECT_THAT(refusal("a: 1\n" + comment).text, HasSubstr("at most 1048576 are accepted"));
+  EXPECT_THAT(refusal("a: 1\n" + comment).text, HasSubstr("at most 8388608 are accepted"));
 }
 
 TEST(Yaml, BoundsTheDepth) {

@@ -38,7 +38,35 @@ TEST_F(HostCheck, IsSilentWhereEverythingHolds) {
 
 TEST_F(HostCheck, RefusesUnknownImages) {
   function_.image = "ghcr.io/grycap/cowsay";
-  EXPECT_TRUE(refusal().starts_with("image 'ghcr.io/grycap/cowsay' is unknown: this version runs image: host only"));
+  EXPECT_TRUE(refusal().starts_with("image 'ghcr.io/grycap/cowsay' is unknown: this version runs image: host, which"));
+}
+
+TEST_F(HostCheck, TakesCopyOnWriteOnlyForAnImageOfItsOwn) {
+  function_.root = RootKind::copy_on_write;
+  EXPECT_TRUE(refusal().starts_with("root: copy_on_write needs an image of its own"));
+  function_.image = "rootfs:/srv/images/debian";
+  EXPECT_EQ(refusal(), "");
+}
+
+TEST_F(HostCheck, RefusesWhatAProcessWithoutIsolationCannotHave) {
+  function_.executor = ExecutorKind::process;
+  EXPECT_EQ(refusal(), "");
+  auto wanted = function_;
+  wanted.image = "rootfs:/srv/images/debian";
+  auto compat = function_;
+  compat.profile = ProfileKind::compat;
+  auto secret = function_;
+  secret.secrets["token"] = "hunter2";
+  auto file = function_;
+  file.files["/etc/app.conf"] = "x";
+  for (const auto& [spec, field] :
+       {std::pair(wanted, "image 'rootfs:/srv/images/debian'"), std::pair(compat, "profile: compat"),
+        std::pair(secret, "secrets"), std::pair(file, "files")}) {
+    function_ = spec;
+    EXPECT_EQ(refusal(),
+              std::string(field) +
+                  " cannot be had with executor: process, which isolates nothing; write executor: container");
+  }
 }
 
 TEST_F(HostCheck, RefusesMoreMemoryThanTheMachineHas) {

@@ -127,6 +127,12 @@ TEST(IdMap, GivesTheRunTheDaemonsIdWhereAsked) {
   EXPECT_EQ(function_id_map(2, 998), "0 1879048192 1\n1 1879179265 65532\n65533 998 1\n65534 1879244798 2\n");
 }
 
+TEST(IdMap, KeepsTheTemplateBesideRunsThatHaveIdZero) {
+  EXPECT_EQ(root_id_map(1, 0), "0 1879113728 65535\n65535 1879048192 1\n");
+  EXPECT_EQ(root_id_map(1, 998), "0 998 1\n1 1879113729 65534\n65535 1879048192 1\n");
+  EXPECT_EQ(root_host_id(1), 1879113728U);
+}
+
 Result<LauncherOptions> parse(std::vector<const char*> arguments) {
   return parse_launcher_options(arguments);
 }

@@ -47,6 +47,7 @@ Spawn some_spawn() {
 std::vector<Request> every_request() {
   return {Prepare{.template_id = 9, .kind = Kind::container, .network = Network::host, .script = true},
           Prepare{.template_id = 9, .kind = Kind::process, .probe_directory = true},
+          Prepare{.template_id = 10, .profile = Profile::compat, .image = Image::directory_copy, .provided = true},
           Drop{.template_id = 0xffff'ffff},
           some_spawn(),
           Spawn{},
@@ -60,7 +61,7 @@ std::vector<Answer> every_answer() {
           Prepared{.template_id = 4, .files = FileAccess::daemon_uid},
           PrepareFailed{.template_id = 4, .step = Step::script, .error = -1, .text = "could not"},
           Started{.run = 1},
-          SpawnFailed{.run = 2, .step = Step::exec, .error = 2},
+          SpawnFailed{.run = 2, .step = kLastStep, .error = 2},
           Exited{.run = 3, .how = Ending::signal, .value = 9, .out_of_memory = true, .usage = some_usage()},
           Quiet{.request = 8, .state = Quietness::open_for_writing},
           Sampled{.run = 9, .known = true, .usage = some_usage()}};
@@ -113,12 +114,12 @@ TEST(LauncherProtocol, RefusesUnknownTypesAndOversizedDatagrams) {
 }
 
 TEST(LauncherProtocol, RefusesUnknownEnumeratorsAndBooleans) {
-  // Type, template id, kind, network, script, probe_directory.
-  const std::string good("\0\1\0\0\0\1\1\1\1", 9);
+  // Type, template id, kind, network, script, probe_directory, profile, image, provided.
+  const std::string good("\0\1\0\0\0\1\1\1\1\1\2\1", 12);
   ASSERT_TRUE(decode_request(good));
-  for (const std::size_t field : {5U, 6U, 7U, 8U}) {
+  for (const std::size_t field : {5U, 6U, 7U, 8U, 9U, 10U, 11U}) {
     std::string bad = good;
-    bad[field] = 2;
+    bad[field] = 3;
     EXPECT_FALSE(decode_request(bad)) << field;
   }
 }

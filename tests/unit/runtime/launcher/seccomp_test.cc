@@ -80,7 +80,7 @@ TEST(SeccompFilter, LeavesTheCallsThatMakeASandboxToTheInnerPart) {
   const auto inner = compile_filter(Network::none, FilterPart::inner);
   EXPECT_EQ(inner.size(), compile_filter(Network::host, FilterPart::inner).size());
   for (const std::uint32_t number : std::initializer_list<std::uint32_t>{
-           SYS_clone, SYS_clone3, SYS_mount, SYS_move_mount, SYS_setns, SYS_unshare, SYS_sethostname}) {
+           SYS_clone, SYS_clone3, SYS_chroot, SYS_mount, SYS_move_mount, SYS_setns, SYS_unshare, SYS_sethostname}) {
     const seccomp_data call{.nr = static_cast<int>(number),
                             .arch = AUDIT_ARCH_X86_64,
                             .instruction_pointer = 0,
@@ -104,6 +104,24 @@ TEST(SeccompFilter, StaysShortAndItsJumpsInside) {
       EXPECT_LT(at + program[at].jf + 1, program.size());
     }
   }
+}
+
+// The host id of all templates is what the kernel counts descriptors in flight by.
+TEST(SeccompFilter, LetsNobodyBecomeTheUserOfAllTemplates) {
+  constexpr std::uint64_t kShared = kTemplateUidBeside;
+  constexpr std::uint64_t kKeep = 0xffff'ffff;
+  for (const std::uint32_t number :
+       std::initializer_list<std::uint32_t>{SYS_setuid, SYS_setreuid, SYS_setresuid, SYS_setfsuid}) {
+    EXPECT_EQ(evaluate(Network::none, number, kShared, kKeep, kKeep), refusal(EPERM)) << number;
+    EXPECT_EQ(evaluate(Network::none, number, kShared | (1ULL << 32), kKeep, kKeep), refusal(EPERM)) << number;
+    EXPECT_EQ(evaluate(Network::none, number, 1000, 1000, 1000), kAllow) << number;
+  }
+  EXPECT_EQ(evaluate(Network::none, SYS_setreuid, kKeep, kShared, 0), refusal(EPERM));
+  EXPECT_EQ(evaluate(Network::none, SYS_setresuid, kKeep, kShared, kKeep), refusal(EPERM));
+  EXPECT_EQ(evaluate(Network::none, SYS_setresuid, kKeep, kKeep, kShared), refusal(EPERM));
+  // What a call without such an argument has in the register means nothing.
+  EXPECT_EQ(evaluate(Network::none, SYS_setuid, 1000, kShared, kShared), kAllow);
+  EXPECT_EQ(evaluate(Network::none, SYS_setreuid, 1000, 1000, kShared), kAllow);
 }
 
 TEST(SeccompFilter, EndsCallsByOtherEntries) {

@@ -1,0 +1,225 @@
+#include "broker/nats/link.h"
+
+#include <nats/nats.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "async/sleep.h"
+#include "broker/nats/link_client.h"
+#include "core/ids.h"
+
+namespace millrace::nats {
+namespace {
+
+constexpr std::size_t kDispatchMax = 256;  // in one turn of the loop
+constexpr std::chrono::milliseconds kFirstRetry{100};
+constexpr std::chrono::milliseconds kRetryMax{2000};
+
+}  // namespace
+
+// Keeps a request's entry for as long as its frame exists.
+class Link::Waiting {
+ public:
+  Waiting(Link& link, std::uint64_t token, const OneShot<Result<Message>>& answer) : link_(link), token_(token) {
+    link_.waiting_.emplace(token, answer);
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting() { link_.waiting_.erase(token_); }
+
+ private:
+  Link& link_;
+  std::uint64_t token_;
+};
+
+Link::Link(EventLoop& loop, NatsBrokerOptions options, Log& log)
+    : loop_(loop),
+      options_(std::move(options)),
+      log_(log),
+      pool_(loop, BlockingPool::Options{.threads = 1, .queued_max = 4}),
+      inbox_("_INBOX." + random_hex(12)),
+      arrivals_(std::make_shared<Arrivals>(loop, [this] { take(); })),
+      connected_waits_(loop) {}
+
+Link::~Link() {
+  abandon();
+}
+
+Task<Result<std::unique_ptr<Link>>> Link::open(EventLoop& loop, NatsBrokerOptions options, Log& log) {
+  if (auto ok = check_nats_url(options.url); !ok) co_return fail(ok.error());
+  std::unique_ptr<Link> link(new Link(loop, std::move(options), log));
+  auto connected = co_await link->connect();
+  if (!connected) co_return fail(connected.error());
+  co_return link;
+}
+
+Task<Result<void>> Link::connect() {
+  const auto until = loop_.now() + options_.connect_for;
+  std::chrono::milliseconds pause = kFirstRetry;
+  for (bool first = true;; first = false) {
+    auto client = co_await pool_.run([options = options_, arrivals = arrivals_, inbox = inbox_] {
+      return Client::connect(options, arrivals, inbox + ".>");
+    });
+    if (client) {
+      client_ = std::move(*client);
+      break;
+    }
+    const Error& error = client.error();
+    if (error.code != Errc::unavailable || loop_.now() >= until) co_return fail(error);
+    if (first) {
+      log_.warn(
+          "the NATS server does not answer yet",
+          {{"url", shown_nats_url(options_.url)}, {"waiting_ms", options_.connect_for.count()}, {"error", error}});
+    }
+    const auto slept = co_await sleep_for(loop_, pause);
+    if (!slept) co_return fail(slept.error());
+    pause = std::min(pause * 2, kRetryMax);
+  }
+  payload_bytes_max_ = client_->payload_bytes_max();
+  sender_ = std::make_unique<Sender>(client_, arrivals_, options_.send_bytes_max);
+  connected_ = true;
+  co_return Result<void>{};
+}
+
+bool Link::send(Packet packet) {
+  return !closed_ && sender_ && sender_->send(std::move(packet));
+}
+
+Task<Result<Message>> Link::request(Packet packet, std::chrono::milliseconds timeout) {
+  if (closed_) co_return fail(Errc::unavailable, "the connection to the NATS server is closed");
+  const std::uint64_t token = ++next_token_;
+  const OneShot<Result<Message>> answer(loop_);
+  const Waiting waiting(*this, token, answer);
+  packet.reply = inbox_ + ".r." + std::to_string(token);
+  if (!send(std::move(packet))) {
+    co_return fail(Errc::unavailable, "more than " + std::to_string(options_.send_bytes_max) +
+                                          " bytes wait to be sent to the NATS server");
+  }
+  const auto timer = loop_.start_timer(timeout, [answer, this, timeout] {
+    answer.set(fail(connected_ ? Errc::deadline_exceeded : Errc::unavailable,
+                    "the NATS server at " + shown_nats_url(options_.url) + " did not answer within " +
+                        std::to_string(timeout.count()) + " ms"));
+  });
+  auto result = co_await answer.wait();
+  if (result && result->status() == 503) {
+    co_return fail(Errc::not_found, "nobody listens there: JetStream is off, or the stream does not exist");
+  }
+  co_return result;
+}
+
+std::string Link::listen(const std::string& consumer, std::function<void(Message)> on_message) {
+  const auto listener = std::make_shared<Listener>("g" + std::to_string(++next_inbox_), std::move(on_message));
+  listeners_[listener->inbox] = listener;
+  listeners_[consumer] = listener;
+  return inbox_ + "." + listener->inbox;
+}
+
+void Link::unlisten(const std::string& consumer) {
+  const auto found = listeners_.find(consumer);
+  if (found == listeners_.end()) return;
+  listeners_.erase(found->second->inbox);
+  listeners_.erase(consumer);
+}
+
+bool Link::steady_for(std::chrono::milliseconds span) const {
+  return connected_ && (!reconnected_at_ || loop_.now() - *reconnected_at_ >= span);
+}
+
+Task<void> Link::wait_connected(std::stop_token stop) {
+  while (!connected_ && !closed_ && !stop.stop_requested()) co_await connected_waits_.wait(stop);
+}
+
+void Link::take() {
+  auto batch = arrivals_->take(kDispatchMax);
+  for (const int change : batch.changes) changed(change);
+  for (auto& [reply, error] : batch.failures) {
+    const auto last = reply.rfind('.');
+    if (last == std::string::npos || !reply.starts_with(inbox_ + ".r.")) continue;
+    const auto waiting = waiting_.find(std::stoull(reply.substr(last + 1)));
+    if (waiting != waiting_.end()) waiting->second.set(fail(std::move(error)));
+  }
+  for (auto& message : batch.messages) dispatch(std::move(message));
+}
+
+void Link::dispatch(Message message) {
+  std::string_view name = message.subject();
+  const bool to_us = name.starts_with(inbox_);
+  if (to_us) name.remove_prefix(inbox_.size() + 1);
+  if (!to_us || !name.starts_with("r.")) {
+    const auto found = listeners_.find(to_us ? name : consumer_of(message.reply()));
+    if (found == listeners_.end()) return;
+    const auto listener = found->second;
+    listener->on_message(std::move(message));
+    return;
+  }
+  std::uint64_t token = 0;
+  for (const char digit : name.substr(2)) {
+    if (digit < '0' || digit > '9') return;
+    token = token * 10 + static_cast<std::uint64_t>(digit - '0');
+  }
+  const auto waiting = waiting_.find(token);
+  if (waiting == waiting_.end()) return;
+  const auto answer = waiting->second;
+  answer.set(std::move(message));
+}
+
+void Link::changed(int change) {
+  if (closed_) return;
+  switch (static_cast<Change>(change)) {
+    case Change::disconnected:
+      connected_ = false;
+      log_.warn("the connection to the NATS server broke; connecting again", {{"url", shown_nats_url(options_.url)}});
+      fail_all("the connection to the NATS server broke before it answered");
+      return;
+    case Change::reconnected:
+      connected_ = true;
+      reconnected_at_ = loop_.now();
+      log_.info("connected to the NATS server again", {{"url", shown_nats_url(options_.url)}});
+      connected_waits_.wake_all();
+      if (reconnected_) reconnected_();
+      return;
+    case Change::closed:
+      connected_ = false;
+      log_.error("the NATS server ended the connection for good: is this client still allowed?",
+                 {{"url", shown_nats_url(options_.url)}});
+      fail_all("the NATS server ended the connection for good");
+      return;
+  }
+}
+
+void Link::fail_all(const std::string& why) {
+  std::vector<OneShot<Result<Message>>> all;
+  for (const auto& [token, answer] : waiting_) all.push_back(answer);
+  for (const auto& answer : all) answer.set(fail(Errc::unavailable, why));
+}
+
+void Link::cut() {
+  if (std::exchange(closed_, true)) return;
+  arrivals_->stop();
+  connected_ = false;
+  listeners_.clear();
+  fail_all("the connection to the NATS server is closed");
+  connected_waits_.wake_all();
+}
+
+void Link::abandon() {
+  cut();
+  sender_.reset();
+  client_.reset();
+}
+
+Task<void> Link::close() {
+  cut();
+  const auto sender = std::shared_ptr<Sender>(std::move(sender_));
+  auto client = std::move(client_);
+  if (!client) co_return;
+  [[maybe_unused]] const auto done = co_await pool_.run([sender, client = std::move(client)]() mutable -> Result<void> {
+    sender->finish();
+    client->close();
+    return {};
+  });
+}
+
+}  // namespace millrace::nats

@@ -1,0 +1,308 @@
+#include "broker/nats/nats_broker.h"
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+#include "broker/input_checks.h"
+#include "broker/nats/core.h"
+#include "broker/nats/durability.h"
+#include "broker/nats/group.h"
+#include "broker/nats/nats_delivery.h"
+#include "broker/nats/wire.h"
+
+namespace millrace {
+namespace {
+
+using nats::Core;
+using nats::Names;
+using nats::nanoseconds;
+
+constexpr std::uint64_t kUnlimitedFrom = 1ULL << 40;
+constexpr std::chrono::milliseconds kDedupeWindowMin{100};  // the server's
+// Attributes at their bound, percent-encoded, and what we add.
+constexpr std::size_t kHeaderRoom = 3 * kEventHeaderBytesMax + (16U << 10);
+
+Json limit(std::uint64_t wanted) {
+  return wanted >= kUnlimitedFrom ? Json(-1) : Json(wanted);
+}
+
+class NatsBroker final : public Broker {
+ public:
+  explicit NatsBroker(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+  ~NatsBroker() override { core_->crash(); }
+
+  Capabilities capabilities() const override { return core_->capabilities; }
+  Task<Result<void>> ensure(TopicSpec topic) override;
+  Task<Result<std::vector<std::string>>> topics() override;
+  Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) override;
+  Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) override;
+  Task<Result<Lag>> lag(std::string topic, std::string group) override;
+  Task<Result<std::vector<DeadLetter>>> dead_letters(std::string topic, std::string group, std::string after,
+                                                     std::size_t limit) override;
+  Task<Result<std::uint64_t>> redrive(std::string topic, std::string group, std::vector<std::string> ids) override;
+  Task<Result<void>> purge(std::string topic, std::string group) override;
+  void on_backlog(std::move_only_function<void(const std::string& topic)> changed) override {
+    core_->backlog_changed = std::move(changed);
+  }
+  Task<void> close() override { return core_->close(); }
+
+ private:
+  [[nodiscard]] Task<Result<Receipt>> publish_one(std::string topic, Outgoing message);
+  [[nodiscard]] Task<void> publish_into(std::string topic, Outgoing message, OneShot<Result<Receipt>> receipt);
+  [[nodiscard]] Task<Result<bool>> make_stream(const TopicSpec& spec);
+
+  std::shared_ptr<Core> core_;
+};
+
+// True when the stream was not there before.
+Task<Result<bool>> NatsBroker::make_stream(const TopicSpec& spec) {
+  const Names& names = core_->names;
+  const Json config =
+      Json::object({{"name", names.stream(spec.name)},
+                    {"subjects", Json::array({names.subject(spec.name), names.redriven(spec.name, "*")})},
+                    {"retention", "interest"},
+                    {"storage", "file"},
+                    {"discard", "new"},
+                    {"num_replicas", core_->options.replicas},
+                    {"max_consumers", -1},
+                    {"max_msgs", std::min(spec.messages_max, core_->options.topic_messages_max)},
+                    {"max_bytes", limit(std::min(spec.bytes_max, core_->options.topic_bytes_max))},
+                    {"max_age", 0},
+                    {"duplicate_window", nanoseconds(std::max(spec.dedupe_window, kDedupeWindowMin))},
+                    {"metadata", Json::object({{"millrace-lease-ms", std::to_string(spec.lease.count())},
+                                               {"millrace-overdue-ms", std::to_string(spec.overdue_after.count())}})}});
+  auto made = co_await core_->jetstream.ensure_stream(names.stream(spec.name), config);
+  if (!made) co_return fail(made.error().with("make the topic '" + spec.name + "'"));
+  co_return made->created;
+}
+
+Task<Result<void>> NatsBroker::ensure(TopicSpec spec) {
+  if (auto ok = core_->usable(); !ok) co_return ok;
+  if (auto ok = check_spec(spec); !ok) co_return ok;
+  if (core_->is_ensured(spec)) co_return Result<void>{};
+  auto created = co_await make_stream(spec);
+  if (!created) co_return fail(created.error());
+  nats::Topic& topic = core_->remember(spec.name);
+  topic.lease = spec.lease;
+  topic.overdue_after = spec.overdue_after;
+  if (*created && spec.groups.empty()) {
+    auto kept = co_await core_->make_consumer(topic, std::string(nats::kKeeper), 0);
+    if (!kept) co_return kept;
+  }
+  std::vector<std::string> groups = spec.groups;
+  // A changed lease is the groups' as well.
+  for (const auto& [name, group] : topic.groups) {
+    if (std::ranges::find(groups, name) == groups.end()) groups.push_back(name);
+  }
+  for (auto& group : groups) {
+    auto made = co_await core_->make_group(topic, std::move(group));
+    if (!made) co_return fail(made.error());
+  }
+  topic.ensured = std::move(spec);
+  co_return Result<void>{};
+}
+
+Task<Result<std::vector<std::string>>> NatsBroker::topics() {
+  if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
+  std::vector<std::string> names;
+  for (std::uint64_t offset = 0;;) {
+    auto page = co_await core_->jetstream.call(
+        "STREAM.NAMES", Json::object({{"subject", core_->names.all_topics()}, {"offset", offset}}));
+    if (!page) co_return fail(page.error());
+    const Json* streams = page->find("streams");
+    const std::size_t count = streams == nullptr ? 0 : streams->items().size();
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string* stream = streams->items()[i].string();
+      auto topic = stream == nullptr ? std::nullopt : core_->names.topic_of(*stream);
+      if (topic) names.push_back(std::move(*topic));
+    }
+    offset += count;
+    if (count == 0 || offset >= page->uint_or("total", 0)) break;
+  }
+  std::ranges::sort(names);
+  co_return names;
+}
+
+Task<Result<Receipt>> NatsBroker::publish_one(std::string topic, Outgoing message) {
+  if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
+  if (!check_topic_name(topic)) {
+    co_return fail(Errc::not_found, "topic '" + topic.substr(0, 200) + "' does not exist");
+  }
+  if (auto ok = check_message(message, core_->capabilities.message_bytes_max); !ok) co_return fail(ok.error());
+  if (!message.key.empty() || message.priority != Priority::normal) {
+    co_return fail(Errc::unimplemented,
+                   "message '" + message.id + "': the NATS broker keeps neither ordering keys nor priorities");
+  }
+  const std::size_t bytes =
+      std::min<std::size_t>(message.event.data.size() + header_bytes(message.event), core_->options.flight_bytes_max);
+  const auto room = co_await core_->flight.acquire(bytes);
+  if (!room) co_return fail(room.error());
+  auto stored = co_await core_->jetstream.publish(
+      core_->names.stream(topic), nats::encode(message, core_->names.subject(topic), core_->loop.wall_now()));
+  if (stored) {
+    (stored->duplicate ? core_->duplicates : core_->published).add();
+    co_return Receipt{.duplicate = stored->duplicate};
+  }
+  if (stored.error().code == Errc::no_space) core_->refused.add();
+  if (stored.error().code == Errc::not_found) {
+    core_->forget(topic);
+    co_return fail(Errc::not_found, "topic '" + topic + "' does not exist");
+  }
+  co_return fail(stored.error().with("topic '" + topic + "'"));
+}
+
+Task<void> NatsBroker::publish_into(std::string topic, Outgoing message, OneShot<Result<Receipt>> receipt) {
+  auto result = co_await publish_one(std::move(topic), std::move(message));
+  receipt.set(std::move(result));
+}
+
+Task<std::vector<Result<Receipt>>> NatsBroker::publish(std::string topic, std::vector<Outgoing> batch) {
+  std::vector<OneShot<Result<Receipt>>> receipts;
+  receipts.reserve(batch.size());
+  TaskGroup publishing(core_->loop);
+  for (auto& message : batch) {
+    receipts.emplace_back(core_->loop);
+    publishing.spawn(publish_into(topic, std::move(message), receipts.back()));
+  }
+  std::vector<Result<Receipt>> results;
+  results.reserve(batch.size());
+  bool any = false;
+  for (const auto& receipt : receipts) {
+    auto result = co_await receipt.wait();
+    any = any || result.has_value();
+    results.push_back(std::move(result));
+  }
+  // With a subscription here, the arrival tells.
+  if (any && !core_->has_subscriber(topic)) core_->tell_backlog(topic);
+  co_return results;
+}
+
+Task<Result<std::unique_ptr<Subscription>>> NatsBroker::subscribe(SubscribeOptions options) {
+  auto group = co_await core_->find(options.topic, options.group, true);
+  if (!group) co_return fail(group.error());
+  co_return std::make_unique<nats::NatsSubscription>(core_, **group);
+}
+
+Task<Result<Lag>> NatsBroker::lag(std::string topic, std::string group) {
+  auto found = co_await core_->find(std::move(topic), std::move(group), false);
+  if (!found) co_return fail(found.error());
+  auto lag = co_await (*found)->lag();
+  co_return lag;
+}
+
+Task<Result<std::vector<DeadLetter>>> NatsBroker::dead_letters(std::string topic, std::string group, std::string after,
+                                                               std::size_t limit) {
+  auto found = co_await core_->find(topic, group, false);
+  if (!found) co_return fail(found.error());
+  std::vector<DeadLetter> letters;
+  bool reached = after.empty();
+  for (std::uint64_t from = 1; letters.size() < std::min(limit, kDeadLetterPageMax);) {
+    auto kept =
+        co_await core_->jetstream.next_message(core_->names.dead_stream(), from, core_->names.dead(topic, group));
+    if (!kept && kept.error().code == Errc::not_found) break;
+    if (!kept) co_return fail(kept.error());
+    from = kept->seq + 1;
+    DeadLetter letter = nats::decode_dead(*kept);
+    if (reached) {
+      letters.push_back(std::move(letter));
+    } else {
+      reached = letter.id == after;
+    }
+  }
+  if (!reached) {
+    co_return fail(Errc::not_found,
+                   "no dead letter has the id '" + after.substr(0, kIdBytesMax) + "' any more; list from the start");
+  }
+  co_return letters;
+}
+
+Task<Result<std::uint64_t>> NatsBroker::redrive(std::string topic, std::string group, std::vector<std::string> ids) {
+  auto found = co_await core_->find(topic, group, false);
+  if (!found) co_return fail(found.error());
+  const std::unordered_set<std::string> wanted(ids.begin(), ids.end());
+  const std::string stream = core_->names.dead_stream();
+  std::uint64_t done = 0;
+  for (std::uint64_t from = 1;;) {
+    auto kept = co_await core_->jetstream.next_message(stream, from, core_->names.dead(topic, group));
+    if (!kept && kept.error().code == Errc::not_found) break;
+    if (!kept) co_return fail(kept.error());
+    from = kept->seq + 1;
+    if (!wanted.empty() && !wanted.contains(nats::decode_dead(*kept).id)) continue;
+    auto stored = co_await core_->jetstream.publish(core_->names.stream(topic),
+                                                    nats::encode_redriven(*kept, core_->names.redriven(topic, group)));
+    if (!stored) co_return fail(stored.error());
+    auto gone = co_await core_->jetstream.call("STREAM.MSG.DELETE." + stream,
+                                               Json::object({{"seq", kept->seq}, {"no_erase", true}}));
+    if (!gone && gone.error().code != Errc::not_found) co_return fail(gone.error());
+    ++done;
+  }
+  if (done > 0) core_->tell_backlog(topic);
+  co_return done;
+}
+
+Task<Result<void>> NatsBroker::purge(std::string topic, std::string group) {
+  auto found = co_await core_->find(topic, group, false);
+  if (!found) co_return fail(found.error());
+  auto purged = co_await (*found)->purge();
+  co_return purged;
+}
+
+}  // namespace
+
+Task<Result<std::unique_ptr<Broker>>> open_nats_broker(NatsBrokerOptions options, EventLoop& loop, Metrics& metrics,
+                                                       Log& log) {
+  auto names = Names::make(options.prefix);
+  if (!names) co_return fail(names.error());
+  if (options.replicas != 1 && options.replicas != 3 && options.replicas != 5) {
+    co_return fail(Errc::invalid_argument, std::to_string(options.replicas) + " replicas: expected 1, 3 or 5");
+  }
+  auto link = co_await nats::Link::open(loop, options, log);
+  if (!link) co_return fail(link.error());
+  const std::string url = shown_nats_url(options.url);
+  auto core = std::make_shared<Core>(loop, metrics, log, std::move(options), std::move(*names), std::move(*link));
+  auto ready = co_await core->prepare();
+  if (!ready) co_return fail(ready.error().with("the NATS server at " + url));
+  const std::size_t payload = core->link->payload_bytes_max();
+  if (payload <= kHeaderRoom) {
+    co_return fail(Errc::failed_precondition, "the NATS server at " + url + " takes messages of " +
+                                                  std::to_string(payload) + " bytes; set max_payload: 2MB there");
+  }
+  core->capabilities = {.confirm = ready->durability,
+                        .native_delay = true,
+                        .durable_attempts = true,
+                        .ordered_keys = false,
+                        .priorities = false,
+                        .exact_lag = false,
+                        .detects_id_reuse = false,
+                        .bounds_count_dead = false,
+                        .message_bytes_max = std::min(kEventBytesMax, payload - kHeaderRoom)};
+  log.info(
+      "NATS broker opened",
+      {{"url", url}, {"version", ready->version}, {"durability", name_of(ready->durability)}, {"because", ready->why}});
+  co_return std::make_unique<NatsBroker>(std::move(core));
+}
+
+Task<Result<std::string>> describe_nats_broker(NatsBrokerOptions options, EventLoop& loop, Log& log) {
+  auto names = Names::make(options.prefix);
+  if (!names) co_return fail(names.error());
+  auto link = co_await nats::Link::open(loop, options, log);
+  if (!link) co_return fail(link.error());
+  nats::JetStream jetstream(loop, **link, options);
+  auto account = co_await jetstream.call("INFO");
+  Result<bool> syncs = false;
+  if (account && !options.monitor_url.empty()) syncs = co_await nats::ask_monitor(loop, options.monitor_url);
+  Result<Json> stream = fail(Errc::not_found, "");
+  if (account) stream = co_await jetstream.call("STREAM.INFO." + names->begun_stream());
+  co_await (*link)->close();
+  if (!account) co_return fail(account.error().with("JetStream"));
+  // As it would be made.
+  if (!stream) {
+    stream = Json::object({{"config", Json::object({{"storage", "file"}, {"num_replicas", options.replicas}})}});
+  }
+  const auto found = nats::assess(*stream, options, syncs);
+  co_return std::string(name_of(found.durability)) + ": " + found.why +
+      (found.version.empty() ? std::string() : " (version " + found.version + ")");
+}
+
+}  // namespace millrace

@@ -1,0 +1,210 @@
+#include "broker/nats/wire.h"
+
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "formats/identity.h"
+
+namespace millrace::nats {
+namespace {
+
+constexpr std::string_view kId = "millrace-id";
+constexpr std::string_view kPublished = "millrace-published";
+constexpr const char* kDue = "millrace-due";
+constexpr std::string_view kRedrives = "millrace-redrives";
+constexpr std::string_view kReason = "millrace-reason";
+constexpr std::string_view kFailures = "millrace-failures";
+constexpr std::string_view kLosses = "millrace-losses";
+constexpr std::string_view kDied = "millrace-died";
+constexpr std::string_view kMessageId = "Nats-Msg-Id";
+
+template <class Number>
+std::optional<Number> number_of(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+std::optional<std::string_view> find(const Headers& headers, std::string_view name) {
+  for (const auto& [each, value] : headers) {
+    if (each == name) return value;
+  }
+  return std::nullopt;
+}
+
+std::string text_of(const Headers& headers, std::string_view name) {
+  const auto value = find(headers, name);
+  return value ? percent_decode(*value) : std::string();
+}
+
+std::uint32_t count_of(const Headers& headers, std::string_view name) {
+  const auto value = find(headers, name);
+  return value ? number_of<std::uint32_t>(*value).value_or(0) : 0;
+}
+
+Headers decoded(const Headers& encoded) {
+  Headers headers;
+  headers.reserve(encoded.size());
+  for (const auto& [name, value] : encoded) headers.emplace_back(name, percent_decode(value));
+  return headers;
+}
+
+// What came from somebody who knows no CloudEvents.
+Event opaque_event(const Headers& headers, std::string_view subject, std::string data, std::string_view stream,
+                   std::uint64_t seq) {
+  Event event;
+  event.source = "nats:" + std::string(stream);
+  event.source_id = std::to_string(seq);
+  event.type = "nats.message";
+  event.subject = subject;
+  event.content_type = text_of(headers, "Content-Type");
+  if (event.content_type.empty()) event.content_type = text_of(headers, "content-type");
+  event.data = std::move(data);
+  return event;
+}
+
+// $JS.ACK.[domain.account.]stream.consumer.delivered.stream seq.consumer seq.time.pending[.token]
+struct AckSubject {
+  explicit AckSubject(std::string_view text) {
+    std::size_t count = 0;
+    while (count < tokens.size() && !text.empty()) {
+      const auto dot = text.find('.');
+      tokens[count++] = text.substr(0, dot);
+      text = dot == std::string_view::npos ? std::string_view() : text.substr(dot + 1);
+    }
+    if (tokens[0] != "$JS" || tokens[1] != "ACK") return;
+    if (count == 9) first = 4;
+    if (count == 11 || count == 12) first = 6;
+  }
+
+  std::array<std::string_view, 13> tokens;
+  std::size_t first = 0;  // the token behind the consumer; 0: it is no such subject
+};
+
+}  // namespace
+
+std::int64_t to_ms(WallTime time) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+}
+
+WallTime from_ms(std::int64_t ms) {
+  return WallTime(std::chrono::milliseconds(ms));
+}
+
+Packet encode(const Outgoing& message, std::string subject, WallTime now) {
+  Packet packet{.subject = std::move(subject), .headers = to_headers(message.event), .data = message.event.data};
+  packet.headers.emplace_back(kMessageId, message.id);
+  packet.headers.emplace_back(kPublished, std::to_string(to_ms(now)));
+  if (message.delay > std::chrono::milliseconds(0)) {
+    packet.headers.emplace_back(kDue, std::to_string(to_ms(now + message.delay)));
+  }
+  return packet;
+}
+
+Received decode(const Headers& encoded, std::string_view subject, std::string data, std::string_view stream,
+                std::uint64_t seq) {
+  Received received;
+  received.id = text_of(encoded, kId);
+  if (received.id.empty()) received.id = text_of(encoded, kMessageId);
+  if (received.id.empty()) received.id = std::string(stream) + ":" + std::to_string(seq);
+  received.published_at = published_of(encoded).value_or(WallTime());
+  received.redrives = count_of(encoded, kRedrives);
+  auto event = from_headers(decoded(encoded), data);
+  received.event = event ? std::move(*event) : opaque_event(encoded, subject, std::move(data), stream, seq);
+  if (received.event.id.empty()) received.event.id = event_id(received.event.source, received.event.source_id);
+  return received;
+}
+
+std::optional<WallTime> due_of(const Message& message) {
+  const auto value = message.header(kDue);
+  const auto ms = value ? number_of<std::int64_t>(*value) : std::nullopt;
+  return ms ? std::optional(from_ms(*ms)) : std::nullopt;
+}
+
+std::optional<WallTime> published_of(const Headers& headers) {
+  const auto value = find(headers, kPublished);
+  const auto ms = value ? number_of<std::int64_t>(*value) : std::nullopt;
+  return ms ? std::optional(from_ms(*ms)) : std::nullopt;
+}
+
+Packet encode_dead(const Received& message, const DeadLetter& letter, std::string subject, std::string_view once) {
+  Packet packet{.subject = std::move(subject), .headers = to_headers(message.event), .data = message.event.data};
+  packet.headers.emplace_back(kMessageId, once);
+  packet.headers.emplace_back(kId, letter.id);
+  packet.headers.emplace_back(kPublished, std::to_string(to_ms(message.published_at)));
+  packet.headers.emplace_back(kReason, letter.reason);
+  packet.headers.emplace_back(kFailures, std::to_string(letter.counters.failures));
+  packet.headers.emplace_back(kLosses, std::to_string(letter.counters.losses));
+  packet.headers.emplace_back(kRedrives, std::to_string(letter.redrives));
+  packet.headers.emplace_back(kDied, std::to_string(to_ms(letter.died_at)));
+  return packet;
+}
+
+DeadLetter decode_dead(const Kept& kept) {
+  Received received = decode(kept.headers, kept.subject, kept.data, "dead", kept.seq);
+  const auto died = number_of<std::int64_t>(text_of(kept.headers, kDied));
+  return {.id = std::move(received.id),
+          .event = std::move(received.event),
+          .reason = text_of(kept.headers, kReason),
+          .counters = {.failures = count_of(kept.headers, kFailures), .losses = count_of(kept.headers, kLosses)},
+          .redrives = received.redrives,
+          .died_at = from_ms(died.value_or(0))};
+}
+
+Packet encode_redriven(const Kept& kept, std::string subject) {
+  Packet packet{.subject = std::move(subject), .data = kept.data};
+  for (const auto& [name, value] : kept.headers) {
+    const bool ours = name == kMessageId || name == kRedrives || name == kReason || name == kFailures ||
+                      name == kLosses || name == kDied || name == kDue;
+    if (!ours) packet.headers.emplace_back(name, percent_decode(value));
+  }
+  packet.headers.emplace_back(kMessageId, "redrive " + std::to_string(kept.seq));
+  packet.headers.emplace_back(kRedrives, std::to_string(count_of(kept.headers, kRedrives) + 1));
+  return packet;
+}
+
+std::string encode(const Attempt& attempt) {
+  return (attempt.owner.empty() ? "-" : attempt.owner) + " " + std::to_string(attempt.until_ms) + " " +
+         std::to_string(attempt.counters.failures) + " " + std::to_string(attempt.counters.losses);
+}
+
+Result<Attempt> decode_attempt(std::string_view text) {
+  std::array<std::string_view, 4> fields;
+  for (auto& field : fields) {
+    const auto space = text.find(' ');
+    field = text.substr(0, space);
+    text = space == std::string_view::npos ? std::string_view() : text.substr(space + 1);
+  }
+  const auto until = number_of<std::int64_t>(fields[1]);
+  const auto failures = number_of<std::uint32_t>(fields[2]);
+  const auto losses = number_of<std::uint32_t>(fields[3]);
+  if (fields[0].empty() || !until || !failures || !losses || !text.empty()) {
+    return fail(Errc::data_loss, "the record of an attempt cannot be read: somebody else wrote there");
+  }
+  return Attempt{.owner = fields[0] == "-" ? std::string() : std::string(fields[0]),
+                 .until_ms = *until,
+                 .counters = {.failures = *failures, .losses = *losses}};
+}
+
+std::string_view consumer_of(std::string_view ack_subject) {
+  const AckSubject ack(ack_subject);
+  if (ack.first == 0) return {};
+  const auto stream = ack.tokens[ack.first - 2];
+  const auto consumer = ack.tokens[ack.first - 1];
+  const auto start = static_cast<std::size_t>(stream.data() - ack_subject.data());
+  return ack_subject.substr(start, stream.size() + 1 + consumer.size());
+}
+
+std::optional<Position> position_of(std::string_view ack_subject) {
+  const AckSubject ack(ack_subject);
+  if (ack.first == 0) return std::nullopt;
+  const auto delivered = number_of<std::uint64_t>(ack.tokens[ack.first]);
+  const auto seq = number_of<std::uint64_t>(ack.tokens[ack.first + 1]);
+  const auto pending = number_of<std::uint64_t>(ack.tokens[ack.first + 4]);
+  if (!delivered || !seq || !pending) return std::nullopt;
+  return Position{.delivered = *delivered, .seq = *seq, .pending = *pending};
+}
+
+}  // namespace millrace::nats

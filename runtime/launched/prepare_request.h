@@ -1,0 +1,20 @@
+// A function's template as a request to the launcher, with the descriptors that belong to it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/error.h"
+#include "core/fd.h"
+#include "runtime/launched/launcher_client.h"
+#include "runtime/launcher/protocol.h"
+
+namespace millrace::launched {
+
+[[nodiscard]] launcher::Prepare prepare_request(const TemplatePlan& plan, std::uint32_t id);
+
+// The descriptors of the request, in its order, but for the directory to try. `image`: what plan.open_image gave.
+[[nodiscard]] Result<std::vector<Fd>> prepare_parts(const launcher::Prepare& request, const TemplatePlan& plan,
+                                                    Result<Fd> image);
+
+}  // namespace millrace::launched

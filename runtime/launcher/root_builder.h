@@ -1,0 +1,77 @@
+// What every root file system of a template needs, whatever image it shows: /dev, /proc, the script, secrets, files.
+//
+// A builder works in a directory that becomes the root, with relative names; it never follows a link: what it makes by
+// name it makes part by part, in file systems of its own.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/fd.h"
+#include "core/provided_files.h"
+#include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/protocol.h"
+
+namespace millrace::launcher {
+
+struct ImageError {
+  Step step = Step::root_file_system;
+  int error = 0;  // errno
+  std::string what;
+};
+
+struct ImagePlan {
+  const LauncherOptions& options;
+  const Prepare& request;
+  std::string_view script_bytes;
+  std::span<const ProvidedFile> provided;
+  std::uint32_t run_id = 0;   // host id of the run's user, who owns the secrets
+  std::uint32_t root_id = 0;  // host id of id 0 of the function's user namespace
+};
+
+// Any directory that every host has and that no image comes from: the new root is put over it.
+inline constexpr const char* kBuildPoint = "/sys";
+
+// /etc/hosts where there is no network but loopback.
+inline constexpr std::string_view kLoopbackHosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
+
+// Makes the directories above `path`, and `path` itself as a file with these bytes, below `directory`. Errno: ELOOP or
+// ENOTDIR for a part that is a link or a file.
+[[nodiscard]] bool write_below(int directory, std::string_view path, std::string_view bytes, mode_t mode);
+
+class RootBuilder {
+ protected:
+  explicit RootBuilder(const ImagePlan& plan) : plan_(plan) {}
+  ~RootBuilder() = default;
+
+  // For the message of whatever fails next.
+  bool at(std::string what);
+  bool at(Step step, std::string what);
+  [[nodiscard]] std::unexpected<ImageError> error() const;
+
+  bool make_directory(const std::string& path);
+  // Puts the script into `directory`, a file system of ours that is or becomes part of the root.
+  bool place_script(int directory);
+  // /dev as a mount to attach.
+  [[nodiscard]] Fd make_devices();
+  // A read-only tmpfs with the secrets at `target`; nothing if there are none.
+  bool attach_secrets(const char* target);
+  // The current directory, a mount, becomes the root.
+  bool enter();
+
+  [[nodiscard]] bool has_secrets() const;
+  [[nodiscard]] std::size_t provided_bytes() const;
+  [[nodiscard]] const ImagePlan& plan() const { return plan_; }
+
+ private:
+  const ImagePlan& plan_;
+  Step step_ = Step::root_file_system;
+  std::string what_;
+};
+
+}  // namespace millrace::launcher

@@ -1,0 +1,53 @@
+// Runs and attempts in PostgreSQL.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "async/event_loop.h"
+#include "state/postgres/lane.h"
+#include "state/state_store.h"
+
+namespace millrace::postgres {
+
+class PostgresRunStore final : public RunStore {
+ public:
+  PostgresRunStore(EventLoop& loop, Lane& writer, Lane& reader) : loop_(loop), writer_(writer), reader_(reader) {}
+
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) override;
+  Task<Result<void>> end_attempt(Attempt attempt) override;
+  Task<Result<bool>> abandon_attempt(Attempt attempt) override;
+  Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override;
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override;
+  Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override;
+  Task<Result<void>> forget_directory(AttemptToken token) override;
+
+  Task<Result<CommitResult>> commit(RunRecord record) override;
+  Task<Result<void>> mark(RunId run_id, RunMarks marks) override;
+  Task<Result<std::optional<RunRecord>>> get(RunId run_id) override;
+
+  Task<Result<std::vector<RunRecord>>> list(RunFilter filter) override;
+  Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) override;
+  Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override;
+  Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override;
+
+  Task<Result<std::optional<WallTime>>> committed_before_last(std::size_t count) override;
+  Task<Result<std::vector<OldRun>>> removable(WallTime before, RunId after, std::size_t limit) override;
+  Task<Result<std::size_t>> remove(std::vector<RunId> run_ids) override;
+  Task<Result<std::size_t>> remove_lone_attempts(WallTime before, std::size_t limit) override;
+
+ private:
+  Task<Result<bool>> end(Attempt attempt, bool unless_named);
+  Task<Result<std::vector<Attempt>>> read_attempts(Query query);
+  Task<Result<std::vector<RunRecord>>> read_runs(Query query);
+  Task<Result<std::size_t>> write_counted(Query query);
+
+  EventLoop& loop_;
+  Lane& writer_;
+  Lane& reader_;
+};
+
+// All that the store asks and that is prepared.
+[[nodiscard]] std::vector<Statement> run_store_statements();
+
+}  // namespace millrace::postgres

@@ -1,0 +1,127 @@
+"""Events through a NATS server, as a user sets it up: what the daemon asks of it, and what survives when one of the two
+dies. MILLRACE_NATS_SERVER names the server (scripts/fetch_nats_server prints it)."""
+import os
+import pathlib
+import socket
+import subprocess
+import urllib.request
+
+import harness
+
+SERVER = os.environ.get("MILLRACE_NATS_SERVER", "")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class NatsServer:
+    """On free ports, with a store of its own."""
+
+    def __init__(self, folder, sync=True):
+        self.folder = folder / "nats"
+        self.folder.mkdir()
+        self.port, self.monitor_port = free_port(), free_port()
+        self.sync = sync
+        self.process = None
+        self.start()
+
+    def start(self):
+        config = self.folder / "nats.conf"
+        sync = "sync_interval: always" if self.sync else ""
+        config.write_text(f'listen: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\nmax_payload: 2MB\n'
+                          f'jetstream {{\n  store_dir: "{self.folder}/store"\n  max_file_store: 4GB\n  {sync}\n}}\n')
+        with open(self.folder / "nats.log", "ab") as log:
+            self.process = subprocess.Popen([SERVER, "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, preexec_fn=harness.die_with_parent)
+        harness.until(self.ready, "the NATS server is ready")
+
+    def ready(self):
+        assert self.process.poll() is None, (self.folder / "nats.log").read_text()
+        try:
+            with urllib.request.urlopen(f"{self.monitor}/healthz", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def url(self):
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def monitor(self):
+        return f"http://127.0.0.1:{self.monitor_port}"
+
+
+class Nats(harness.TestCase):
+    def start_nats(self, sync=True):
+        if not os.access(SERVER, os.X_OK):
+            self.fail("MILLRACE_NATS_SERVER names no program; say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
+        nats = NatsServer(pathlib.Path(self.folder), sync)
+        self.addCleanup(nats.kill)
+        return nats
+
+    def start_on(self, nats):
+        return self.start_server({"--broker": nats.url, "--nats-monitor": nats.monitor})
+
+    def test_hello_survives_the_death_of_the_daemon(self):
+        server = self.start_on(self.start_nats())
+        server.cli("apply", str(harness.EXAMPLES / "hello" / "functions.yaml"))
+        self.assertEqual(server.request("GET", "/api/v1/topics").json()["durability"], "synced")
+        server.cli("put", "-", "names/a.txt", stdin=b"Ada")
+        server.wait_idle()
+        self.assertEqual(server.cli("get", "greetings/a.txt.greeting").stdout, b"Hello, Ada!\n")
+
+        server.kill()
+        server.start()
+        server.cli("put", "-", "names/b.txt", stdin=b"Grace")
+        server.wait_idle()
+        self.assertEqual(server.cli("get", "greetings/b.txt.greeting").stdout, b"Hello, Grace!\n")
+        self.assertEqual([run["outcome"] for run in server.runs()], ["succeeded", "succeeded"])
+
+    def test_result_is_settled_after_the_nats_server_comes_back(self):
+        nats = self.start_nats()
+        server = self.start_on(nats)
+        server.apply({"name": "slow", "input": [{"path": "in"}], "output": [{"path": "out"}],
+                      "script": "#!/bin/sh\nsleep 3\n" + harness.COPY.partition("\n")[2]})
+        server.cli("put", "-", "in/a.txt", stdin=b"a")
+        harness.until(lambda: server.children("function"), "the function runs")
+        nats.kill()
+        nats.start()
+        server.wait_idle()
+        self.assert_one_output(server, "out", "a.txt", b"a")
+        runs = server.runs("slow")
+        self.assertEqual([run["outcome"] for run in runs], ["succeeded"])
+        self.assertEqual(server.request("GET", "/api/v1/topics").json()["topics"][0]["in_flight"], 0)
+
+    def test_daemon_that_dies_while_its_function_runs_loses_nothing(self):
+        server = self.start_on(self.start_nats())
+        server.apply({"name": "slow", "input": [{"path": "in"}], "output": [{"path": "out"}],
+                      "script": "#!/bin/sh\nsleep 1\n" + harness.COPY.partition("\n")[2]})
+        server.cli("put", "-", "in/a.txt", stdin=b"a")
+        harness.until(lambda: server.children("function"), "the function runs")
+        server.kill()
+        server.start()
+        server.wait_idle()
+        self.assert_one_output(server, "out", "a.txt", b"a")
+        self.assertEqual([run["outcome"] for run in server.runs("slow")], ["succeeded"])
+
+    def test_nats_server_that_does_not_sync_is_refused(self):
+        nats = self.start_nats(sync=False)
+        server = self.make_server({"--broker": nats.url, "--nats-monitor": nats.monitor})
+        self.assert_does_not_start(server, "page_cache", "sync_interval", "--allow-weak-durability")
+
+    def test_password_in_the_url_is_refused(self):
+        server = self.make_server({"--broker": "nats://me:secret@127.0.0.1:4222"})
+        self.assert_does_not_start(server, "nats_password_file")
+        self.assertNotIn("secret", server.log())
+
+
+if __name__ == "__main__":
+    harness.main()

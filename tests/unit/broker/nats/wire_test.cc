@@ -1,0 +1,124 @@
+#include "broker/nats/wire.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "broker/nats/durability.h"
+#include "broker/nats/names.h"
+#include "broker/nats/nats_options.h"
+
+namespace millrace::nats {
+namespace {
+
+TEST(NatsWire, AnyBytesSurviveThePercentEncoding) {
+  std::string all;
+  for (int byte = 0; byte < 256; ++byte) all += static_cast<char>(byte);
+  const std::string encoded = percent_encode(all);
+  EXPECT_EQ(percent_decode(encoded), all);
+  for (const char c : encoded) EXPECT_TRUE(c > ' ' && c < 127 && c != '"') << c;
+  EXPECT_EQ(percent_decode("100%"), "100%");
+  EXPECT_EQ(percent_decode("%4"), "%4");
+  EXPECT_EQ(percent_decode("%zz"), "%zz");
+  EXPECT_EQ(percent_decode("%41"), "A");
+}
+
+TEST(NatsWire, AckSubjectsOfBothFormsAreRead) {
+  const auto plain = position_of("$JS.ACK.orders.g.2.17.40.1700000000000000000.5");
+  ASSERT_TRUE(plain);
+  EXPECT_EQ(plain->delivered, 2U);
+  EXPECT_EQ(plain->seq, 17U);
+  EXPECT_EQ(plain->pending, 5U);
+  const auto of_domain = position_of("$JS.ACK.hub.ACCOUNT.orders.g.1.18.41.1700000000000000000.0.token");
+  ASSERT_TRUE(of_domain);
+  EXPECT_EQ(of_domain->delivered, 1U);
+  EXPECT_EQ(of_domain->seq, 18U);
+  EXPECT_EQ(consumer_of("$JS.ACK.orders.g.2.17.40.1.5"), "orders.g");
+  EXPECT_EQ(consumer_of("$JS.ACK.hub.ACCOUNT.orders.g.1.18.41.1.0"), "orders.g");
+}
+
+TEST(NatsWire, ReplySubjectsThatAreNoAcksAreNone) {
+  for (const std::string text :
+       {"", "$JS.ACK", "_INBOX.a.b", "$JS.ACK.o.g.1.2.3.4", "$JS.ACK.o.g.x.2.3.4.5", "$JS.ACK.o.g.1.-2.3.4.5",
+        "$JS.ACK.a.b.o.g.1.2.3.4", "a.b.c.d.1.2.3.4.5", "$JS.ACK.a.b.c.d.1.2.3.4.5.6.7.8.9"}) {
+    EXPECT_FALSE(position_of(text)) << text;
+  }
+}
+
+TEST(NatsWire, RecordsOfAttemptsComeBackAndForeignOnesAreDataLoss) {
+  const Attempt attempt{.owner = "abc.7", .until_ms = 1'700'000'000'123, .counters = {.failures = 3, .losses = 2}};
+  const auto same = decode_attempt(encode(attempt));
+  ASSERT_TRUE(same);
+  EXPECT_EQ(same->owner, "abc.7");
+  EXPECT_EQ(same->until_ms, attempt.until_ms);
+  EXPECT_EQ(same->counters.failures, 3U);
+  EXPECT_EQ(same->counters.losses, 2U);
+  const auto nobodys = decode_attempt(encode(Attempt{}));
+  ASSERT_TRUE(nobodys);
+  EXPECT_TRUE(nobodys->owner.empty());
+  for (const std::string text : {"", "a", "a 1 2", "a 1 2 3 4", "a x 2 3", "a 1 -2 3", "a 1 2 99999999999"}) {
+    const auto decoded = decode_attempt(text);
+    ASSERT_FALSE(decoded) << text;
+    EXPECT_EQ(decoded.error().code, Errc::data_loss);
+  }
+}
+
+TEST(NatsWire, MessageOfAStrangerBecomesTheDataOfAnEvent) {
+  const Received received = decode({{"Content-Type", "text/plain"}}, "orders.new", "hello", "orders", 12);
+  EXPECT_EQ(received.id, "orders:12");
+  EXPECT_EQ(received.event.data, "hello");
+  EXPECT_EQ(received.event.type, "nats.message");
+  EXPECT_EQ(received.event.subject, "orders.new");
+  EXPECT_EQ(received.event.content_type, "text/plain");
+  EXPECT_FALSE(received.event.id.empty());
+}
+
+TEST(NatsNames, TopicsAndStreamsAreEachOthers) {
+  const auto names = Names::make("millrace");
+  ASSERT_TRUE(names);
+  for (const std::string topic : {"fn.resize", "orders", "a..b", "a.", "x_y-z"}) {
+    EXPECT_EQ(names->topic_of(names->stream(topic)), topic);
+    EXPECT_EQ(names->stream(topic).find('.'), std::string::npos);
+  }
+  EXPECT_FALSE(names->topic_of("other-t-orders"));
+  for (const std::string prefix : {"", "a.b", "A", "a b", "a-b", "123456789012345678901234567890123"}) {
+    EXPECT_FALSE(Names::make(prefix)) << prefix;
+  }
+}
+
+TEST(NatsUrl, WhatIsNoListOfServersIsRefusedWithoutItsPassword) {
+  for (const std::string url :
+       {"nats://a:4222", "nats://a:4222,b:4223", "tls://a", "nats://[::1]:4222", "nats://[::1]"}) {
+    EXPECT_TRUE(check_nats_url(url)) << url;
+  }
+  for (const std::string url : {"", "http://a", "nats://", "nats://a:0", "nats://a:65536", "nats://a:b", "nats://a b:1",
+                                "nats://a:4222,", "nats://u:secret@a:x", "nats://a/b"}) {
+    const auto checked = check_nats_url(url);
+    ASSERT_FALSE(checked) << url;
+    EXPECT_EQ(checked.error().code, Errc::invalid_argument);
+    EXPECT_EQ(checked.error().message.find("secret"), std::string::npos);
+  }
+  EXPECT_EQ(shown_nats_url("nats://u:secret@a:1,u:secret@b:2"), "nats://a:1,b:2");
+}
+
+Json stream(int replicas, const char* storage = "file") {
+  return Json::object({{"config", Json::object({{"storage", storage},
+                                                {"num_replicas", replicas},
+                                                {"metadata", Json::object({{"_nats.ver", "2.15.2"}})}})}});
+}
+
+TEST(NatsDurability, IsWhatCanBeKnownAndNoMore) {
+  EXPECT_EQ(assess(stream(1), {.url = "nats://a"}, false).durability, Durability::page_cache);
+  EXPECT_EQ(assess(stream(1), {.url = "nats://a", .synced = true}, false).durability, Durability::synced);
+  const NatsBrokerOptions asking{.url = "nats://a", .monitor_url = "http://a:8222", .synced = true};
+  EXPECT_EQ(assess(stream(1), asking, true).durability, Durability::synced);
+  EXPECT_EQ(assess(stream(1), asking, false).durability, Durability::page_cache) << "what is seen beats what is said";
+  EXPECT_EQ(assess(stream(1), asking, fail(Errc::unavailable, "away")).durability, Durability::page_cache);
+  EXPECT_EQ(assess(stream(3), {.url = "nats://a"}, false).durability, Durability::replicated);
+  EXPECT_EQ(assess(stream(3, "memory"), {.url = "nats://a"}, false).durability, Durability::memory);
+  EXPECT_EQ(assess(Json::object(), {.url = "nats://a"}, false).durability, Durability::memory);
+  EXPECT_EQ(assess(stream(1), {.url = "nats://a"}, false).version, "2.15.2");
+}
+
+}  // namespace
+}  // namespace millrace::nats
