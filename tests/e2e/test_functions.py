@@ -29,7 +29,8 @@ class Functions(harness.TestCase):
         return run
 
     def test_example_of_the_guide(self):
-        definition, script = re.findall(r"^```(?:yaml|bash)\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+        definition = re.search(r"^```yaml\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)[1]
+        script = re.search(r"^```bash\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)[1]
         (self.folder / "functions.yaml").write_text(definition)
         (self.folder / "count.sh").write_text(script)
         self.server.cli("apply", str(self.folder / "functions.yaml"))
