@@ -4,7 +4,6 @@
 
 #include <array>
 #include <fstream>
-#include <iterator>
 
 namespace millrace::nats {
 namespace {
@@ -28,8 +27,10 @@ std::size_t size_of(const Packet& packet) {
 
 Result<std::string> read_secret(const std::string& path, std::string_view what) {
   std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file || text.size() > kSecretBytesMax) {
+  std::string text(kSecretBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));  // a directory opens, and fails here
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (!file.is_open() || file.bad() || text.size() > kSecretBytesMax) {
     return fail(Errc::invalid_argument, "the " + std::string(what) + " cannot be read from '" + path +
                                             "': it must be a small file that the daemon's user may read");
   }

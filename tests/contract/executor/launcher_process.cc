@@ -10,7 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <stdexcept>
 
 #include "runtime/launcher/launcher_options.h"
@@ -110,8 +110,9 @@ int LauncherProcess::wait() {
 bool process_exists(const std::string& argument) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     std::ifstream file(entry.path() / "cmdline");
-    const std::string line((std::istreambuf_iterator<char>(file)), {});
-    if (line.find(argument) != std::string::npos) return true;
+    std::ostringstream line;
+    line << file.rdbuf();  // may find the process gone, which iterators of the buffer would throw
+    if (line.str().find(argument) != std::string::npos) return true;
   }
   return false;
 }

@@ -16,7 +16,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <thread>
 
 #include "runtime/launcher/provided.h"
@@ -447,7 +447,9 @@ bool falls_to(std::size_t most, const std::function<std::size_t()>& count) {
 
 std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::ostringstream text;
+  text << file.rdbuf();  // of a process that is gone it is empty; iterators of the buffer would throw
+  return text.str();
 }
 
 TestDirectory::TestDirectory(const std::string& below) {
