@@ -33,8 +33,8 @@ LauncherProcess::LauncherProcess(std::string prefix, std::uint32_t daemon_uid) {
   const std::string prefix_argument = "--prefix=" + prefix;
   const std::string uid_argument = "--daemon-uid=" + std::to_string(daemon_uid);
   const std::string gid_argument = "--daemon-gid=" + std::to_string(daemon_uid);
-  pid_ = ::fork();
-  if (pid_ == 0) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
     // Only what is safe after a fork beside other threads.
     const int socket = ::fcntl(daemon[1].get(), F_DUPFD, 20);
     const int line = ::fcntl(life_line[1].get(), F_DUPFD, 20);
@@ -46,6 +46,7 @@ LauncherProcess::LauncherProcess(std::string prefix, std::uint32_t daemon_uid) {
             nullptr);
     ::_exit(98);
   }
+  pid_ = pid;
   socket_ = std::move(daemon[0]);
   life_line_ = std::move(life_line[0]);
   char ready = 0;
