@@ -27,7 +27,10 @@ TEST_P(BrokerContract, GroupThatComesLateSeesWhatIsStillRetained) {
 
   const auto late = subscribe("t", "late");
   EXPECT_EQ(next(*late)->event().data, "1");
-  EXPECT_EQ(lag("t", "late").open(), 2U);
+  // A server of others may take a moment to forget what everybody has settled.
+  std::uint64_t open = lag("t", "late").open();
+  for (int asked = 1; open != 2 && asked < 2'000 && !capabilities().exact_lag; ++asked) open = lag("t", "late").open();
+  EXPECT_EQ(open, 2U);
 }
 
 TEST_P(BrokerContract, SameIdWithinTheWindowIsDeliveredOnce) {
