@@ -123,6 +123,10 @@ class Documents(harness.TestCase):
     def test_every_example_is_followed_here(self):
         self.assertEqual(sorted(path.name for path in harness.EXAMPLES.iterdir()), ["hello", "people"])
 
+    def test_commented_configuration_is_what_the_program_prints(self):
+        printed = subprocess.run([harness.BIN, "serve", "--print-config"], stdout=subprocess.PIPE, text=True, check=True)
+        self.assertEqual(printed.stdout, (harness.REPOSITORY / "config" / "millrace.yaml").read_text())
+
 
 if __name__ == "__main__":
     harness.main()
