@@ -125,33 +125,22 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
                      "the event came through too many runs (hop limit): is a chain feeding itself?");
     co_return;
   }
-  const auto counters = co_await delivery.begin();
-  if (!counters) {
-    active.waits_for_retry(loop_.wall_now());
-    co_await nak(delivery, trouble_delay(*function, delivery, counters.error()), NakReason::infrastructure);
-    co_return;
-  }
-  work.counters = *counters;
-  MILLRACE_FAIL_POINT(after_begin);
-  active.counters(counters->failures, counters->losses);
-  if (counters->losses >= work.function->max_losses) {
-    co_await give_up(std::move(work), delivery, active, final_failure(*function),
-                     "its worker went away " + std::to_string(counters->losses) + " times while it ran");
-    co_return;
-  }
   const AnyStop stop(delivery.lease_lost(), shutdown);
-  Semaphore::Permit room;
-  if (counters->losses >= kQuarantineFromLosses) {
-    auto permit = co_await quarantine_.acquire(1, stop.token());
-    if (!permit) {
-      active.waits_for_retry(loop_.wall_now());
-      co_await nak(delivery, std::chrono::milliseconds(0), NakReason::shutdown);
-      co_return;
-    }
-    room = std::move(*permit);
+  Begun begun;
+  auto invoked = co_await invoker_.invoke(work, std::move(slot), active,
+                                          begin(*function, delivery, active, stop.token(), begun), stop.token());
+  if (!begun.counters) {
+    active.waits_for_retry(loop_.wall_now());
+    co_await nak(delivery, trouble_delay(*function, delivery, invoked.error()), NakReason::infrastructure);
+    co_return;
   }
-
-  auto invoked = co_await invoker_.invoke(work, std::move(slot), active, stop.token());
+  work.counters = *begun.counters;
+  if (work.counters.losses >= function->max_losses) {
+    const auto losses = std::to_string(work.counters.losses);
+    co_await give_up(std::move(work), delivery, active, final_failure(*function),
+                     "its worker went away " + losses + " times while it ran");
+    co_return;
+  }
   if (!invoked) {
     co_await after_error(std::move(work), delivery, active, std::move(invoked.error()));
     co_return;
@@ -168,13 +157,30 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
     co_await nak(delivery, kLostDelay, NakReason::lost);
     co_return;
   }
-  const auto delay = retry_delay(backoff_, *work.function, counters->failures + 1);
+  const auto delay = retry_delay(backoff_, *work.function, work.counters.failures + 1);
   log_.info("attempt failed", {{"function", work.function->name},
                                {"run", work.run_id.str()},
                                {"outcome", name_of(invoked->outcome)},
                                {"why", invoked->message},
                                {"retry_in_ms", delay.count()}});
   co_await nak(delivery, delay, NakReason::failed);
+}
+
+// Beyond the counters: an event that was lost too often, or whose turn in quarantine does not come, is not run.
+Task<Result<Counters>> DeliveryHandler::begin(const FunctionSpec& function, Delivery& delivery,
+                                              RunTable::Active& active, std::stop_token stop, Begun& begun) {
+  const auto counters = co_await delivery.begin();
+  if (!counters) co_return fail(counters.error());
+  MILLRACE_FAIL_POINT(after_begin);
+  begun.counters = *counters;
+  active.counters(counters->failures, counters->losses);
+  if (counters->losses >= function.max_losses) co_return fail(Errc::aborted, "its worker went away too often");
+  if (counters->losses >= kQuarantineFromLosses) {
+    auto permit = co_await quarantine_.acquire(1, stop);
+    if (!permit) co_return fail(permit.error());
+    begun.room = std::move(*permit);
+  }
+  co_return *counters;
 }
 
 // Nothing is committed: give it back, or give it up when waiting cannot help.

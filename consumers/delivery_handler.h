@@ -61,9 +61,17 @@ class DeliveryHandler {
     std::uint32_t times = 0;       // in a row
   };
 
+  // What is known once the broker has recorded that a run begins.
+  struct Begun {
+    std::optional<Counters> counters;  // nothing: it has not recorded it
+    Semaphore::Permit room;            // in quarantine, until the run is over
+  };
+
   Task<Result<Standing>> find_standing(const FunctionSpec& function, const Delivery& delivery);
   Task<void> run(Work work, Admission::Slot slot, Delivery& delivery, RunTable::Active& active,
                  std::stop_token shutdown);
+  Task<Result<Counters>> begin(const FunctionSpec& function, Delivery& delivery, RunTable::Active& active,
+                               std::stop_token stop, Begun& begun);
   Task<void> after_error(Work work, Delivery& delivery, RunTable::Active& active, Error error);
   Task<void> give_up(Work work, Delivery& delivery, RunTable::Active& active, RunOutcome outcome, std::string reason);
   // True when the run is done with, false when it waits for its outputs to be placed.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "async/sleep.h"
+#include "async/together.h"
 #include "core/fail_point.h"
 #include "core/units.h"
 #include "engine/finish.h"
@@ -72,61 +73,76 @@ Invoker::Invoker(EventLoop& loop, const Executors& executors, StageIn& stage_in,
       metrics_(metrics),
       settling_(loop, kSettlingMax) {}
 
-Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable::Active& active, std::stop_token stop) {
+Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable::Active& active,
+                                      Task<Result<Counters>> begin, std::stop_token stop) {
   active.state(RunState::staging_in, loop_.wall_now());
-  auto staged = co_await stage_in_.stage(work.function, work.event, work.run_id);
-  if (!staged && means_skipped(work.event, staged.error())) {
-    auto record = co_await commit_end(std::move(work), RunOutcome::skipped, staged.error().message);
-    if (!record) co_return fail(record.error());
-    co_return Invoked{
-        .committed = std::move(*record), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
-  }
-  if (!staged) co_return fail(staged.error());
-  MILLRACE_FAIL_POINT(after_stage_in);
-  auto invoked = co_await run(work, std::move(slot), std::move(*staged), active, stop);
-  co_return invoked;
-}
-
-Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, StagedIn staged, RunTable::Active& active,
-                                   std::stop_token stop) {
-  const auto executor = executors_.find(work.function->executor);
-  if (!executor) co_return fail(executor.error());
-
   Attempt attempt;
   attempt.run_id = work.run_id;
   attempt.token = AttemptToken(random_hex(16));
   attempt.node = node_;
   attempt.started_at = loop_.wall_now();
-  const AttemptPlace place = attempt_place(*work.function, work.run_id, attempt.token);
-  attempt.bucket = place.bucket;
+  attempt.bucket = attempt_place(*work.function, work.run_id, attempt.token).bucket;
 
-  active.state(RunState::starting, loop_.wall_now());
-  // The attempt is on record before its directory exists: a directory that nobody knows would stay for ever.
+  auto [begun, staged, room] = co_await together(
+      loop_, std::move(begin), stage_in_.stage(work.function, work.event, work.run_id), make_room(attempt));
+  const bool recorded = room && !room->standing;
+  if (!begun) {
+    if (recorded) co_await close_unrun(std::move(attempt), "not begun: " + begun.error().message);
+    co_return fail(std::move(begun.error()));
+  }
+  work.counters = *begun;
+  if (!room) co_return fail(std::move(room.error()));
+  if (!recorded) {  // the function ran already
+    co_return Invoked{
+        .committed = std::move(room->standing), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
+  }
+  if (!staged && means_skipped(work.event, staged.error())) {
+    auto invoked = co_await end_skipped(work, std::move(attempt), std::move(staged.error().message), {});
+    co_return invoked;
+  }
+  if (!staged) {
+    co_await close_unrun(std::move(attempt), staged.error().message);
+    co_return fail(std::move(staged.error()));
+  }
+  MILLRACE_FAIL_POINT(after_stage_in);
+  auto invoked = co_await run(work, std::move(slot), std::move(attempt), std::move(*staged), std::move(room->directory),
+                              active, stop);
+  co_return invoked;
+}
+
+// The attempt is on record before its directory exists: a directory that nobody knows would stay for ever.
+Task<Result<Invoker::Room>> Invoker::make_room(Attempt attempt) {
   auto standing = co_await state_.runs().begin_attempt(attempt);
   if (!standing) co_return fail(standing.error());
-  if (*standing) {  // the function ran already
-    co_return Invoked{
-        .committed = std::move(*standing), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
-  }
+  if (*standing) co_return Room{.standing = std::move(*standing), .directory = {}};
   MILLRACE_FAIL_POINT(after_attempt_row);
-  auto directory = co_await outputs_.make_attempt(place);
+  auto directory =
+      co_await outputs_.make_attempt({.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
   if (directory && directory->free_bytes < kFreeBytesMin) {
-    directory = fail(Errc::no_space,
-                     "less than " + format_bytes(kFreeBytesMin) + " free for outputs in bucket '" + place.bucket + "'");
+    directory = fail(Errc::no_space, "less than " + format_bytes(kFreeBytesMin) + " free for outputs in bucket '" +
+                                         attempt.bucket + "'");
   }
   if (!directory) {
     co_await close_unrun(std::move(attempt), directory.error().message);
     co_return fail(directory.error());
   }
-
   MILLRACE_FAIL_POINT(after_attempt_directory);
+  co_return Room{.standing = {}, .directory = std::move(*directory)};
+}
 
+Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, Attempt attempt, StagedIn staged,
+                                   AttemptDirectory directory, RunTable::Active& active, std::stop_token stop) {
+  const auto executor = executors_.find(work.function->executor);
+  if (!executor) {
+    co_await close_unrun(std::move(attempt), executor.error().message);
+    co_return fail(executor.error());
+  }
   active.state(RunState::running, loop_.wall_now());
   ExecutionRequest request{.function = work.function,
                            .run_id = work.run_id,
                            .inputs = std::move(staged.inputs),
-                           .output_directory = std::move(directory->fd),
-                           .output_path = std::move(directory->host_path),
+                           .output_directory = std::move(directory.fd),
+                           .output_path = std::move(directory.host_path),
                            .environment = std::move(staged.environment),
                            .input_bytes = std::move(staged.stdin_bytes)};
   const ShownLog shown(logs_ == nullptr ? nullptr : logs_->open(work.run_id, attempt.token));

@@ -1,6 +1,6 @@
 // The invoker: one attempt of one run, from the staged input to the committed row.
 //
-//   auto invoked = co_await invoker.invoke(std::move(work), active, stop);
+//   auto invoked = co_await invoker.invoke(std::move(work), std::move(slot), active, delivery.begin(), stop);
 //   if (!invoked) ...                  // our own trouble; nothing counted, nothing committed
 //   if (invoked->committed) ...        // the row that stands: ours, or that of an attempt that was faster
 //   else ...                           // the attempt ended badly and is not the last: try again later
@@ -61,20 +61,30 @@ class Invoker {
 
   // `stop` means: give it up without a trace, somebody else will run it (the lease is lost, the worker shuts down); the
   // answer is `aborted`. A user's cancel comes through `active` and is committed as the run's outcome.
+  // `begin` records that the run begins and says what counts against it. It runs beside the rest of what must be there
+  // before a function starts (inputs, the attempt's row, its directory), and the function only after all of them.
+  // Where it fails the answer is its error, whatever else went wrong.
   // `slot` is given back as soon as the function's last process is gone: committing and placing wait for disks, not for
   // cpu or memory.
   [[nodiscard]] Task<Result<Invoked>> invoke(Work work, Admission::Slot slot, RunTable::Active& active,
-                                             std::stop_token stop);
+                                             Task<Result<Counters>> begin, std::stop_token stop);
 
   // Commits an end that no attempt can improve: a final failure, a skip, a cancel. The standing row.
   [[nodiscard]] Task<Result<RunRecord>> commit_end(Work work, RunOutcome outcome, std::string reason);
 
  private:
+  // Where an attempt leaves its files; or the row that stands, and then nothing was made.
+  struct Room {
+    std::optional<RunRecord> standing;
+    AttemptDirectory directory;
+  };
+
+  Task<Result<Room>> make_room(Attempt attempt);
   // Why the run is no longer worth anything: its input, a user's object, is gone or replaced. Empty otherwise.
   Task<std::string> why_skipped(const Work& work);
   RunRecord record_of(const Work& work, const Attempt& attempt) const;
-  Task<Result<Invoked>> run(const Work& work, Admission::Slot slot, StagedIn staged, RunTable::Active& active,
-                            std::stop_token stop);
+  Task<Result<Invoked>> run(const Work& work, Admission::Slot slot, Attempt attempt, StagedIn staged,
+                            AttemptDirectory directory, RunTable::Active& active, std::stop_token stop);
   Task<Result<Invoked>> conclude(const Work& work, Attempt attempt, Execution execution, RunTable::Active& active,
                                  std::stop_token stop);
   Task<Result<Invoked>> end_badly(const Work& work, Attempt attempt, Execution execution);

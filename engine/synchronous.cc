@@ -5,6 +5,14 @@
 #include "formats/identity.h"
 
 namespace millrace {
+namespace {
+
+// A call is no message of the broker's: nothing counts against it.
+Task<Result<Counters>> nothing_to_begin() {
+  co_return Counters{};
+}
+
+}  // namespace
 
 SynchronousCalls::SynchronousCalls(EventLoop& loop, const Registry& registry, Ingest& ingest, Admission& admission,
                                    Invoker& invoker, Finish& finish, StateStore& state, RunTable& runs)
@@ -49,7 +57,7 @@ Task<Result<RunRecord>> SynchronousCalls::call(std::string function, Event event
             .counters = {},
             .queued_at = now,
             .synchronous = true};
-  auto invoked = co_await invoker_.invoke(std::move(work), std::move(*slot), active, {});
+  auto invoked = co_await invoker_.invoke(std::move(work), std::move(*slot), active, nothing_to_begin(), {});
   if (!invoked) co_return fail(invoked.error());
   active.state(RunState::placing, loop_.wall_now());
   RunRecord record = std::move(*invoked->committed);  // of a synchronous run's one attempt, whatever its end

@@ -32,6 +32,7 @@ struct DeliveryReport {
   std::uint32_t redrives = 0;
   std::chrono::milliseconds lease = std::chrono::seconds(30);
   std::chrono::system_clock::time_point published_at{};
+  std::chrono::milliseconds begin_takes{0};
   std::optional<Error> begin_error;
   std::optional<Error> extend_error;
   std::optional<Error> verdict_error;
@@ -61,7 +62,7 @@ class FakeDelivery final : public Delivery {
   std::chrono::milliseconds lease() const override { return report_->lease; }
 
   Task<Result<Counters>> begin() override {
-    co_await yield(loop_);
+    co_await sleep_for(loop_, report_->begin_takes);
     if (report_->begin_error) co_return fail(*report_->begin_error);
     report_->begun = true;
     co_return report_->counters;

@@ -103,6 +103,23 @@ TEST_P(DeliveryTrouble, ABeginThatFailsRunsNothingAndHonoursTheOwnersLease) {
   EXPECT_GE(report_->delay, 17s);
   EXPECT_LE(report_->delay, 17'000ms * 5 / 4);
   EXPECT_EQ(executions(), 0);
+  EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
+  const auto attempts = rig_.wait(rig_.parts.state.runs().attempts(run_id()));
+  ASSERT_TRUE(attempts);
+  ASSERT_EQ(attempts->size(), 1U);
+  EXPECT_EQ(attempts->front().outcome, AttemptOutcome::cancelled);
+  EXPECT_EQ(attempts->front().message, "not begun: its owner lives");
+}
+
+TEST_P(DeliveryTrouble, NothingRunsBeforeTheBrokerHasRecordedThatItBegins) {
+  report_->begin_takes = 10s;
+  handle();
+  rig_.loop.run_for(9s);
+  EXPECT_EQ(rig_.parts.storage.attempts(), 1U) << "the rest is made ready beside it";
+  EXPECT_EQ(executions(), 0);
+  rig_.loop.run_for(2s);
+  EXPECT_EQ(executions(), 1);
+  EXPECT_EQ(report_->verdicts, Verdicts{"ack"});
 }
 
 // With full jitter one delay says little: of many events, each in trouble for the nth time, it is the longest.
