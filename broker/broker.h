@@ -120,7 +120,7 @@ class Delivery {
 
   // Records durably that an attempt starts, before anything runs, and returns the counters without it. A message that
   // is redelivered although its owner still lives is not begun again: `unavailable` with the rest of the owner's lease
-  // as retry_after.
+  // as retry_after. A message may be handed out before its publish is confirmed; once this returns, it is that safe.
   virtual Task<Result<Counters>> begin() = 0;
 
   virtual Task<Result<void>> extend() = 0;

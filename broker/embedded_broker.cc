@@ -97,9 +97,9 @@ Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, st
     results.push_back(publish_one(**found, message, size));
   }
   const bool any = std::ranges::any_of(results, [](const auto& result) { return result.has_value(); });
-  if (!any || !core_->journal) co_return results;
-  core_->reveal_confirmed();
-  const auto confirmed = co_await core_->journal->confirm();
+  if (!any) co_return results;
+  Result<void> confirmed = core_->usable();
+  if (confirmed) confirmed = co_await core_->journal->confirm();
   if (confirmed) co_return results;
   for (auto& result : results) {
     if (result) result = fail(confirmed.error());
@@ -147,7 +147,7 @@ Result<Receipt> EmbeddedBroker::publish_one(TopicState& topic, Outgoing& message
       {.id = id, .content = content, .epoch = added.place.epoch, .until = now + topic.settings.dedupe_window});
   const bool delayed = message.delay > std::chrono::milliseconds(0);
   topic.append(added, mark, std::move(stored), delayed ? std::optional(now + message.delay) : std::nullopt);
-  core_->reveal_later(topic);
+  core_->added(topic);
   core_->published.add();
   return Receipt{};
 }

@@ -23,7 +23,6 @@ Core::Core(EventLoop& event_loop, Metrics& metrics, EmbeddedBroker::Options brok
       overdue(metrics.gauge("millrace_broker_overdue_groups",
                             "groups whose oldest message is older than their topic's overdue_after")) {
   topics->set_freed(journal.get());
-  journal->on_confirmed([this] { reveal_confirmed(); });
   for (const auto& topic : topics->all()) {
     if (!topic) continue;
     for (const auto& group : topic->groups()) arm(runtime(*topic, *group));
@@ -76,27 +75,13 @@ GroupRuntime& Core::runtime(TopicState& topic, GroupState& group) {
   return *slot;
 }
 
-void Core::reveal_later(TopicState& topic) {
-  if (!unrevealed_.empty() && unrevealed_.back().topic == &topic) {
-    unrevealed_.back().ticket = journal->written();
-    unrevealed_.back().upto = topic.next_seq();
-  } else {
-    unrevealed_.push_back({.ticket = journal->written(), .topic = &topic, .upto = topic.next_seq()});
-  }
-}
-
-void Core::reveal_confirmed() {
-  while (!unrevealed_.empty() && unrevealed_.front().ticket <= journal->confirmed()) {
-    const Unrevealed next = unrevealed_.front();
-    unrevealed_.pop_front();
-    next.topic->reveal(next.upto);
-    for (const auto& group : next.topic->groups()) {
-      GroupRuntime& told = runtime(*next.topic, *group);
-      changed(told);
-      // More comes in: a good time to see whether anybody takes it out.
-      constexpr auto kOverdueCheck = std::chrono::minutes(1);
-      if (loop.now() - told.overdue_checked >= kOverdueCheck) static_cast<void>(lag(told));
-    }
+void Core::added(TopicState& topic) {
+  for (const auto& group : topic.groups()) {
+    GroupRuntime& told = runtime(topic, *group);
+    changed(told);
+    // More comes in: a good time to see whether anybody takes it out.
+    constexpr auto kOverdueCheck = std::chrono::minutes(1);
+    if (loop.now() - told.overdue_checked >= kOverdueCheck) static_cast<void>(lag(told));
   }
 }
 
@@ -143,7 +128,6 @@ std::unique_ptr<Journal> Core::shut() {
   }
   for (WaitList* each : credit_waits) each->wake_all();
   backlog_changed = nullptr;
-  unrevealed_.clear();
   topics->set_freed(nullptr);
   auto closing = std::move(journal);
   lose(holders);

@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <set>
@@ -66,9 +65,8 @@ class Core : public std::enable_shared_from_this<Core> {
   [[nodiscard]] Result<GroupRuntime*> add_group(TopicState& topic, std::string group);
   GroupRuntime& runtime(TopicState& topic, GroupState& group);
 
-  // A message was written: it becomes visible when the journal has confirmed as much as is written now.
-  void reveal_later(TopicState& topic);
-  void reveal_confirmed();
+  // A message was added. It may be handed out before it is confirmed: whatever its owner records stands behind it.
+  void added(TopicState& topic);
 
   // Something may have become deliverable in the group, or a lease or delay began: wakes, tells, sets the timer.
   void changed(GroupRuntime& group);
@@ -82,17 +80,10 @@ class Core : public std::enable_shared_from_this<Core> {
   [[nodiscard]] std::unique_ptr<Journal> shut();
 
  private:
-  struct Unrevealed {
-    std::uint64_t ticket;
-    TopicState* topic;
-    std::uint64_t upto;
-  };
-
   void arm(GroupRuntime& group);
   void on_timer(GroupRuntime& group);
   void tell_backlog(const TopicState& topic);
 
-  std::deque<Unrevealed> unrevealed_;
   std::vector<const TopicState*> backlog_;  // topics to tell of, in a step that is posted already
   std::unordered_map<const GroupState*, std::unique_ptr<GroupRuntime>> groups_;
 };

@@ -2,8 +2,8 @@
 // to.
 //
 // Changes are written in the order in which they are made; confirm() waits until all written so far are as safe as this
-// journal makes them. A message counts when it is confirmed, everything else at once: a change that a crash takes back
-// was not confirmed to anybody. Loop thread only.
+// journal makes them. A change counts at once, before it is confirmed: a crash takes it back together with everything
+// that was made of it, and nobody was told. Loop thread only.
 #pragma once
 
 #include <chrono>
@@ -80,15 +80,11 @@ class Journal : public FreedMessages {
   // Success when everything written before the call is confirmed.
   [[nodiscard]] Confirmation confirm() { return Confirmation(*this); }
 
-  // Runs when more is confirmed, before those who wait for it.
-  void on_confirmed(std::move_only_function<void()> callback) { on_confirmed_ = std::move(callback); }
-
  protected:
   void add_written() { ++written_; }
   // Called by a step of the loop that has nothing left to do.
   void set_confirmed(std::uint64_t count) {
     confirmed_ = count;
-    if (on_confirmed_) on_confirmed_();
     waits_.run_until(count);
   }
   void set_failure(Error error) {
@@ -100,7 +96,6 @@ class Journal : public FreedMessages {
   std::uint64_t written_ = 0;
   std::uint64_t confirmed_ = 0;
   std::optional<Error> failure_;
-  std::move_only_function<void()> on_confirmed_;
   WaitList waits_;
 };
 

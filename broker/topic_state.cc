@@ -67,8 +67,13 @@ std::uint64_t TopicState::all_groups() const {
 
 void TopicState::append(const Message& message, const Mark& mark, std::shared_ptr<const StoredMessage> content,
                         std::optional<TimePoint> due) {
-  keep_content(next_seq_, std::move(content));
-  restore(next_seq_, message, mark, due);
+  const std::uint64_t seq = next_seq_;
+  keep_content(seq, std::move(content));
+  restore(seq, message, mark, due);
+  visible_ = next_seq_;
+  for (const auto& each : groups_) {
+    if ((message.open & each->bit()) != 0) each->add_fresh(seq, due);
+  }
 }
 
 void TopicState::restore(std::uint64_t seq, const Message& message, const Mark& mark, std::optional<TimePoint> due) {
@@ -78,20 +83,6 @@ void TopicState::restore(std::uint64_t seq, const Message& message, const Mark& 
   if (mark.says_something()) marks_.insert(seq, mark);
   if (due) due_[seq] = *due;
   next_seq_ = std::max(next_seq_, seq + 1);
-}
-
-void TopicState::reveal(std::uint64_t upto) {
-  for (; visible_ < upto; ++visible_) {
-    const Message* message = messages_.find(visible_);
-    if (message == nullptr) continue;  // purged before it was confirmed
-    std::optional<TimePoint> due;
-    if (!due_.empty()) {
-      if (const auto found = due_.find(visible_); found != due_.end()) due = found->second;
-    }
-    for (const auto& each : groups_) {
-      if ((message->open & each->bit()) != 0) each->add_fresh(visible_, due);
-    }
-  }
 }
 
 void TopicState::drop_before(std::uint32_t epoch) {

@@ -65,12 +65,10 @@ class TopicState {
   // The bits a message published now starts with.
   [[nodiscard]] std::uint64_t all_groups() const;
   [[nodiscard]] std::uint64_t next_seq() const { return next_seq_; }
-  [[nodiscard]] std::uint64_t visible() const { return visible_; }  // sequence numbers below may be delivered
 
-  // Adds a message as next_seq(); nobody sees it before reveal().
+  // Adds a message as next_seq().
   void append(const Message& message, const Mark& mark, std::shared_ptr<const StoredMessage> content,
               std::optional<TimePoint> due);
-  void reveal(std::uint64_t upto);
 
   // Recovery: messages and entries are put back in the order of the log, nothing is visible until recover(), which
   // returns the entries whose attempt was cut off: each has counted a loss.

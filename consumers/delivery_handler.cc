@@ -17,6 +17,7 @@ constexpr std::size_t kTroubledMax = 10'000;  // beyond it some begin their pati
 constexpr std::uint32_t kQuarantineFromLosses = 2;
 constexpr std::chrono::milliseconds kOverloadDelay{200};
 constexpr std::chrono::milliseconds kLostDelay{500};
+constexpr std::chrono::milliseconds kQuarantineDelay{2000};
 
 RunOutcome final_failure(const FunctionSpec& function) {
   return function.dead_letter ? RunOutcome::dead_lettered : RunOutcome::failed;
@@ -48,6 +49,7 @@ DeliveryHandler::DeliveryHandler(EventLoop& loop, Admission& admission, Invoker&
 
 Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function, std::unique_ptr<Delivery> delivery,
                                    std::stop_token shutdown) {
+  const LeaseKeeper lease(loop_, *delivery);  // a slot may take longer than the lease
   auto slot = co_await admission_.acquire(function, options_.hold, shutdown);
   if (!slot) {
     const bool stopping = shutdown.stop_requested();
@@ -55,7 +57,6 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
                  stopping ? NakReason::shutdown : NakReason::overload);
     co_return;
   }
-  const LeaseKeeper lease(loop_, *delivery);
   MILLRACE_FAIL_POINT(after_receive);
 
   auto standing = co_await find_standing(*function, *delivery);
@@ -125,13 +126,25 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
                      "the event came through too many runs (hop limit): is a chain feeding itself?");
     co_return;
   }
-  const AnyStop stop(delivery.lease_lost(), shutdown);
   Begun begun;
-  auto invoked = co_await invoker_.invoke(work, std::move(slot), active,
-                                          begin(*function, delivery, active, stop.token(), begun), stop.token());
+  if (suspects_.contains(trouble_key(*function, delivery))) {
+    begun.room = quarantine_.try_acquire(1);
+    if (!begun.room) {
+      active.waits_for_retry(loop_.wall_now());
+      co_await nak(delivery, hinted_delay(backoff_, kQuarantineDelay), NakReason::infrastructure);
+      co_return;
+    }
+  }
+  const AnyStop stop(delivery.lease_lost(), shutdown);
+  auto invoked =
+      co_await invoker_.invoke(work, std::move(slot), active, begin(*function, delivery, active, begun), stop.token());
   if (!begun.counters) {
+    const Error& error = invoked.error();
+    // An owner that lives elsewhere is no trouble, however long it takes: its error says when to ask again.
+    const auto delay = error.retry_after.count() > 0 ? hinted_delay(backoff_, error.retry_after)
+                                                     : trouble_delay(*function, delivery, error);
     active.waits_for_retry(loop_.wall_now());
-    co_await nak(delivery, trouble_delay(*function, delivery, invoked.error()), NakReason::infrastructure);
+    co_await nak(delivery, delay, NakReason::infrastructure);
     co_return;
   }
   work.counters = *begun.counters;
@@ -139,6 +152,11 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
     const auto losses = std::to_string(work.counters.losses);
     co_await give_up(std::move(work), delivery, active, final_failure(*function),
                      "its worker went away " + losses + " times while it ran");
+    co_return;
+  }
+  if (!invoked && stop.token().stop_requested()) {
+    active.waits_for_retry(loop_.wall_now());
+    co_await nak(delivery, std::chrono::milliseconds(0), NakReason::shutdown);
     co_return;
   }
   if (!invoked) {
@@ -166,30 +184,31 @@ Task<void> DeliveryHandler::run(Work work, Admission::Slot slot, Delivery& deliv
   co_await nak(delivery, delay, NakReason::failed);
 }
 
-// Beyond the counters: an event that was lost too often, or whose turn in quarantine does not come, is not run.
+// Beyond the counters: an event that was lost too often is not run, nor a suspect while another is. That one goes back
+// at once: as long as it counted as begun, it would collect the losses that the other causes.
 Task<Result<Counters>> DeliveryHandler::begin(const FunctionSpec& function, Delivery& delivery,
-                                              RunTable::Active& active, std::stop_token stop, Begun& begun) {
+                                              RunTable::Active& active, Begun& begun) {
   const auto counters = co_await delivery.begin();
   if (!counters) co_return fail(counters.error());
   MILLRACE_FAIL_POINT(after_begin);
+  if (counters->losses >= kQuarantineFromLosses && !begun.room) {
+    if (suspects_.size() >= kTroubledMax) suspects_.erase(suspects_.begin());
+    suspects_.insert(trouble_key(function, delivery));
+    begun.room = quarantine_.try_acquire(1);
+    if (!begun.room) {
+      co_return fail(Error{.code = Errc::unavailable,
+                           .message = "another run that may kill its worker is at work",
+                           .retry_after = kQuarantineDelay});
+    }
+  }
   begun.counters = *counters;
   active.counters(counters->failures, counters->losses);
   if (counters->losses >= function.max_losses) co_return fail(Errc::aborted, "its worker went away too often");
-  if (counters->losses >= kQuarantineFromLosses) {
-    auto permit = co_await quarantine_.acquire(1, stop);
-    if (!permit) co_return fail(permit.error());
-    begun.room = std::move(*permit);
-  }
   co_return *counters;
 }
 
 // Nothing is committed: give it back, or give it up when waiting cannot help.
 Task<void> DeliveryHandler::after_error(Work work, Delivery& delivery, RunTable::Active& active, Error error) {
-  if (error.code == Errc::aborted || error.code == Errc::cancelled) {
-    active.waits_for_retry(loop_.wall_now());
-    co_await nak(delivery, std::chrono::milliseconds(0), NakReason::shutdown);
-    co_return;
-  }
   const auto delay = trouble_delay(*work.function, delivery, error);
   const bool too_old = in_trouble_for(*work.function, delivery) > work.function->infrastructure_retry_for;
   if (is_permanent(error) || too_old) {
@@ -202,10 +221,8 @@ Task<void> DeliveryHandler::after_error(Work work, Delivery& delivery, RunTable:
   co_await nak(delivery, delay, NakReason::infrastructure);
 }
 
-// An owner that lives elsewhere is no trouble, however long it takes: its error says when to ask again.
 std::chrono::milliseconds DeliveryHandler::trouble_delay(const FunctionSpec& function, const Delivery& delivery,
                                                          const Error& error) {
-  if (error.retry_after.count() > 0) return infrastructure_delay(backoff_, error, 1);
   if (circuits_ != nullptr && !is_permanent(error)) circuits_->trouble(function.name, error);
   const RunId key = trouble_key(function, delivery);
   if (troubled_.size() >= kTroubledMax && !troubled_.contains(key)) troubled_.erase(troubled_.begin());
@@ -223,6 +240,7 @@ std::chrono::milliseconds DeliveryHandler::in_trouble_for(const FunctionSpec& fu
 
 void DeliveryHandler::out_of_trouble(const FunctionSpec& function, const Delivery& delivery) {
   if (!troubled_.empty()) troubled_.erase(trouble_key(function, delivery));
+  if (!suspects_.empty()) suspects_.erase(trouble_key(function, delivery));
 }
 
 // Of a run that was executed, or whose outputs are placed by now: one that was given up says nothing of what works.

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -63,15 +64,15 @@ class DeliveryHandler {
 
   // What is known once the broker has recorded that a run begins.
   struct Begun {
-    std::optional<Counters> counters;  // nothing: it has not recorded it
-    Semaphore::Permit room;            // in quarantine, until the run is over
+    std::optional<Counters> counters;       // nothing: it has not recorded it
+    std::optional<Semaphore::Permit> room;  // in quarantine, until the run is over
   };
 
   Task<Result<Standing>> find_standing(const FunctionSpec& function, const Delivery& delivery);
   Task<void> run(Work work, Admission::Slot slot, Delivery& delivery, RunTable::Active& active,
                  std::stop_token shutdown);
   Task<Result<Counters>> begin(const FunctionSpec& function, Delivery& delivery, RunTable::Active& active,
-                               std::stop_token stop, Begun& begun);
+                               Begun& begun);
   Task<void> after_error(Work work, Delivery& delivery, RunTable::Active& active, Error error);
   Task<void> give_up(Work work, Delivery& delivery, RunTable::Active& active, RunOutcome outcome, std::string reason);
   // True when the run is done with, false when it waits for its outputs to be placed.
@@ -96,6 +97,7 @@ class DeliveryHandler {
   Circuits* circuits_ = nullptr;
   Backoff backoff_;
   std::map<RunId, Trouble> troubled_;  // by the run of the event's own generation
+  std::set<RunId> suspects_;           // by the same: they need room in quarantine before they begin
   Semaphore quarantine_;  // one suspect at a time: an event that may kill its worker must not take others along
 };
 

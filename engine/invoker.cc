@@ -75,7 +75,8 @@ Invoker::Invoker(EventLoop& loop, const Executors& executors, StageIn& stage_in,
 
 Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable::Active& active,
                                       Task<Result<Counters>> begin, std::stop_token stop) {
-  active.state(RunState::staging_in, loop_.wall_now());
+  const bool stages = work.event.object && work.function->stage_in;
+  active.state(stages ? RunState::staging_in : RunState::starting, loop_.wall_now());
   Attempt attempt;
   attempt.run_id = work.run_id;
   attempt.token = AttemptToken(random_hex(16));
@@ -91,15 +92,16 @@ Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable:
     co_return fail(std::move(begun.error()));
   }
   work.counters = *begun;
-  if (!room) co_return fail(std::move(room.error()));
-  if (!recorded) {  // the function ran already
+  if (room && !recorded) {  // the function ran already
     co_return Invoked{
         .committed = std::move(room->standing), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
   }
+  // Also where there is no room: input and output may have gone together.
   if (!staged && means_skipped(work.event, staged.error())) {
     auto invoked = co_await end_skipped(work, std::move(attempt), std::move(staged.error().message), {});
     co_return invoked;
   }
+  if (!room) co_return fail(std::move(room.error()));
   if (!staged) {
     co_await close_unrun(std::move(attempt), staged.error().message);
     co_return fail(std::move(staged.error()));
@@ -257,6 +259,7 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
   const bool nothing_made = record.outputs.empty();
   auto invoked = co_await commit(std::move(record), AttemptOutcome::succeeded, {});
   const bool lost_race = invoked && invoked->committed->token != attempt.token;
+  if (lost_race) co_await end_attempt(attempt);
   if (lost_race || nothing_made) co_await drop_attempt(attempt);
   co_return invoked;
 }
@@ -308,8 +311,7 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
   }
   auto invoked = co_await commit(std::move(record), execution.outcome, std::move(execution.message));
   if (may_keep) {
-    const auto ended = co_await state_.runs().end_attempt(attempt);
-    if (!ended) log_.warn("attempt not closed", {{"run", work.run_id.str()}, {"error", ended.error()}});
+    co_await end_attempt(attempt);
   }
   if (!keep_files || (invoked && invoked->committed->token != attempt.token)) co_await drop_attempt(attempt);
   co_return invoked;
@@ -330,6 +332,7 @@ Task<Result<Invoked>> Invoker::end_skipped(const Work& work, Attempt attempt, st
   record.reason = std::move(reason);
   record.log_tail = std::move(log_tail);
   auto invoked = co_await commit(std::move(record), AttemptOutcome::cancelled, "input replaced");
+  if (invoked && invoked->committed->token != attempt.token) co_await end_attempt(attempt);
   co_await drop_attempt(std::move(attempt));
   co_return invoked;
 }
@@ -367,10 +370,16 @@ Task<Result<RunRecord>> Invoker::commit_end(Work work, RunOutcome outcome, std::
 Task<void> Invoker::close_unrun(Attempt attempt, std::string why) {
   attempt.outcome = AttemptOutcome::cancelled;
   attempt.message = std::move(why);
+  co_await end_attempt(attempt);
+  co_await drop_attempt(std::move(attempt));
+}
+
+// Of an attempt whose end no row tells. What fails here the sweeper does.
+Task<void> Invoker::end_attempt(Attempt attempt) {
+  if (!attempt.outcome) attempt.outcome = AttemptOutcome::cancelled;
   if (attempt.ended_at == WallTime{}) attempt.ended_at = loop_.wall_now();
   const auto ended = co_await state_.runs().end_attempt(attempt);
   if (!ended) log_.warn("attempt not closed", {{"run", attempt.run_id.str()}, {"error", ended.error()}});
-  co_await drop_attempt(std::move(attempt));
 }
 
 // A directory that cannot be removed now is found by the sweeper: the attempt's row says it is there.

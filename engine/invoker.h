@@ -93,6 +93,7 @@ class Invoker {
                                  std::stop_token stop);
   Task<Result<Invoked>> commit(RunRecord record, AttemptOutcome outcome, std::string message);
   Task<void> close_unrun(Attempt attempt, std::string why);
+  Task<void> end_attempt(Attempt attempt);
   Task<void> drop_attempt(Attempt attempt);
 
   EventLoop& loop_;

@@ -38,12 +38,15 @@ std::chrono::milliseconds retry_delay(Backoff& backoff, const FunctionSpec& func
   return backoff.delay(function.retry_base, function.retry_cap, failures);
 }
 
+std::chrono::milliseconds hinted_delay(Backoff& backoff, std::chrono::milliseconds hint) {
+  return hint + backoff.delay(hint / kHintSpread, kInfrastructureCap, 1);
+}
+
 std::chrono::milliseconds infrastructure_delay(Backoff& backoff, const Error& error, std::uint32_t times) {
-  if (error.retry_after.count() > 0) {
-    return error.retry_after + backoff.delay(error.retry_after / kHintSpread, kInfrastructureCap, 1);
-  }
   // Never at once: what is away now is still away in a microsecond.
-  return kInfrastructureBase + backoff.delay(kInfrastructureBase, kInfrastructureCap, times);
+  const auto delay = kInfrastructureBase + backoff.delay(kInfrastructureBase, kInfrastructureCap, times);
+  if (error.retry_after.count() <= 0) return delay;
+  return std::max(delay, hinted_delay(backoff, error.retry_after));
 }
 
 }  // namespace millrace

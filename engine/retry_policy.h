@@ -28,9 +28,11 @@ namespace millrace {
 [[nodiscard]] std::chrono::milliseconds retry_delay(Backoff& backoff, const FunctionSpec& function,
                                                     std::uint32_t failures);
 
+// As long as was said, but not to the millisecond: many who were told the same do not come back together.
+[[nodiscard]] std::chrono::milliseconds hinted_delay(Backoff& backoff, std::chrono::milliseconds hint);
+
 // The wait after the `times`th infrastructure error of one event in a row (1: the first): longer each time, up to half
-// a minute. An error's own hint is honoured and never undercut, but not met to the millisecond either: many who were
-// told the same do not come back together.
+// a minute, and never shorter than the error's own hint.
 [[nodiscard]] std::chrono::milliseconds infrastructure_delay(Backoff& backoff, const Error& error, std::uint32_t times);
 
 }  // namespace millrace

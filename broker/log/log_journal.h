@@ -82,6 +82,7 @@ class LogJournal final : public Journal {
   Result<RecordPlace> append(const RecordHead& head, std::string_view body, Urgency urgency = Urgency::prompt);
   Result<std::uint32_t> append_group(std::uint32_t topic, std::size_t index, const std::string& name, bool added);
   void schedule_flush(Urgency urgency);
+  void flush_after(int steps);
   void flush();
   void committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes);
   void segments_changed();
@@ -89,6 +90,7 @@ class LogJournal final : public Journal {
   void cache(std::uint32_t topic, std::uint64_t seq, std::uint32_t size_bytes);
   void keep(const Loaded& loaded);
   [[nodiscard]] bool is_being_read(RecordPlace place) const;
+  [[nodiscard]] bool is_queued(RecordPlace place) const;
 
   // Empties the oldest segment as long as that is worth it.
   Task<void> compact();
@@ -109,7 +111,6 @@ class LogJournal final : public Journal {
   std::uint64_t live_messages_ = 0;
   std::uint64_t appended_bytes_ = 0;
   std::uint64_t safe_bytes_ = 0;
-  bool in_step_ = false;  // a commit is being reported: what comes up is flushed at its end
   bool flush_posted_ = false;
   bool prompt_ = false;                           // what is not flushed yet is waited for
   std::size_t unflushed_bytes_ = 0;               // of records appended since the last flush

@@ -68,11 +68,26 @@ bool LogJournal::is_being_read(RecordPlace place) const {
   });
 }
 
+// Whether the record may not be in its file yet: what is appended and not safe is the end of the log.
+bool LogJournal::is_queued(RecordPlace place) const {
+  const std::uint64_t queued = appended_bytes_ - safe_bytes_;
+  const Segment& active = segments_.active();
+  if (place.epoch == active.header.epoch) return place.offset + queued >= active.used_bytes;
+  return queued + kSegmentHeaderBytes > active.used_bytes;
+}
+
 Task<Result<void>> LogJournal::load(TopicState& topic, std::uint64_t seq, bool ahead) {
   const Message* message = topic.find(seq);
-  while (message != nullptr && !topic.content(seq) && is_being_read(message->place)) {
+  while (message != nullptr && !topic.content(seq)) {
+    if (is_queued(message->place)) {
+      const auto confirmed = co_await confirm();
+      if (!confirmed) co_return fail(confirmed.error());
+    } else if (is_being_read(message->place)) {
+      co_await window_waits_.wait();
+    } else {
+      break;
+    }
     if (closing_) co_return fail(Errc::unavailable, "the broker is closing");
-    co_await window_waits_.wait();
     message = topic.find(seq);
   }
   if (message == nullptr || topic.content(seq)) co_return Result<void>{};

@@ -42,6 +42,7 @@ class SegmentSet {
   void on_change(std::function<void()> callback) { changed_ = std::move(callback); }
 
   [[nodiscard]] Segment& active() { return segments_.rbegin()->second.segment; }
+  [[nodiscard]] const Segment& active() const { return segments_.rbegin()->second.segment; }
   [[nodiscard]] const Segment* find(std::uint32_t epoch) const;  // null when it was given up
 
   [[nodiscard]] bool fits_active(std::uint64_t size) const;

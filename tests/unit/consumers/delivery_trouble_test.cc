@@ -111,6 +111,39 @@ TEST_P(DeliveryTrouble, ABeginThatFailsRunsNothingAndHonoursTheOwnersLease) {
   EXPECT_EQ(attempts->front().message, "not begun: its owner lives");
 }
 
+// The hint is the least: a launcher that is away says "in a second" for as long as it is.
+TEST_P(DeliveryTrouble, AHintOfOurOwnTroubleIsNoWayAroundTheBackoff) {
+  define(0ms, [](const ExecutionRequest&, int) -> Result<Execution> {
+    return fail({.code = Errc::unavailable, .message = "no launcher", .retry_after = 1s});
+  });
+  auto longest = 0ms;
+  for (int time = 0; time < 40; ++time) {
+    next_delivery();
+    settle();
+    ASSERT_EQ(report_->verdicts, Verdicts{"nak infrastructure"});
+    EXPECT_GE(report_->delay, 1s);
+    longest = std::max(longest, report_->delay);
+  }
+  EXPECT_GT(longest, 15s);
+}
+
+TEST_P(DeliveryTrouble, AnAbortedCallThatNobodyStoppedIsInfrastructure) {
+  define(0ms,
+         [](const ExecutionRequest&, int) -> Result<Execution> { return fail(Errc::aborted, "changed meanwhile"); });
+  settle();
+  EXPECT_EQ(report_->verdicts, Verdicts{"nak infrastructure"});
+  EXPECT_GE(report_->delay, 500ms);
+}
+
+TEST_P(DeliveryTrouble, AnInputThatIsGoneIsSkippedAlsoWhereItsOutputsHaveNoRoom) {
+  rig_.parts.storage.take_away("in", "a");
+  rig_.parts.storage.fail_next(StorageCall::make_attempt, 1, {.code = Errc::not_found, .message = "no such bucket"});
+  settle();
+  EXPECT_EQ(report_->verdicts, Verdicts{"ack"});
+  ASSERT_TRUE(row());
+  EXPECT_EQ(row()->outcome, RunOutcome::skipped);
+}
+
 TEST_P(DeliveryTrouble, NothingRunsBeforeTheBrokerHasRecordedThatItBegins) {
   report_->begin_takes = 10s;
   handle();
