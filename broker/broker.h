@@ -173,7 +173,8 @@ struct SubscribeOptions {
 };
 
 struct DeadLetter {
-  std::string id;  // of the message, unique in its topic
+  std::string position{};  // in the list of its group, opaque: where the next page begins
+  std::string id;          // of the message; the same may be there twice, once its dedupe window is over
   Event event;
   std::string reason;
   Counters counters;
@@ -200,7 +201,8 @@ class Broker {
   virtual Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) = 0;
   virtual Task<Result<Lag>> lag(std::string topic, std::string group) = 0;
 
-  // Oldest first, at most `limit`, those after the id `after` (empty: from the start).
+  // Oldest first, at most `limit` and some MiB, those behind the position `after` (empty: from the start), which may be
+  // that of one that is gone by now. An empty page is the end. `invalid_argument`: that is no position.
   virtual Task<Result<std::vector<DeadLetter>>> dead_letters(std::string topic, std::string group, std::string after,
                                                              std::size_t limit) = 0;
   // Puts dead letters back under their old ids with both counters at zero and the redrive count raised. No ids: all.

@@ -1,6 +1,8 @@
 #include "broker/embedded_broker.h"
 
 #include <algorithm>
+#include <charconv>
+#include <limits>
 #include <unordered_set>
 #include <utility>
 
@@ -18,6 +20,26 @@ using embedded::GroupRuntime;
 // What a message counts for before it is encoded: never less than it will take.
 std::size_t size_of(const Outgoing& message) {
   return header_bytes(message.event) + message.event.data.size() + message.id.size() + message.key.size();
+}
+
+// Of a dead letter: its time of death and the number of its message.
+using DeadKey = std::pair<std::int64_t, std::uint64_t>;
+
+std::string position_of(const DeadKey& key) {
+  return std::to_string(key.first) + "." + std::to_string(key.second);
+}
+
+Result<DeadKey> parse_position(const std::string& text) {
+  DeadKey key{std::numeric_limits<std::int64_t>::min(), 0};
+  if (text.empty()) return key;
+  const char* const end = text.data() + text.size();
+  const auto died = std::from_chars(text.data(), end, key.first);
+  if (died.ec == std::errc() && died.ptr != end && *died.ptr == '.') {
+    const auto seq = std::from_chars(died.ptr + 1, end, key.second);
+    if (seq.ec == std::errc() && seq.ptr == end) return key;
+  }
+  return fail(Errc::invalid_argument, "'" + text.substr(0, kIdBytesMax) +
+                                          "' is no position in the dead letters: take that of the last one listed");
 }
 
 }  // namespace
@@ -175,33 +197,29 @@ Task<Result<std::vector<DeadLetter>>> EmbeddedBroker::dead_letters(std::string t
                                                                    std::string after, std::size_t limit) {
   auto found = core_->find(topic, group);
   if (!found) co_return fail(found.error());
+  const auto from = parse_position(after);
+  if (!from) co_return fail(from.error());
   const GroupRuntime& runtime = **found;
   const auto& dead = runtime.group.dead();
-  auto next = dead.begin();
-  if (!after.empty()) {
-    next = std::ranges::find_if(dead, [&](const auto& each) { return each.second.id == after; });
-    if (next == dead.end()) {
-      co_return fail(Errc::not_found,
-                     "no dead letter has the id '" + after.substr(0, kIdBytesMax) + "' any more; list from the start");
-    }
-    ++next;
-  }
-  // Reading may take a while, and the dead letters change meanwhile: note first what the page holds.
-  std::vector<std::pair<std::uint64_t, DeadEntry>> page;
-  for (; next != dead.end() && page.size() < std::min(limit, kDeadLetterPageMax); ++next) {
-    page.emplace_back(next->first.second, next->second);
-  }
   std::vector<DeadLetter> letters;
-  for (auto& [seq, entry] : page) {
-    auto stored = runtime.topic.content(seq);
-    if (!stored && runtime.topic.find(seq) != nullptr) {
+  std::size_t bytes = 0;
+  // Reading may take a while, and the dead letters change meanwhile: each is looked up behind the one before.
+  for (auto at = *from; letters.size() < std::min(limit, kDeadLetterPageMax) && bytes < kDeadLetterPageBytesMax;) {
+    const auto next = dead.upper_bound(at);
+    if (next == dead.end()) break;
+    at = next->first;
+    DeadEntry entry = next->second;
+    auto stored = runtime.topic.content(at.second);
+    if (!stored && runtime.topic.find(at.second) != nullptr) {
       if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
-      auto loaded = co_await core_->journal->load(runtime.topic, seq, false);
+      auto loaded = co_await core_->journal->load(runtime.topic, at.second, false);
       if (!loaded) co_return fail(loaded.error());
-      stored = runtime.topic.content(seq);
+      stored = runtime.topic.content(at.second);
     }
     if (!stored) continue;  // redriven and done, or purged
-    letters.push_back({.id = std::move(entry.id),
+    bytes += header_bytes(stored->event) + stored->event.data.size();
+    letters.push_back({.position = position_of(at),
+                       .id = std::move(entry.id),
                        .event = stored->event,
                        .reason = std::move(entry.reason),
                        .counters = entry.counters,

@@ -14,6 +14,7 @@ inline constexpr std::chrono::milliseconds kDelayMax = std::chrono::hours(24 * 3
 inline constexpr std::size_t kIdBytesMax = 256;
 inline constexpr std::size_t kReasonBytesMax = 4096;  // of a dead letter; longer ones are cut
 inline constexpr std::size_t kDeadLetterPageMax = 1000;
+inline constexpr std::size_t kDeadLetterPageBytesMax = 8 << 20;  // of events; the one that passes it is the page's last
 
 // What an event's attributes take when encoded, never less than that: each with its name and length.
 [[nodiscard]] std::size_t header_bytes(const Event& event);

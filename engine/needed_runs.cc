@@ -53,7 +53,7 @@ class Look {
         co_return fail(Errc::failed_precondition, "there are more than " + std::to_string(kDeadLettersMax) +
                                                       " dead letters, and what they need is kept; redrive them");
       }
-      after = letters->back().id;
+      after = letters->back().position;
     }
   }
 

@@ -44,7 +44,8 @@ Task<Result<Receipt>> publish_one(Services& services, std::string topic, Event e
 }
 
 Json to_json(const DeadLetter& letter) {
-  return Json::object({{"id", letter.id},
+  return Json::object({{"position", letter.position},
+                       {"id", letter.id},
                        {"event_id", letter.event.id.str()},
                        {"reason", letter.reason},
                        {"failures", letter.counters.failures},

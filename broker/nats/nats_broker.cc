@@ -1,6 +1,7 @@
 #include "broker/nats/nats_broker.h"
 
 #include <algorithm>
+#include <charconv>
 #include <unordered_set>
 #include <utility>
 
@@ -196,23 +197,24 @@ Task<Result<std::vector<DeadLetter>>> NatsBroker::dead_letters(std::string topic
   auto found = co_await core_->find(topic, group, false);
   if (!found) co_return fail(found.error());
   std::vector<DeadLetter> letters;
-  bool reached = after.empty();
-  for (std::uint64_t from = 1; letters.size() < std::min(limit, kDeadLetterPageMax);) {
+  std::uint64_t from = 0;
+  const auto parsed = std::from_chars(after.data(), after.data() + after.size(), from);
+  if (!after.empty() && (parsed.ec != std::errc() || parsed.ptr != after.data() + after.size())) {
+    co_return fail(
+        Errc::invalid_argument,
+        "'" + after.substr(0, kIdBytesMax) + "' is no position in the dead letters: take that of the last one listed");
+  }
+  ++from;
+  for (std::size_t bytes = 0;
+       letters.size() < std::min(limit, kDeadLetterPageMax) && bytes < kDeadLetterPageBytesMax;) {
     auto kept =
         co_await core_->jetstream.next_message(core_->names.dead_stream(), from, core_->names.dead(topic, group));
     if (!kept && kept.error().code == Errc::not_found) break;
     if (!kept) co_return fail(kept.error());
     from = kept->seq + 1;
-    DeadLetter letter = nats::decode_dead(*kept);
-    if (reached) {
-      letters.push_back(std::move(letter));
-    } else {
-      reached = letter.id == after;
-    }
-  }
-  if (!reached) {
-    co_return fail(Errc::not_found,
-                   "no dead letter has the id '" + after.substr(0, kIdBytesMax) + "' any more; list from the start");
+    letters.push_back(nats::decode_dead(*kept));
+    letters.back().position = std::to_string(kept->seq);
+    bytes += header_bytes(letters.back().event) + letters.back().event.data.size();
   }
   co_return letters;
 }
@@ -222,11 +224,17 @@ Task<Result<std::uint64_t>> NatsBroker::redrive(std::string topic, std::string g
   if (!found) co_return fail(found.error());
   const std::unordered_set<std::string> wanted(ids.begin(), ids.end());
   const std::string stream = core_->names.dead_stream();
+  // What dies again at once comes behind those that are there now, and is not followed round and round.
+  auto info = co_await core_->jetstream.call("STREAM.INFO." + stream);
+  if (!info) co_return fail(info.error());
+  const Json* state = info->find("state");
+  const std::uint64_t last = state == nullptr ? 0 : state->uint_or("last_seq", 0);
   std::uint64_t done = 0;
   for (std::uint64_t from = 1;;) {
     auto kept = co_await core_->jetstream.next_message(stream, from, core_->names.dead(topic, group));
     if (!kept && kept.error().code == Errc::not_found) break;
     if (!kept) co_return fail(kept.error());
+    if (kept->seq > last) break;
     from = kept->seq + 1;
     if (!wanted.empty() && !wanted.contains(nats::decode_dead(*kept).id)) continue;
     auto stored = co_await core_->jetstream.publish(core_->names.stream(topic),

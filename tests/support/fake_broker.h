@@ -194,7 +194,10 @@ class FakeBroker final : public Broker {
     std::vector<DeadLetter> page;
     bool started = after.empty();
     for (const auto& letter : dead[topic]) {
-      if (started && page.size() < limit) page.push_back(letter);
+      if (started && page.size() < limit) {
+        page.push_back(letter);
+        page.back().position = letter.id;
+      }
       started = started || letter.id == after;
     }
     co_return page;

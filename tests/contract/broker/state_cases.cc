@@ -138,10 +138,30 @@ TEST_P(BrokerContract, DeadLettersArePagedOldestFirst) {
     if (page->empty()) break;
     EXPECT_LE(page->size(), 3U);
     for (const auto& letter : *page) ids.push_back(letter.id);
-    after = ids.back();
+    after = page->back().position;
   }
   EXPECT_EQ(ids, (std::vector<std::string>{"0", "1", "2", "3", "4", "5", "6"}));
-  EXPECT_EQ(outcome(await(broker().dead_letters("t", "g", "unknown", 3))), "not_found");
+  EXPECT_EQ(outcome(await(broker().dead_letters("t", "g", "unknown", 3))), "invalid_argument");
+}
+
+TEST_P(BrokerContract, DeadLettersOfOneIdArePagedAsAnyOthers) {
+  constexpr milliseconds kWindow{100};
+  make_topic({.name = "t", .groups = {"g"}, .dedupe_window = kWindow});
+  const auto subscription = subscribe();
+  for (int i = 0; i < 5; ++i) {
+    publish("again", "same");
+    ASSERT_EQ(outcome(await(next(*subscription)->term("reason " + std::to_string(i)))), "ok");
+    pass(kWindow + milliseconds(20));
+  }
+  std::vector<std::string> reasons;
+  for (std::string after; reasons.size() < 20;) {
+    const auto page = await(broker().dead_letters("t", "g", after, 2));
+    ASSERT_EQ(outcome(page), "ok");
+    if (page->empty()) break;
+    for (const auto& letter : *page) reasons.push_back(letter.reason);
+    after = page->back().position;
+  }
+  EXPECT_EQ(reasons, (std::vector<std::string>{"reason 0", "reason 1", "reason 2", "reason 3", "reason 4"}));
 }
 
 TEST_P(BrokerContract, RedriveKeepsTheIdAndResetsTheCounters) {
