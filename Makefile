@@ -21,7 +21,7 @@ build: deps-build ## builds the executable: build/release/millrace
 	@cmake --build --preset release --target millrace
 
 .PHONY: demo
-demo: build deps-demo ## shows it at work: N=20 files, BROKER=URL (embedded without)
+demo: build deps-demo ## shows it at work: N=20 files, BROKER=URL or nats (embedded without)
 	@N='$(N)' BROKER='$(BROKER)' scripts/demo.sh
 
 .PHONY: test

@@ -114,7 +114,8 @@ Result<UserIds> find_user(std::string_view name) {
   if (error != 0) return fail(error_from_errno(error, "look up the user '" + text + "'"));
   if (found == nullptr) {
     return fail(Errc::not_found, "user '" + text + "' does not exist: make it (useradd --system --no-create-home " +
-                                     text + "), name another one by --user NAME or --user UID:GID, or say --stay-root");
+                                     text +
+                                     "), name another one by --user NAME or --user UID:GID, or say --stay-root yes");
   }
   return UserIds{.uid = found->pw_uid, .gid = found->pw_gid};
 }

@@ -8,9 +8,11 @@
 #include <cstdlib>
 #include <limits>
 
+#include "app/node_options.h"
 #include "core/units.h"
 #include "formats/diagnostics.h"
 #include "formats/yaml.h"
+#include "runtime/launcher/route_socket.h"
 #include "storage/object_store.h"
 
 namespace millrace {
@@ -19,6 +21,8 @@ namespace {
 using View = std::string_view;
 
 constexpr std::size_t kImageDirectoriesMax = 32;
+constexpr std::size_t kNetworkRangesMax = 32;
+constexpr std::size_t kOciRuntimesMax = 8;
 
 View trimmed(View text) {
   while (text.starts_with(' ')) text.remove_prefix(1);
@@ -105,6 +109,55 @@ Result<void> set_image_directories(Config& config, View value) {
   return {};
 }
 
+// What private networks may and may not reach, as the launcher takes it.
+template <std::vector<std::string> Config::* Member>
+Result<void> set_ranges(Config& config, View value) {
+  std::vector<std::string>& ranges = config.*Member;
+  ranges.clear();
+  while (!value.empty()) {
+    const auto comma = value.find(',');
+    std::string range(trimmed(value.substr(0, comma)));
+    value = comma == View::npos ? View() : value.substr(comma + 1);
+    if (!launcher::parse_ipv4_range(range)) {
+      return fail(Errc::invalid_argument, "'" + range +
+                                              "' is neither an IPv4 address nor a range like 10.0.0.0/8, without bits "
+                                              "set beyond its prefix");
+    }
+    if (ranges.size() >= kNetworkRangesMax) {
+      return fail(Errc::invalid_argument, "more than " + std::to_string(kNetworkRangesMax) + " ranges");
+    }
+    ranges.push_back(std::move(range));
+  }
+  return {};
+}
+
+Result<void> set_oci_runtimes(Config& config, View value) {
+  config.oci_runtimes.clear();
+  while (!value.empty()) {
+    const auto comma = value.find(',');
+    const View runtime = trimmed(value.substr(0, comma));
+    value = comma == View::npos ? View() : value.substr(comma + 1);
+    const auto equals = runtime.find('=');
+    const View name = runtime.substr(0, equals);
+    const View program = equals == View::npos ? View() : runtime.substr(equals + 1);
+    const bool named = !name.empty() && std::ranges::all_of(name, [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    });
+    if (!named || !program.starts_with('/')) {
+      return fail(Errc::invalid_argument, "'" + std::string(runtime) + "' is not NAME=/ABSOLUTE/PROGRAM ARGUMENT...");
+    }
+    const std::string start = std::string(name) + "=";
+    const bool known =
+        std::ranges::any_of(config.oci_runtimes, [&](const std::string& other) { return other.starts_with(start); });
+    if (known) return fail(Errc::invalid_argument, "runtime '" + std::string(name) + "' is given twice");
+    if (config.oci_runtimes.size() >= kOciRuntimesMax) {
+      return fail(Errc::invalid_argument, "more than " + std::to_string(kOciRuntimesMax) + " runtimes");
+    }
+    config.oci_runtimes.emplace_back(runtime);
+  }
+  return {};
+}
+
 Result<void> set_log_level(Config& config, View value) {
   if (value != "debug" && value != "info" && value != "warn" && value != "error") {
     return fail(Errc::invalid_argument, "'" + std::string(value) + "' is none of debug, info, warn, error");
@@ -182,6 +235,14 @@ constexpr std::array kOptions{
     ConfigOption{"data", "text", "/var/lib/millrace",
                  "Directory of everything: broker log, state, buckets. Copying it, stopped, copies the system.",
                  set_text<&Config::data>},
+    ConfigOption{"roles", "list", "gateway,producer,worker",
+                 "What this daemon does: gateway (the HTTP API), producer (watches buckets), worker (runs functions). "
+                 "Fewer than all need a broker and a state store that several daemons share: NATS and PostgreSQL.",
+                 set_roles},
+    ConfigOption{"bucket_directory", "text", "",
+                 "Directory of the buckets; several daemons share files by one that all of them see. Empty: "
+                 "<data>/buckets.",
+                 set_bucket_directory},
     ConfigOption{
         "buckets", "BUCKET=DIRECTORY, ...", "",
         "Buckets that lie elsewhere than in <data>/buckets, in absolute directories the daemon's user may write.",
@@ -191,6 +252,21 @@ constexpr std::array kOptions{
                  "whatever their "
                  "owner; empty: such images are refused.",
                  set_image_directories},
+    ConfigOption{"oci_runtimes", "NAME=PROGRAM, ...", "",
+                 "Programs that functions with `executor: oci` may choose by `runtime: NAME`, the first one being the "
+                 "default; arguments may stand behind the program. Empty: runc and crun, where they are installed.",
+                 set_oci_runtimes},
+    ConfigOption{"allow_host_network", "yes/no", "no",
+                 "Accept functions with `network: host`, to which whatever listens on this machine's loopback is open.",
+                 set_flag<&Config::allow_host_network>},
+    ConfigOption{"network_allow", "RANGE, ...", "",
+                 "IPv4 addresses and ranges that functions with `network: private` may reach although they are this "
+                 "machine's own, link-local, or denied.",
+                 set_ranges<&Config::network_allow>},
+    ConfigOption{"network_deny", "RANGE, ...", "",
+                 "IPv4 addresses and ranges that functions with `network: private` must not reach, beside this "
+                 "machine's own and link-local ones.",
+                 set_ranges<&Config::network_deny>},
     ConfigOption{"listen", "text", "127.0.0.1:8090", "HOST:PORT of the HTTP API; port 0 takes a free one.",
                  set_text<&Config::listen>},
     ConfigOption{"insecure_listen", "yes/no", "no",
@@ -238,8 +314,10 @@ constexpr std::array kOptions{
     ConfigOption{"allow_missing_isolation", "yes/no", "no",
                  "Start on a host that cannot isolate functions: only those with executor: process are accepted then.",
                  set_flag<&Config::allow_missing_isolation>},
-    ConfigOption{"node", "text", "", "This node's name in run records. Empty: the host's name.",
-                 set_text<&Config::node>},
+    ConfigOption{"node", "text", "",
+                 "This node's name in run records, unique among the daemons that share a state store. Empty: the "
+                 "host's name.",
+                 set_node},
     ConfigOption{"log_level", "debug|info|warn|error", "info", "The least severe log lines to write.", set_log_level},
     ConfigOption{"log_format", "text|json", "text", "Readable text or JSON lines, on stderr.", set_log_format},
     ConfigOption{"io_threads", "number", "0", "Threads for connections and bodies; 0: as many as cores.",
@@ -271,6 +349,13 @@ constexpr std::array kOptions{
                  set_number<&Config::restarts_max, 1, 1'000'000>},
     ConfigOption{"lease", "duration", "30s", "How long a worker owns an event without renewing.",
                  set_duration<&Config::lease, 500, 3'600'000>},
+    ConfigOption{"node_lease", "duration", "15s",
+                 "After how long without a word a node of several counts as dead, and others clear up behind it.",
+                 set_duration<&Config::node_lease, 500, 3'600'000>},
+    ConfigOption{"rescan", "duration", "0",
+                 "Folders are compared with what was seen at least so often, where a function does not say more often: "
+                 "files that another machine writes are not notified. 0: as each function says.",
+                 set_duration<&Config::rescan, 0, kDayMs>},
     ConfigOption{"hold", "duration", "5s", "How long an event waits for a free slot before it is given back.",
                  set_duration<&Config::hold, 10, 600'000>},
     ConfigOption{"drain_timeout", "duration", "30s", "How long a stop waits for running functions.",
@@ -350,6 +435,7 @@ Result<Config> load_config(const std::vector<ConfigSource>& sources) {
     problems += "breaker_rest_max: " + format_duration(config.breaker_rest_max) + " is shorter than breaker_rest, " +
                 format_duration(config.breaker_rest);
   }
+  if (const auto good = check_roles(config); !good) problems += (problems.empty() ? "" : "\n") + good.error().message;
   if (!problems.empty()) return fail(Errc::invalid_argument, std::move(problems));
   return config;
 }

@@ -29,8 +29,13 @@ struct Config {
   std::string broker;                          // empty: log:<data>/log
   std::string state;                           // empty: <data>/state.db; else postgres://...
   std::string node;                            // empty: the host's name
+  std::string bucket_directory;                // empty: <data>/buckets
+  std::string roles;                           // with commas, in a fixed order
   std::map<std::string, std::string> buckets;  // those that lie elsewhere: name to absolute directory
   std::vector<std::string> image_directories;  // beneath which images that are directories may lie
+  std::vector<std::string> oci_runtimes;       // "NAME=PROGRAM ARGUMENT..."; empty: what is installed
+  std::vector<std::string> network_allow;      // what private networks may reach besides
+  std::vector<std::string> network_deny;       // and what they may not
   std::string log_level;
   std::string log_format;
   std::string nats_user;
@@ -47,6 +52,7 @@ struct Config {
   bool stay_root = false;
   bool allow_weak_durability = false;
   bool allow_missing_isolation = false;
+  bool allow_host_network = false;
 
   std::uint32_t nats_replicas = 0;
   std::uint32_t io_threads = 0;      // 0: as many as cores
@@ -65,6 +71,8 @@ struct Config {
   std::uint32_t breaker_errors = 0;
   std::uint32_t breaker_store_errors = 0;
   std::chrono::milliseconds lease{0};
+  std::chrono::milliseconds node_lease{0};
+  std::chrono::milliseconds rescan{0};  // 0: as each function says
   std::chrono::milliseconds hold{0};
   std::chrono::milliseconds drain_timeout{0};
   std::chrono::milliseconds sweep_every{0};

@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@
 #include "app/life_line.h"
 #include "app/life_line_messages.h"
 #include "app/listen_address.h"
+#include "app/node_options.h"
 #include "app/supervisor.h"
 #include "app/version.h"
 #include "app/wiring.h"
@@ -27,24 +29,29 @@
 #include "consumers/delivery_handler.h"
 #include "consumers/worker_pool.h"
 #include "engine/admission.h"
+#include "engine/awaited_runs.h"
 #include "engine/circuits.h"
 #include "engine/finish.h"
 #include "engine/guarded_store.h"
 #include "engine/ingest.h"
 #include "engine/invoker.h"
 #include "engine/live_logs.h"
+#include "engine/nodes.h"
 #include "engine/registry.h"
 #include "engine/replay.h"
 #include "engine/retention.h"
 #include "engine/run_feed.h"
+#include "engine/run_meter.h"
 #include "engine/run_stats.h"
 #include "engine/run_table.h"
 #include "engine/stage_in.h"
 #include "engine/sweeper.h"
 #include "engine/synchronous.h"
+#include "engine/topic_outputs.h"
 #include "gateway/auth.h"
 #include "gateway/gateway.h"
 #include "net/http_server.h"
+#include "net/listener.h"
 #include "producers/fs_watch.h"
 #include "runtime/launched/host_check.h"
 #include "telemetry/metrics.h"
@@ -54,6 +61,8 @@ namespace {
 
 constexpr double kMemoryShare = 0.8;  // of the host's, for functions
 constexpr std::chrono::milliseconds kHttpGrace{2'000};
+constexpr std::chrono::seconds kRefreshEvery{30};
+constexpr std::chrono::seconds kRefreshRetry{1};
 constexpr std::size_t kBlockingThreads = 8;
 constexpr int kHeapKept = 8 << 20;  // of each arena of malloc
 constexpr int kHeapStep = 256 << 10;
@@ -67,6 +76,7 @@ NodeBudget budget_of(const Config& config) {
 FsWatch::Options watch_options(const Config& config) {
   FsWatch::Options options;
   options.watches_max = config.watches_max;
+  options.reconciler.rescan_max = config.rescan;
   return options;
 }
 
@@ -78,13 +88,31 @@ Circuits::Options breakers(const Config& config) {
   return {.function = breaker(config.breaker_errors), .store = breaker(config.breaker_store_errors)};
 }
 
+// What does not change of this node while it lives; the rest is filled in with every heartbeat.
+NodeRow describe_node(const Config& config, std::string identity, const EventLoop& loop) {
+  NodeRow me;
+  me.name = config.node.empty() ? host_name() : config.node;
+  me.identity = std::move(identity);
+  me.session = random_hex(16);
+  me.broker = is_shareable(config) ? "nats:" + config.nats_prefix : NodeRow::kAlone;
+  me.roles = config.roles;
+  me.version = kBuildVersion.version;
+  me.started_at = loop.wall_now();
+  return me;
+}
+
 // The engine and what hangs on it. Members in the order of need: each may use those above it.
 struct Node {
-  Node(const Config& config, EventLoop& loop, BlockingPool& pool, Backends& backends, Log& log, Metrics& metrics)
+  Node(const Config& config, std::string identity, EventLoop& loop, BlockingPool& pool, Backends& backends, Log& log,
+       Metrics& metrics)
       : name(config.node.empty() ? host_name() : config.node),
+        nodes(
+            loop, backends.state->shared(), describe_node(config, std::move(identity), loop),
+            [this](NodeRow& me) { tell_load(me); }, {.lease = config.node_lease}, log),
         runs(config.queued_runs_max),
         feed(loop, {}, metrics),
         stats(loop),
+        meter(metrics),
         logs(loop),
         circuits(loop, breakers(config), metrics, log),
         objects(backends.store->objects(), "local", circuits),
@@ -96,13 +124,17 @@ struct Node {
         stage_in(objects, pool, config.data + "/scratch"),
         invoker(loop, backends.executors, stage_in, outputs, *backends.state, name, log, metrics),
         finish(outputs, *backends.state, ingest, registry),
+        events(backends.store->objects(), pool, backends.state->runs(), registry.topics()),
+        awaited(loop, *backends.state, ingest, nodes, log),
         calls(loop, registry, ingest, admission, invoker, finish, *backends.state, runs),
         replay(loop, registry, ingest, backends.store->objects(), backends.store->outputs(), *backends.state, runs,
                ulids),
         sweeper(loop, *backends.state, backends.store->outputs(), finish, runs, name,
                 {.every = config.sweep_every, .age_min = 2 * config.lease}, log),
-        retention(loop, *backends.state, backends.store->outputs(), *backends.broker, runs,
-                  {.keep = config.runs_kept_for, .runs_max = config.runs_max}, log, metrics),
+        retention(
+            loop, *backends.state, backends.store->outputs(), *backends.broker, runs,
+            {.keep = config.runs_kept_for, .runs_max = config.runs_max, .is_ours = [this] { return nodes.is_first(); }},
+            log, metrics),
         handler(loop, admission, invoker, finish, *backends.state, runs, {.hold = config.hold}, log),
         workers(loop, *backends.broker, admission, handler, log),
         watch(
@@ -129,28 +161,46 @@ struct Node {
                  .logs = logs,
                  .circuits = circuits,
                  .broker = *backends.broker,
+                 .topic_rates = topic_rates,
                  .objects = backends.store->objects(),
                  .admission = admission,
+                 .nodes = nodes,
                  .metrics = metrics,
                  .log = log,
                  .controls = [&backends] { return backends.container->controls(); },
                  .node = name,
                  .token = {},
+                 .has_api = has_role(config, "gateway"),
                  .limits = {.event_bytes_max = config.event_bytes_max, .object_bytes_max = config.object_bytes_max}}) {
     runs.listen(feed);
     runs.listen(stats);
+    runs.listen(meter);
     invoker.show_logs(logs);
+    finish.publish_events_with(events);
     handler.report_to(circuits);
     workers.obey(circuits);
-    registry.observe(workers);
-    registry.observe(watch);
+    runs.listen(awaited);
+    sweeper.heed(nodes);
+    if (!has_role(config, "worker")) calls.call_elsewhere(awaited);
+    if (has_role(config, "worker")) registry.observe(workers);
+    if (has_role(config, "producer")) registry.observe(watch);
+  }
+
+  void tell_load(NodeRow& me) const {
+    me.running = runs.active_count();
+    me.memory_bytes = admission.budget().memory_bytes;
+    me.memory_free_bytes = admission.free().memory_bytes;
+    me.cpu_millicores = admission.budget().cpu_millicores;
+    me.cpu_free_millicores = admission.free().cpu_millicores;
   }
 
   const std::string name;
+  Nodes nodes;
   UlidMaker ulids;
   RunTable runs;
   RunFeed feed;
   RunStats stats;
+  RunMeter meter;
   LiveLogs logs;
   Circuits circuits;
   GuardedObjects objects;  // for runs: what producers and clients meet is theirs to retry
@@ -161,6 +211,9 @@ struct Node {
   StageIn stage_in;
   Invoker invoker;
   Finish finish;
+  TopicOutputs events;
+  TopicRates topic_rates;
+  AwaitedRuns awaited;
   SynchronousCalls calls;
   Replay replay;
   Sweeper sweeper;
@@ -178,6 +231,7 @@ class Daemon {
         log_(log_options(config)),
         pool_(loop_, {.threads = kBlockingThreads}),
         background_(loop_),
+        beats_(loop_),
         tasks_(loop_) {}
 
   int run() {
@@ -204,15 +258,19 @@ class Daemon {
     auto backends = open_local_backends(config_, loop_, pool_, log_, metrics_);
     if (!backends) co_return fail(backends.error());
     backends_ = std::move(*backends);
-    life_line_.emplace(loop_, log_, Fd(kDaemonLifeLine), *backends_->launcher, [this] { stop_.request_stop(); });
+    life_line_.emplace(loop_, log_, Fd(kDaemonLifeLine), *backends_->launcher, [this] { supervisor_is_gone(); });
     const auto opened = co_await open_durable_backends(*backends_, config_, loop_, log_, metrics_);
     if (!opened) co_return fail(opened.error());
     auto token = load_or_make_token(config_.data + "/admin-token");
     if (!token) co_return fail(token.error());
 
-    node_ = std::make_unique<Node>(config_, loop_, pool_, *backends_, log_, metrics_);
+    auto identity = load_or_make_identity(config_.data);
+    if (!identity) co_return fail(identity.error());
+
+    node_ = std::make_unique<Node>(config_, std::move(*identity), loop_, pool_, *backends_, log_, metrics_);
     node_->gateway.set_token(std::move(*token));
     const auto ready = co_await bring_up();
+    ready_ = ready.has_value();
     if (ready) co_await wait_for_stop();
     co_await shut_down();
     co_return ready;
@@ -222,12 +280,16 @@ class Daemon {
     const auto started = loop_.wall_now();
     const auto hello = co_await backends_->launcher->wait_hello(stop_.get_token());
     if (!hello) co_return fail(hello.error().with("the launcher"));
-    const auto isolated = check_isolation(*hello);
+    const auto isolated = has_role(config_, "worker") ? check_isolation(*hello) : Result<void>();
     if (!isolated) co_return fail(isolated.error());
+    const auto joined = co_await node_->nodes.join();
+    if (!joined) co_return fail(joined.error());
+    beats_.spawn(node_->nodes.run(beats_.stop_token(), [this] { displaced(); }));
     co_await node_->sweeper.drop_own_attempts();
     const auto loaded = co_await node_->registry.load();
     if (!loaded) co_return fail(loaded.error());
     co_await node_->sweeper.sweep_own_past(started);
+    hear_others();
     background_.spawn(node_->registry.prepare_the_rest(stop_.get_token()));
     background_.spawn(node_->sweeper.run(stop_.get_token()));
     background_.spawn(node_->retention.run(stop_.get_token()));
@@ -247,11 +309,64 @@ class Daemon {
       co_return fail(std::move(error));
     }
     server_ = std::move(*server);
-    const std::string where = address->host + ":" + std::to_string(server_->port());
+    const std::string where = host_and_port(address->host, server_->port());
     const auto written = write_file(config_.data + "/listen", where + "\n");
     if (!written) co_return fail(written.error());
-    log_.info("ready", {{"listen", where}, {"node", node_->name}});
+    node_->nodes.set_address(where);
+    log_.info("ready", {{"listen", where}, {"node", node_->name}, {"roles", config_.roles}});
     co_return Result<void>{};
+  }
+
+  void displaced() {
+    status_ = kExitConfiguration;
+    stop_.request_stop();
+  }
+
+  // What other nodes tell. All of it may get lost, so everything is also looked at now and then.
+  void hear_others() {
+    SharedState* shared = backends_->state->shared();
+    if (shared == nullptr) return;
+    shared->on_notice([this](const Notice& notice) { heard(notice); });
+    background_.spawn(look_again());
+  }
+
+  void heard(const Notice& notice) {
+    switch (notice.kind) {
+      case Notice::Kind::again: node_->awaited.look_at_all(); break;
+      case Notice::Kind::functions: break;
+      case Notice::Kind::run_ended: return node_->awaited.ended(notice.run_id);
+      case Notice::Kind::cancel: return static_cast<void>(node_->runs.cancel(notice.run_id));
+    }
+    if (!std::exchange(refreshing_, true)) background_.spawn(refresh());
+  }
+
+  Task<void> refresh() {
+    for (bool good = false; !good && !stop_.stop_requested();) {
+      refreshing_ = false;  // what is told from here on is looked at once more
+      const auto refreshed = co_await node_->registry.refresh();
+      good = refreshed.has_value();
+      if (good) continue;
+      log_.warn("the functions of other nodes are not known", {{"error", refreshed.error()}});
+      const auto slept = co_await sleep_for(loop_, kRefreshRetry, stop_.get_token());
+      if (!slept) co_return;
+    }
+  }
+
+  Task<void> look_again() {
+    for (;;) {
+      const auto slept = co_await sleep_for(loop_, kRefreshEvery, stop_.get_token());
+      if (!slept) co_return;
+      heard(Notice{});
+    }
+  }
+
+  // While it starts, a daemon has nothing in hand that it would have to give back, and may wait for servers for long:
+  // the next one on this data directory is not to meet it.
+  void supervisor_is_gone() {
+    stop_.request_stop();
+    if (ready_) return;
+    log_.info("the supervisor is gone: this start is given up");
+    std::_Exit(1);
   }
 
   // A host that cannot keep strangers' programs apart is served only to those who know it.
@@ -286,6 +401,9 @@ class Daemon {
     co_await node_->watch.close();
     co_await node_->workers.stop(config_.drain_timeout);
     co_await background_.join();
+    beats_.request_stop();  // not before: while runs are finished this node lives
+    co_await beats_.join();
+    co_await node_->nodes.leave();
     co_await backends_->broker->close();
     co_await backends_->state->close();
     log_.info("stopped");
@@ -302,7 +420,10 @@ class Daemon {
   std::optional<LifeLine> life_line_;
   std::unique_ptr<Node> node_;
   std::unique_ptr<HttpServer> server_;
+  bool ready_ = false;
+  bool refreshing_ = false;  // one is queued
   TaskGroup background_;
+  TaskGroup beats_;
   TaskGroup tasks_;
 };
 

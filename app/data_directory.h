@@ -1,6 +1,6 @@
 // The data directory: one directory holds everything, belongs to the daemon's user, and says which format it has.
 //
-//   <data>/version  log/  state.db  buckets/  functions/  scratch/  admin-token  listen
+//   <data>/version  lock  log/  state.db  buckets/  functions/  scratch/  admin-token  listen
 #pragma once
 
 #include <optional>
@@ -8,6 +8,7 @@
 
 #include "app/child_process.h"
 #include "core/error.h"
+#include "core/fd.h"
 
 namespace millrace {
 
@@ -15,6 +16,12 @@ namespace millrace {
 // gives it to `user`. Errors name path and remedy: not writable, not ours, or of a newer format, which is left
 // untouched.
 [[nodiscard]] Result<void> prepare_data_directory(const std::string& path, std::optional<UserIds> user);
+
+// Held for as long as a server uses the directory. `failed_precondition` when another does.
+[[nodiscard]] Result<Fd> lock_data_directory(const std::string& path);
+
+// What tells this directory from every other, made at the first call: a daemon on it is the same node in each life.
+[[nodiscard]] Result<std::string> load_or_make_identity(const std::string& path);
 
 // A name of this directory for cgroups: "millrace-" and 8 hex digits of its path.
 [[nodiscard]] std::string instance_name(const std::string& path);

@@ -17,12 +17,14 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "app/child_process.h"
 #include "app/host_facts.h"
 #include "app/launcher_image.h"
+#include "app/oci_runtimes.h"
 #include "app/wiring.h"
 #include "core/units.h"
 #include "runtime/launched/host_check.h"
@@ -55,7 +57,8 @@ Control check_kernel() {
 Control check_user(const Config& config) {
   if (::geteuid() != 0) {
     return control("user", ControlState::emulated,
-                   "not root: functions share your user; run as root for full isolation");
+                   "not root: only executor: process, as your own user. Containers: sudo millrace serve. Limits "
+                   "without root: systemd-run --user -p Delegate=yes millrace serve");
   }
   const auto user = find_user(config.user);
   if (user) return control("user", ControlState::real, "the daemon runs as " + config.user);
@@ -74,7 +77,7 @@ std::optional<launcher::Hello> read_hello(int socket) {
   return std::get<launcher::Hello>(std::move(*answer));
 }
 
-Result<launcher::Hello> ask_launcher() {
+Result<launcher::Hello> ask_launcher(const Config& config) {
   std::array<int, 2> data{};
   std::array<int, 2> life{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, data.data()) != 0 ||
@@ -87,14 +90,16 @@ Result<launcher::Hello> ask_launcher() {
   const Fd life_there(life[1]);
   const auto program = sealed_program("millrace-launcher", launcher_image());
   if (!program) return fail(program.error());
-  const auto child = start_child(
-      {.executable = program->get(),
-       .argv = {"millrace-launcher", "--prefix=millrace-check-" + std::to_string(::getpid()),
-                "--daemon-uid=" + std::to_string(::geteuid()), "--daemon-gid=" + std::to_string(::getegid())},
-       .environment = {},
-       .descriptors = {data_there.get(), life_there.get()},
-       .user = std::nullopt,
-       .no_new_privileges = false});
+  std::vector<std::string> arguments{"millrace-launcher", "--prefix=millrace-check-" + std::to_string(::getpid()),
+                                     "--daemon-uid=" + std::to_string(::geteuid()),
+                                     "--daemon-gid=" + std::to_string(::getegid())};
+  for (auto& flag : oci_runtime_flags(config)) arguments.push_back(std::move(flag));
+  const auto child = start_child({.executable = program->get(),
+                                  .argv = std::move(arguments),
+                                  .environment = {},
+                                  .descriptors = {data_there.get(), life_there.get()},
+                                  .user = std::nullopt,
+                                  .no_new_privileges = false});
   if (!child) return fail(child.error());
   const auto hello = read_hello(data_here.get());
   data_here.reset();
@@ -151,6 +156,9 @@ Control check_images(const Config& config) {
     if (::stat(directory.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
       return control("images", ControlState::missing, directory + " of image_directories is no directory");
     }
+    if (const auto real = check_image_directory(directory); !real) {
+      return control("images", ControlState::missing, real.error().message);
+    }
     if ((status.st_mode & 0022) != 0) {
       return control("images", ControlState::missing,
                      directory + " of image_directories may be written by others; chmod go-w it");
@@ -183,7 +191,26 @@ std::string existing_part(std::string path) {
   return path;
 }
 
+// Buckets that lie elsewhere: what files can do is told of there.
+void check_buckets(const std::string& directory, std::vector<Control>& controls) {
+  std::erase_if(controls, [](const Control& control) {
+    return control.name == "attributes" || control.name == "exchange_names" || control.name == "reflink";
+  });
+  for (auto& found : check_file_system(existing_part(directory))) {
+    if (found.name == "data_directory") found.name = "bucket_directory";
+    if (found.name == "free_space") found.name = "bucket_space";
+    controls.push_back(std::move(found));
+  }
+}
+
 }  // namespace
+
+Result<void> check_image_directory(const std::string& directory) {
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(directory.c_str(), nullptr), &std::free);
+  if (!real || directory == real.get()) return {};
+  return fail(Errc::failed_precondition, "image_directories: '" + directory + "' is another name of '" + real.get() +
+                                             "'; write that one, since images are known by where they really lie");
+}
 
 std::vector<Control> check_file_system(const std::string& directory) {
   std::vector<Control> controls;
@@ -195,7 +222,8 @@ std::vector<Control> check_file_system(const std::string& directory) {
     return controls;
   }
   controls.push_back(control("data_directory", ControlState::real, directory));
-  const Fd folder(::open(scratch.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // The daemon's user may own what is around it: a link put in its place must not be followed.
+  const Fd folder(::open(scratch.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   const Fd one(::openat(folder.get(), "a", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   const Fd other(::openat(folder.get(), "b", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   controls.push_back(check_attributes(one.get()));
@@ -210,7 +238,7 @@ std::vector<Control> check_file_system(const std::string& directory) {
 
 std::vector<Control> check_host(const Config& config) {
   std::vector<Control> controls{check_kernel(), check_user(config)};
-  const auto hello = ask_launcher();
+  const auto hello = ask_launcher(config);
   if (hello) {
     for (auto& found : launched::controls_of(*hello, ExecutorKind::container)) controls.push_back(std::move(found));
   } else {
@@ -220,6 +248,7 @@ std::vector<Control> check_host(const Config& config) {
   controls.push_back(check_state(config));
   controls.push_back(check_durability(config));
   for (auto& found : check_file_system(existing_part(config.data))) controls.push_back(std::move(found));
+  if (!config.bucket_directory.empty()) check_buckets(config.bucket_directory, controls);
   return controls;
 }
 

@@ -27,6 +27,8 @@ namespace {
 using millrace::ConfigSource;
 using millrace::Result;
 
+constexpr const char* kWorkerListen = "127.0.0.1:0";  // its health page needs no fixed port
+
 std::string flag_of(std::string_view option) {
   std::string flag = "--" + std::string(option);
   for (char& c : flag) {
@@ -121,6 +123,17 @@ int run(int argc, char** argv) {
   std::map<std::string, std::string> flags;
   std::string config_path;
   bool print_defaults = false;
+  const auto start = [&] {
+    auto values = gather(config_path, flags);
+    if (!values) {
+      status = complain(values.error());
+      return;
+    }
+    const auto roles = values->find("roles");
+    if (roles != values->end() && roles->second == "worker") values->emplace("listen", kWorkerListen);
+    const auto config = millrace::load_config({{.origin = "command line", .values = *values}});
+    status = config ? millrace::serve(*config, *values) : complain(config.error());
+  };
   auto* serve = app.add_subcommand("serve", "Run the server on this machine");
   serve->add_option("--config", config_path, "A configuration file (YAML); flags and MILLRACE_* win over it");
   serve->add_flag("--print-config", print_defaults, "Print a commented file of all defaults and exit");
@@ -130,13 +143,16 @@ int run(int argc, char** argv) {
       fmt::print("{}", millrace::default_config_file());
       return;
     }
-    const auto values = gather(config_path, flags);
-    if (!values) {
-      status = complain(values.error());
-      return;
-    }
-    const auto config = millrace::load_config({{.origin = "command line", .values = *values}});
-    status = config ? millrace::serve(*config, *values) : complain(config.error());
+    start();
+  });
+
+  auto* worker = app.add_subcommand(
+      "worker", "Run functions beside other daemons: `serve --roles worker`, with a health page on a free port");
+  worker->add_option("--config", config_path, "A configuration file (YAML); flags and MILLRACE_* win over it");
+  add_options(*worker, flags);
+  worker->callback([&] {
+    flags["roles"] = "worker";
+    start();
   });
 
   std::map<std::string, std::string> daemon_flags;

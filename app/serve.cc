@@ -10,8 +10,10 @@
 
 #include "app/child_process.h"
 #include "app/data_directory.h"
+#include "app/host_check.h"
 #include "app/launcher_image.h"
 #include "app/listen_address.h"
+#include "app/oci_runtimes.h"
 #include "app/supervisor.h"
 #include "telemetry/log.h"
 
@@ -20,14 +22,11 @@ namespace {
 
 Result<std::optional<UserIds>> daemon_user(const Config& config) {
   if (::geteuid() != 0 || config.stay_root) return std::optional<UserIds>();
-  const auto user = find_user(config.user);
-  if (!user) {
-    return fail(Error{.code = Errc::failed_precondition,
-                      .message = "user '" + config.user +
-                                 "' does not exist, and the daemon shall not be root; make it "
-                                 "(scripts/make_user), choose another with --user, or say --stay-root yes"});
-  }
-  return std::optional(*user);
+  auto user = find_user(config.user);
+  if (user) return std::optional(*user);
+  Error error = user.error();
+  if (error.code == Errc::not_found) error.code = Errc::failed_precondition;
+  return fail(std::move(error));
 }
 
 // The daemon parses the same options again, from its own command line: what was in files it cannot read is in there.
@@ -48,7 +47,13 @@ Result<int> supervise(const Config& config, const std::map<std::string, std::str
   if (const auto address = parse_listen(config.listen, config.insecure_listen); !address) return fail(address.error());
   const auto user = daemon_user(config);
   if (!user) return fail(user.error());
+  for (const auto& directory : config.image_directories) {
+    if (const auto real = check_image_directory(directory); !real) return fail(real.error());
+  }
   if (const auto ready = prepare_data_directory(config.data, *user); !ready) return fail(ready.error());
+
+  const auto lock = lock_data_directory(config.data);
+  if (!lock) return fail(lock.error());
 
   SupervisorOptions options;
   options.launcher_image = launcher_image();
@@ -56,6 +61,11 @@ Result<int> supervise(const Config& config, const std::map<std::string, std::str
   for (const auto& directory : config.image_directories) {
     options.launcher_arguments.push_back("--images=" + directory);
   }
+  for (const auto& range : config.network_allow) {
+    options.launcher_arguments.push_back("--network-allow=" + range);
+  }
+  for (const auto& range : config.network_deny) options.launcher_arguments.push_back("--network-deny=" + range);
+  for (auto& flag : oci_runtime_flags(config)) options.launcher_arguments.push_back(std::move(flag));
   options.executable = Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   if (!options.executable) return fail(error_from_errno(errno, "open our own executable"));
   options.daemon_arguments = daemon_arguments(values);

@@ -59,6 +59,10 @@ Task<Result<std::unique_ptr<Broker>>> open_nats(const Config& config, EventLoop&
 }
 #endif
 
+std::string bucket_root(const Config& config) {
+  return config.bucket_directory.empty() ? config.data + "/buckets" : config.bucket_directory;
+}
+
 Task<Result<std::unique_ptr<Broker>>> open_broker(const Config& config, EventLoop& loop, Log& log, Metrics& metrics) {
   const std::string url = config.broker.empty() ? "log:" + config.data + "/log" : config.broker;
   if (url.starts_with("log:")) {
@@ -116,20 +120,28 @@ Task<Result<std::unique_ptr<StateStore>>> open_state(const Config& config, Event
 Result<std::unique_ptr<Backends>> open_local_backends(const Config& config, EventLoop& loop, BlockingPool& pool,
                                                       Log& log, Metrics& metrics) {
   auto backends = std::make_unique<Backends>();
-  auto store = FsStore::open(loop, pool, log, metrics, {.root = config.data + "/buckets", .places = config.buckets});
+  auto store = FsStore::open(loop, pool, log, metrics, {.root = bucket_root(config), .places = config.buckets});
   if (!store) return fail(store.error());
   backends->store = std::move(*store);
   auto inotify = Inotify::open();
   if (!inotify) return fail(inotify.error().with("watch folders"));
   backends->watch_source = std::make_shared<Inotify>(std::move(*inotify));
   backends->launcher = std::make_unique<launched::LauncherClient>(loop, log, launched::LauncherClient::Options{});
-  backends->container = std::make_unique<ContainerExecutor>(
-      loop, *backends->launcher, pool, ContainerExecutor::Options{.image_directories = config.image_directories});
+  backends->container =
+      std::make_unique<ContainerExecutor>(loop, *backends->launcher, pool,
+                                          ContainerExecutor::Options{.image_directories = config.image_directories,
+                                                                     .allow_host_network = config.allow_host_network});
   auto process = ProcessExecutor::open(loop, *backends->launcher, pool, log, {.data = config.data});
   if (!process) return fail(process.error());
   backends->process = std::move(*process);
   backends->executors.add(ExecutorKind::container, *backends->container);
   backends->executors.add(ExecutorKind::process, *backends->process);
+  backends->oci =
+      std::make_unique<ContainerExecutor>(loop, *backends->launcher, pool,
+                                          ContainerExecutor::Options{.image_directories = config.image_directories,
+                                                                     .kind = ExecutorKind::oci,
+                                                                     .allow_host_network = config.allow_host_network});
+  backends->executors.add(ExecutorKind::oci, *backends->oci);
   return backends;
 }
 

@@ -29,6 +29,7 @@ struct Backends {
   std::unique_ptr<launched::LauncherClient> launcher;
   std::unique_ptr<ContainerExecutor> container;
   std::unique_ptr<ProcessExecutor> process;
+  std::unique_ptr<ContainerExecutor> oci;
   Executors executors;
   std::unique_ptr<StateStore> state;
   std::unique_ptr<Broker> broker;

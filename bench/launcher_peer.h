@@ -29,19 +29,22 @@ inline std::string launcher_path() {
   return path != nullptr ? path : "millrace-launcher";
 }
 
-// A launcher with one template of each kind.
+// A launcher with one template of each kind, and of an image where there is one.
 class Peer {
  public:
   static constexpr std::uint32_t kContainer = 1;
   static constexpr std::uint32_t kProcess = 2;
+  static constexpr std::uint32_t kCopyOnWrite = 3;  // after prepare_copy_on_write()
 
-  Peer() {
+  // `images`: beneath which images may lie; empty: there are none.
+  explicit Peer(const std::string& images = {}) {
     auto [daemon, their_daemon] = socket_pair();
     auto [life, their_life] = socket_pair();
     const std::string prefix = "--prefix=millrace-bench-" + std::to_string(::getpid());
     const std::string uid = "--daemon-uid=" + std::to_string(kDaemonUid);
     const std::string gid = "--daemon-gid=" + std::to_string(kDaemonUid);
     const std::string program = launcher_path();
+    const std::string images_option = "--images=" + images;
     const pid_t pid = ::fork();
     if (pid == 0) {
       const int high_daemon = ::fcntl(their_daemon.get(), F_DUPFD, 20);
@@ -49,7 +52,8 @@ class Peer {
       ::dup2(high_daemon, 3);
       ::dup2(high_life, 4);
       ::close_range(5, ~0U, 0);
-      ::execl(program.c_str(), "millrace-launcher", prefix.c_str(), uid.c_str(), gid.c_str(), nullptr);
+      ::execl(program.c_str(), "millrace-launcher", prefix.c_str(), uid.c_str(), gid.c_str(),
+              images.empty() ? nullptr : images_option.c_str(), nullptr);
       ::_exit(99);
     }
     pid_ = pid;
@@ -67,6 +71,13 @@ class Peer {
   }
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
+
+  void prepare_copy_on_write(const std::string& image) {
+    const Fd directory(::open(image.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    say(Prepare{.template_id = kCopyOnWrite, .kind = Kind::container, .image = Image::directory_copy},
+        {directory.get()});
+    await<Prepared>();
+  }
 
   Exited run(Spawn request, const std::vector<int>& descriptors) {
     ask(std::move(request), descriptors);

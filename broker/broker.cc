@@ -1,6 +1,6 @@
 #include "broker/broker.h"
 
-#include <algorithm>
+#include "formats/topic_name.h"
 
 namespace millrace {
 
@@ -15,9 +15,7 @@ std::string_view name_of(Durability durability) {
 }
 
 Result<void> check_topic_name(std::string_view topic) {
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789._-";
-  if (topic.empty() || topic.size() > 200 || topic.front() == '.' ||
-      topic.find_first_not_of(kAllowed) != std::string_view::npos) {
+  if (!is_topic_name(topic)) {
     return fail(Errc::invalid_argument,
                 "'" + std::string(topic.substr(0, 64)) +
                     "' is not a topic name; expected 1 to 200 of a-z, 0-9, '.', '_' and '-', not starting with '.'");
@@ -25,8 +23,12 @@ Result<void> check_topic_name(std::string_view topic) {
   return {};
 }
 
+std::string function_group(std::string_view function) {
+  return work_topic(function);
+}
+
 std::string work_topic(std::string_view function) {
-  return "fn." + std::string(function);
+  return std::string(kWorkTopicPrefix) + std::string(function);
 }
 
 }  // namespace millrace

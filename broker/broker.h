@@ -60,6 +60,8 @@ struct Capabilities {
 [[nodiscard]] Result<void> check_topic_name(std::string_view topic);
 [[nodiscard]] std::string work_topic(std::string_view function);
 inline constexpr std::string_view kWorkersGroup = "workers";
+// The group in which a function reads a user topic.
+[[nodiscard]] std::string function_group(std::string_view function);
 
 // What comes first among the messages that wait for a group: by weight, never strictly, so that the low ones get on
 // beneath a flood of high ones.
@@ -167,6 +169,13 @@ struct TopicSpec {
   bool operator==(const TopicSpec&) const = default;
 };
 
+// A topic as it is.
+struct TopicInfo {
+  TopicSpec spec;               // its settings, and all its groups, in any order
+  std::uint64_t messages = 0;   // that are kept: some group has not settled them, or they wait for the first group
+  std::uint64_t published = 0;  // ever, redriven ones included where the backend counts those; never goes back
+};
+
 struct SubscribeOptions {
   std::string topic;
   std::string group;
@@ -191,6 +200,7 @@ class Broker {
   // Makes the topic and its groups, or changes their settings; never loses messages. Idempotent.
   virtual Task<Result<void>> ensure(TopicSpec topic) = 0;
   virtual Task<Result<std::vector<std::string>>> topics() = 0;  // sorted
+  virtual Task<Result<TopicInfo>> describe(std::string topic) = 0;
 
   // Per item a receipt or an error, in the order given; one item's failure does not touch the others. A success means
   // confirmed at `capabilities().confirm`. Errors: not_found (topic), too_large, invalid_argument (id), already_exists
@@ -211,6 +221,10 @@ class Broker {
 
   // Throws away what a group has not settled, dead letters included; other groups and topics are not touched.
   virtual Task<Result<void>> purge(std::string topic, std::string group) = 0;
+
+  // Takes the group away with everything it has not settled, dead letters included: it keeps no message back any more.
+  // Its leases are lost. A group made again under its name is a new one. `not_found`.
+  virtual Task<Result<void>> remove_group(std::string topic, std::string group) = 0;
 
   // Runs `changed` on the loop, in a step of its own, when messages of `topic` may have become deliverable. One
   // listener.

@@ -93,6 +93,33 @@ Task<Result<std::vector<std::string>>> EmbeddedBroker::topics() {
   co_return names;
 }
 
+Task<Result<TopicInfo>> EmbeddedBroker::describe(std::string topic) {
+  const auto found = core_->find(topic);
+  if (!found) co_return fail(found.error());
+  const TopicSettings& settings = (*found)->settings;
+  TopicInfo info{.spec = {.name = std::move(topic),
+                          .groups = {},
+                          .lease = settings.lease,
+                          .dedupe_window = settings.dedupe_window,
+                          .bytes_max = settings.bytes_max,
+                          .messages_max = settings.messages_max,
+                          .overdue_after = settings.overdue_after},
+                 .messages = (*found)->size(),
+                 .published = (*found)->next_seq()};
+  for (const auto& group : (*found)->groups()) {
+    if (!group->is_removed()) info.spec.groups.push_back(group->name());
+  }
+  co_return info;
+}
+
+Task<Result<void>> EmbeddedBroker::remove_group(std::string topic, std::string group) {
+  auto found = core_->find(topic, group);
+  if (!found) co_return fail(found.error());
+  if (auto removed = core_->remove_group(**found); !removed) co_return removed;
+  auto confirmed = co_await core_->journal->confirm();
+  co_return confirmed;
+}
+
 Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, std::vector<Outgoing> batch) {
   std::vector<Result<Receipt>> results;
   results.reserve(batch.size());

@@ -40,6 +40,8 @@ class EmbeddedBroker final : public Broker {
   Capabilities capabilities() const override;
   Task<Result<void>> ensure(TopicSpec topic) override;
   Task<Result<std::vector<std::string>>> topics() override;
+  Task<Result<TopicInfo>> describe(std::string topic) override;
+  Task<Result<void>> remove_group(std::string topic, std::string group) override;
   Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) override;
   Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) override;
   Task<Result<Lag>> lag(std::string topic, std::string group) override;

@@ -56,17 +56,31 @@ Result<GroupRuntime*> Core::find(std::string_view topic, std::string_view group)
 
 Result<GroupRuntime*> Core::add_group(TopicState& topic, std::string group) {
   if (auto ok = check_topic_name(group); !ok) return fail(ok.error().with("the name of a group"));
-  if (topic.groups().size() == TopicState::kGroupsMax) {
+  const std::size_t index = topic.free_group();
+  if (index == TopicState::kGroupsMax) {
     return fail(Errc::resource_exhausted, "topic '" + topic.name() + "' has " + std::to_string(TopicState::kGroupsMax) +
                                               " groups already, the most a topic can have");
   }
-  auto written = journal->write_group(topic.id(), topic.groups().size(), group);
+  auto written = journal->write_group(topic.id(), index, group);
   if (!written) return fail(std::move(written.error()));
-  GroupState& added = topic.add_group(std::move(group));
+  GroupState& added = topic.add_group(index, std::move(group));
   added.recorded_in = *written;
   GroupRuntime& made = runtime(topic, added);
   changed(made);
   return &made;
+}
+
+Result<void> Core::remove_group(GroupRuntime& group) {
+  auto written = journal->write_group_removed(group.group);
+  if (!written) return fail(std::move(written.error()));
+  const auto holders = group.topic.remove_group(group.group.index());
+  group.group.recorded_in = *written;
+  ++group.life;
+  if (std::exchange(group.overdue, false)) overdue.add(-1);
+  group.timer.reset();
+  group.waits.wake_all();
+  lose(holders);
+  return {};
 }
 
 GroupRuntime& Core::runtime(TopicState& topic, GroupState& group) {

@@ -32,6 +32,7 @@ struct GroupRuntime {
   WaitList waits;
   EventLoop::TimePoint armed{};
   EventLoop::TimePoint overdue_checked{};
+  std::uint64_t life = 0;                    // raised when the group is removed: what follows has nothing to do with it
   bool overdue = false;                      // and said so
   std::unique_ptr<EventLoop::Handle> timer;  // for the next lease or delay to end; null: none
 };
@@ -63,6 +64,7 @@ class Core : public std::enable_shared_from_this<Core> {
   [[nodiscard]] Result<TopicState*> find(std::string_view topic) const;
   [[nodiscard]] Result<GroupRuntime*> find(std::string_view topic, std::string_view group);
   [[nodiscard]] Result<GroupRuntime*> add_group(TopicState& topic, std::string group);
+  [[nodiscard]] Result<void> remove_group(GroupRuntime& group);
   GroupRuntime& runtime(TopicState& topic, GroupState& group);
 
   // A message was added. It may be handed out before it is confirmed: whatever its owner records stands behind it.

@@ -167,7 +167,7 @@ Task<Result<void>> EmbeddedDelivery::term(std::string reason) {
 }
 
 EmbeddedSubscription::EmbeddedSubscription(std::shared_ptr<Core> core, GroupRuntime& group)
-    : core_(std::move(core)), group_(group), waits_(core_->loop) {
+    : core_(std::move(core)), group_(group), life_(group.life), waits_(core_->loop) {
   core_->credit_waits.insert(&waits_);
 }
 
@@ -187,6 +187,7 @@ Task<Result<std::unique_ptr<Delivery>>> EmbeddedSubscription::next(std::stop_tok
       co_return fail(Errc::cancelled, "cancelled while waiting for a message");
     }
     if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
+    if (group_.life != life_) co_return fail(Errc::not_found, "the group was removed");
     if (credit_ == 0) {
       if (group_.group.has_ready()) group_.waits.wake(1);
       co_await waits_.wait(stop);

@@ -71,6 +71,7 @@ class EmbeddedSubscription final : public Subscription {
  private:
   std::shared_ptr<Core> core_;
   GroupRuntime& group_;
+  const std::uint64_t life_;  // of the group
   std::uint32_t credit_ = 0;
   WaitList waits_;  // next() calls without credit
 };

@@ -74,7 +74,8 @@ class GroupState {
   GroupState& operator=(const GroupState&) = delete;
 
   [[nodiscard]] const std::string& name() const { return name_; }
-  std::uint32_t recorded_in = 0;  // the log segment with its newest record; 0: none
+  [[nodiscard]] bool is_removed() const { return removed_; }  // its place is free for another
+  std::uint32_t recorded_in = 0;                              // the log segment with its newest record; 0: none
   [[nodiscard]] std::size_t index() const { return index_; }
   [[nodiscard]] std::uint64_t bit() const { return 1ULL << index_; }
   [[nodiscard]] std::uint32_t topic_id() const;
@@ -154,6 +155,7 @@ class GroupState {
 
   TopicState& topic_;
   std::string name_;
+  bool removed_ = false;
   std::size_t index_;
   std::uint64_t cursor_ = 0;  // nothing without a mark below is fresh
   std::uint64_t fresh_ = 0;   // visible from the cursor on, open here, without mark and entry

@@ -48,6 +48,7 @@ class Journal : public FreedMessages {
   virtual Result<std::uint32_t> write_topic(std::uint32_t id, const std::string& name,
                                             const TopicSettings& settings) = 0;
   virtual Result<std::uint32_t> write_group(std::uint32_t topic, std::size_t index, const std::string& name) = 0;
+  virtual Result<std::uint32_t> write_group_removed(const GroupState& group) = 0;
 
   // Brings the content of a message into memory. `ahead`: those behind it will be wanted next.
   virtual Task<Result<void>> load(TopicState& topic, std::uint64_t seq, bool ahead) = 0;

@@ -31,7 +31,8 @@ TopicState::TopicState(TopicTable& table, std::uint32_t id, std::size_t dedupe_i
     : dedupe(dedupe_ids_max), table_(table), id_(id) {}
 
 GroupState* TopicState::find_group(std::string_view group) {
-  const auto found = std::ranges::find_if(groups_, [&](const auto& each) { return each->name() == group; });
+  const auto found =
+      std::ranges::find_if(groups_, [&](const auto& each) { return !each->is_removed() && each->name() == group; });
   return found == groups_.end() ? nullptr : found->get();
 }
 
@@ -39,8 +40,21 @@ GroupState* TopicState::group(std::size_t index) {
   return index < groups_.size() ? groups_[index].get() : nullptr;
 }
 
-GroupState& TopicState::add_group(std::string group) {
-  GroupState& added = restore_group(groups_.size(), std::move(group));
+std::size_t TopicState::free_group() const {
+  const auto removed = std::ranges::find_if(groups_, [](const auto& each) { return each->is_removed(); });
+  return static_cast<std::size_t>(removed - groups_.begin());
+}
+
+std::vector<void*> TopicState::remove_group(std::size_t index) {
+  GroupState& group = restore_group(index);
+  group.removed_ = true;
+  group.name_.clear();
+  return group.purge();
+}
+
+GroupState& TopicState::add_group(std::size_t index, std::string group) {
+  GroupState& added = restore_group(index, std::move(group));
+  added.cursor_ = added.oldest_ = 0;  // where one stood that was removed
   for (auto seq = messages_.next(0); seq; seq = messages_.next(*seq + 1)) {
     Message& message = *messages_.find(*seq);
     message.open = (message.open & ~kUnclaimed) | added.bit();
@@ -57,12 +71,19 @@ GroupState& TopicState::restore_group(std::size_t index, std::string group) {
   for (std::size_t i = 0; i < groups_.size(); ++i) {
     if (!groups_[i]) groups_[i] = std::make_unique<GroupState>(*this, std::string(), i);
   }
-  if (!group.empty()) groups_[index]->name_ = std::move(group);
+  if (!group.empty()) {
+    groups_[index]->name_ = std::move(group);
+    groups_[index]->removed_ = false;
+  }
   return *groups_[index];
 }
 
 std::uint64_t TopicState::all_groups() const {
-  return groups_.empty() ? kUnclaimed : (1ULL << groups_.size()) - 1;
+  std::uint64_t bits = 0;
+  for (const auto& each : groups_) {
+    if (!each->is_removed()) bits |= each->bit();
+  }
+  return bits == 0 ? kUnclaimed : bits;
 }
 
 void TopicState::append(const Message& message, const Mark& mark, std::shared_ptr<const StoredMessage> content,

@@ -56,8 +56,12 @@ class TopicState {
   [[nodiscard]] GroupState* find_group(std::string_view group);
   [[nodiscard]] GroupState* group(std::size_t index);  // null when there is none
   [[nodiscard]] const std::vector<std::unique_ptr<GroupState>>& groups() const { return groups_; }
-  // Adds a group that sees everything still retained; the caller has checked the number.
-  GroupState& add_group(std::string group);
+  // Where the next group goes: the place of one that was removed, or behind the last.
+  [[nodiscard]] std::size_t free_group() const;
+  // Adds a group at such a place, which sees everything still retained; the caller has checked the number.
+  GroupState& add_group(std::size_t index, std::string group);
+  // Takes it out with all that it has open. The holders of what was held are returned: their leases are lost.
+  [[nodiscard]] std::vector<void*> remove_group(std::size_t index);
   // At its recorded number and without looking at the messages: their own bits say what it has open. Without a name yet
   // if that stands further on.
   GroupState& restore_group(std::size_t index, std::string group = {});

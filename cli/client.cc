@@ -1,11 +1,14 @@
 #include "cli/client.h"
 
+#include <arpa/inet.h>
+
 #include <array>
 #include <fstream>
 #include <optional>
 #include <utility>
 
 #include "async/task_group.h"
+#include "cli/commands.h"
 
 namespace millrace::cli {
 namespace {
@@ -25,21 +28,18 @@ Result<Json> json_of(const Result<HttpClientResponse>& response) {
   return parse_json(response->body, kAnswerBytesMax);
 }
 
-std::string encode(std::string_view text, std::string_view kept) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  constexpr std::string_view kUnreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-  std::string encoded;
-  for (const char c : text) {
-    if (kUnreserved.find(c) != std::string_view::npos || kept.find(c) != std::string_view::npos) {
-      encoded += c;
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      encoded += '%';
-      encoded += kHex[byte >> 4];
-      encoded += kHex[byte & 15];
-    }
-  }
-  return encoded;
+// Nobody else than this machine answers there.
+bool is_loopback(std::string_view url) {
+  const auto scheme = url.find("://");
+  auto host = scheme == std::string_view::npos ? url : url.substr(scheme + 3);
+  host = host.substr(0, host.find_first_of("/?#"));
+  if (host.find('@') != std::string_view::npos) return false;  // what stands before it is not the host
+  if (host.starts_with('[')) return host == "[::1]" || host.starts_with("[::1]:");
+  host = host.substr(0, host.find(':'));
+  if (host == "localhost") return true;
+  const std::string text(host);
+  in_addr address{};
+  return inet_pton(AF_INET, text.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }
 
 }  // namespace
@@ -102,15 +102,20 @@ std::string_view header_of(const HttpClientResponse& response, std::string_view 
 }
 
 std::string encode_part(std::string_view text) {
-  return encode(text, "");
+  return percent_encode(text, Slash::escape);
 }
 std::string encode_key(std::string_view key) {
-  return encode(key, "/");
+  return percent_encode(key, Slash::keep);
 }
 
-std::string find_token(const char* environment, const std::string& data) {
-  if (environment != nullptr && *environment != '\0') return environment;
-  std::ifstream file(data + "/admin-token");
+std::optional<std::string> token_directory(std::string_view url, const std::string& said_data) {
+  if (!said_data.empty()) return said_data;
+  if (is_loopback(url)) return kDefaultData;
+  return std::nullopt;
+}
+
+std::string token_in(const std::string& path) {
+  std::ifstream file(path);
   std::string token;
   std::getline(file, token);
   return token;

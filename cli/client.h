@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -52,7 +53,11 @@ class Client {
 [[nodiscard]] std::string encode_part(std::string_view text);
 [[nodiscard]] std::string encode_key(std::string_view key);
 
-// The token: `environment` if set, else the first line of <data>/admin-token; empty when there is none to be found.
-[[nodiscard]] std::string find_token(const char* environment, const std::string& data);
+// Whose admin-token is for the server at `url`: that of the data directory the caller said, whatever the URL; else, on
+// this machine, that of the usual one. Nothing: this machine's token is not for another machine to see.
+[[nodiscard]] std::optional<std::string> token_directory(std::string_view url, const std::string& said_data);
+
+// The first line of that file; empty when it cannot be read.
+[[nodiscard]] std::string token_in(const std::string& file);
 
 }  // namespace millrace::cli

@@ -15,7 +15,8 @@ namespace {
 
 constexpr const char* kFooter =
     "Server: --url URL, else MILLRACE_URL, else http://127.0.0.1:8090.\n"
-    "Token: MILLRACE_TOKEN, else the file admin-token in --data DIR, MILLRACE_DATA or /var/lib/millrace.\n"
+    "Token: MILLRACE_TOKEN, else the file admin-token in --data DIR or MILLRACE_DATA, else, for a server on this\n"
+    "machine (a loopback URL), in /var/lib/millrace.\n"
     "Tables are for people; -o json is for programs. NO_COLOR turns colours off.\n"
     "\n"
     "Exit codes:\n"
@@ -79,6 +80,7 @@ void add_commands(CLI::App& app, Globals& globals, int& exit_code) {
   add_function_commands(commands);
   add_list_command(commands);
   add_invoke_commands(commands);
+  add_publish_command(commands);
   add_object_commands(commands);
   add_run_commands(commands);
   add_wait_command(commands);
@@ -87,6 +89,7 @@ void add_commands(CLI::App& app, Globals& globals, int& exit_code) {
   add_replay_command(commands);
   add_stats_command(commands);
   add_top_command(commands);
+  add_nodes_command(commands);
   app.footer(kFooter);  // last, or every command would repeat it
 }
 

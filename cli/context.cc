@@ -33,14 +33,19 @@ std::string first_of(std::string first, std::string second) {
 
 Client& Context::client() {
   if (!client_) {
-    const std::string said_data = first_of(globals_.data, environment("MILLRACE_DATA"));
-    const std::string data = first_of(said_data, kDefaultData);
+    const std::string data = first_of(globals_.data, environment("MILLRACE_DATA"));
     ClientOptions options;
     options.url = first_of(globals_.url, environment("MILLRACE_URL"));
-    if (options.url.empty() && !said_data.empty()) options.url = url_of_data(data);
+    if (options.url.empty() && !data.empty()) options.url = url_of_data(data);
     if (options.url.empty()) options.url = kDefaultUrl;
-    options.token = find_token(environment("MILLRACE_TOKEN").c_str(), data);
-    if (options.token.empty()) token_source_ = data + "/admin-token";
+    options.token = environment("MILLRACE_TOKEN");
+    if (options.token.empty()) {
+      const auto directory = token_directory(options.url, data);
+      token_withheld_ = !directory;
+      token_file_ = directory.value_or(kDefaultData) + "/admin-token";
+      if (directory) options.token = token_in(token_file_);
+      token_found_ = !options.token.empty();
+    }
     client_ = std::make_unique<Client>(std::move(options));
   }
   return *client_;
@@ -87,8 +92,12 @@ void Context::finish(const Result<int>& result) {
 }
 
 std::string Context::explained(const Error& error) const {
-  if (error.code != Errc::unauthenticated || token_source_.empty()) return error.message;
-  return error.message + " (MILLRACE_TOKEN is not set, and " + token_source_ +
+  if (error.code != Errc::unauthenticated || token_file_.empty() || token_found_) return error.message;
+  if (token_withheld_) {
+    return error.message + " (MILLRACE_TOKEN is not set, and the token in " + token_file_ +
+           " is not sent to another machine: set MILLRACE_TOKEN to the token of that server)";
+  }
+  return error.message + " (MILLRACE_TOKEN is not set, and " + token_file_ +
          " cannot be read: run as the server's user, or say --data)";
 }
 

@@ -46,7 +46,9 @@ class Context {
   const Globals& globals_;
   int& exit_code_;
   std::unique_ptr<Client> client_;
-  std::string token_source_;  // where a token was looked for, when none was found
+  std::string token_file_;       // where a token is looked for, when MILLRACE_TOKEN holds none
+  bool token_withheld_ = false;  // since the server is on another machine
+  bool token_found_ = false;     // there
 };
 
 }  // namespace millrace::cli

@@ -28,14 +28,16 @@ CLI::App& add_command(Commands& commands, const std::string& name, const std::st
 
 void add_function_commands(Commands& commands);  // apply, rm
 void add_list_command(Commands& commands);       // ls
-void add_invoke_commands(Commands& commands);    // run, publish
-void add_object_commands(Commands& commands);    // put, get
-void add_run_commands(Commands& commands);       // runs, logs, cancel
+void add_invoke_commands(Commands& commands);    // run
+void add_publish_command(Commands& commands);
+void add_object_commands(Commands& commands);  // put, get
+void add_run_commands(Commands& commands);     // runs, logs, cancel
 void add_wait_command(Commands& commands);
 void add_why_command(Commands& commands);
 void add_topic_commands(Commands& commands);  // topics, redrive
 void add_replay_command(Commands& commands);
 void add_stats_command(Commands& commands);
 void add_top_command(Commands& commands);
+void add_nodes_command(Commands& commands);
 
 }  // namespace millrace::cli

@@ -10,6 +10,7 @@
 #include "cli/exit_codes.h"
 #include "cli/files.h"
 #include "cli/groups.h"
+#include "cli/sending.h"
 #include "cli/text.h"
 #include "core/event.h"
 #include "formats/object_reader.h"
@@ -19,19 +20,6 @@ namespace {
 
 constexpr int kExitCodeMax = 255;
 
-// For the server to read: it knows what it accepts.
-struct Sending {
-  std::string delay;
-  std::string priority;
-
-  [[nodiscard]] std::string query() const {
-    std::string text;
-    if (!delay.empty()) text += "&delay=" + encode_part(delay);
-    if (!priority.empty()) text += "&priority=" + encode_part(priority);
-    return text;
-  }
-};
-
 struct RunOptions {
   std::string function;
   std::string input;
@@ -40,35 +28,6 @@ struct RunOptions {
   bool async = false;
   Sending sending;
 };
-
-struct PublishOptions {
-  std::string topic;
-  std::optional<std::string> text;
-  std::string file;
-  std::string id;
-  std::string event_type;
-  std::string subject;
-  std::string type = "application/octet-stream";
-  Sending sending;
-};
-
-// From `file`, or from stdin unless that is a terminal: somebody who just types the command has no input.
-Result<std::string> read_body(const std::string& file) {
-  if (file.empty() && isatty(STDIN_FILENO) == 1) return std::string();
-  auto body = read_whole(file.empty() ? "-" : file, kEventBytesMax);
-  if (!body && body.error().code == Errc::too_large) {
-    return fail(Errc::too_large, body.error().message + "; larger inputs go through a bucket: millrace put");
-  }
-  return body;
-}
-
-// A header is one line: anything else would be a header of its own.
-Result<void> check_header(std::string_view option, std::string_view value) {
-  const bool fine =
-      std::ranges::none_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-  if (fine) return {};
-  return fail(Errc::invalid_argument, std::string(option) + " contains a control character");
-}
 
 // The function's own code; kFailed where it left none or claims success.
 int function_exit_code(const HttpClientResponse& response) {
@@ -137,43 +96,6 @@ Result<int> run_function(Context& context, const RunOptions& options) {
   return fail(error_of(*response));
 }
 
-Result<int> publish(Context& context, const PublishOptions& options) {
-  auto body = options.text ? Result<std::string>(*options.text) : read_body(options.file);
-  if (!body) return fail(body.error());
-  HttpClientRequest request =
-      request_for("POST", "/api/v1/topics/" + encode_part(options.topic) + "/events?" + options.sending.query());
-  request.headers.add("Content-Type", options.type);
-  request.body = std::move(*body);
-  const std::pair<const char*, const std::string&> attributes[] = {
-      {"ce-id", options.id}, {"ce-type", options.event_type}, {"ce-subject", options.subject}};
-  for (const auto& [name, value] : attributes) {
-    const auto fine = check_header(name, value);
-    if (!fine) return fail(fine.error());
-    if (!value.empty()) request.headers.add(name, value);
-  }
-  const auto response = context.client().send(std::move(request));
-  if (!response) return fail(response.error());
-  if (response->status != 202) return fail(error_of(*response));
-  const auto answer = parse_json(response->body, kEventBytesMax);
-  if (!answer) return fail(answer.error().with("the server's answer"));
-  if (context.json()) {
-    context.print_json(*answer);
-  } else {
-    const bool known = answer->bool_or("duplicate", false);
-    context.print((known ? "was published before: " : "published: ") + printable(options.topic) + "\n");
-  }
-  return kOk;
-}
-
-void add_sending(CLI::App& command, Sending& sending, CLI::Option* needs) {
-  auto* const delay = command.add_option("--delay", sending.delay, "Not before so long from now")->type_name("TIME");
-  auto* const priority = command.add_option("--priority", sending.priority, "Among what waits: low, normal or high")
-                             ->type_name("PRIORITY");
-  if (needs == nullptr) return;
-  delay->needs(needs);
-  priority->needs(needs);
-}
-
 }  // namespace
 
 void add_invoke_commands(Commands& commands) {
@@ -190,20 +112,6 @@ void add_invoke_commands(Commands& commands) {
   add_sending(run, called->sending, async);
   run.footer(
       "Exits with the function's exit code, or 128 + N after signal N; 1 where it has none, with a reason on stderr.");
-
-  const auto published = std::make_shared<PublishOptions>();
-  auto& pub = add_command(commands, "publish", "Publishes an event on a topic",
-                          [context, published] { return publish(*context, *published); });
-  pub.add_option("TOPIC", published->topic, "Where to")->required();
-  auto* const text = pub.add_option("--text", published->text, "The event's body")->type_name("TEXT");
-  pub.add_option("--file", published->file, "A file with the body; without either, standard input")
-      ->type_name("FILE")
-      ->excludes(text);
-  add_sending(pub, published->sending, nullptr);
-  pub.add_option("--id", published->id, "The event's id: published again, it counts once")->type_name("ID");
-  pub.add_option("--event-type", published->event_type, "CloudEvents type")->type_name("TYPE");
-  pub.add_option("--subject", published->subject, "CloudEvents subject")->type_name("TEXT");
-  pub.add_option("--type", published->type, "Content type of the body")->type_name("TYPE");
 }
 
 }  // namespace millrace::cli

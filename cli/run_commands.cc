@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <memory>
@@ -8,6 +10,7 @@
 #include "cli/groups.h"
 #include "cli/runs.h"
 #include "cli/text.h"
+#include "formats/object_reader.h"
 
 namespace millrace::cli {
 namespace {
@@ -95,6 +98,20 @@ Result<int> list_runs(Context& context, const RunsWanted& wanted) {
   return kOk;
 }
 
+// What a run cost beside time and memory; nothing where nothing was measured.
+std::string account_of(const Json& usage) {
+  std::string text;
+  const auto add = [&text](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (const double gb_seconds = usage.number_or("gb_seconds", 0); gb_seconds > 0) {
+    add(fmt::format("{:.3g} GB-seconds", gb_seconds));
+  }
+  if (const auto us = usage.uint_or("throttled_us", 0); us > 0) add("throttled " + human_duration_us(us));
+  if (const auto bytes = usage.uint_or("output_bytes", 0); bytes > 0) add("output " + human_bytes(bytes));
+  if (const auto bytes = usage.uint_or("read_bytes", 0); bytes > 0) add("read " + human_bytes(bytes));
+  if (const auto bytes = usage.uint_or("written_bytes", 0); bytes > 0) add("written " + human_bytes(bytes));
+  return text;
+}
+
 void print_facts(Context& context, const Json& run) {
   const auto line = [&context](std::string_view name, const std::string& value) {
     if (!value.empty()) context.print(std::string(name) + std::string(11 - name.size(), ' ') + printable(value) + "\n");
@@ -114,6 +131,7 @@ void print_facts(Context& context, const Json& run) {
                      ", queued " + measured(run, "queued_us", human_duration_us) + ", start " +
                      measured(run, "start_us", human_duration_us) + ")");
     line("memory", measured(run, "memory_peak_bytes", human_bytes));
+    line("account", account_of(*run.find("usage")));
   }
   if (const Json* outputs = run.find("outputs")) {
     for (const auto& output : outputs->items()) line("output", object_name(&output));
@@ -157,7 +175,7 @@ Result<int> show_log(Context& context, const std::string& id) {
   if (!response) return fail(response.error());
   if (response->status != 200) return fail(error_of(*response));
   if (context.json()) {
-    context.print_json(Json::object({{"run_id", id}, {"log", response->body}}));
+    context.print_json(Json::object({{"run_id", id}, {"log", raw_json(response->body)}}));
   } else {
     context.print(response->body);
   }

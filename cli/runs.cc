@@ -20,7 +20,8 @@ Result<RunsFound> fetch_runs(Client& client, const RunsWanted& wanted) {
   RunsFound found;
   std::string before;
   for (;;) {
-    const std::size_t page = std::min(kPageMax, wanted.limit - found.runs.size());
+    // Also when there are enough: the next page tells whether more follow.
+    const std::size_t page = std::clamp<std::size_t>(wanted.limit - found.runs.size(), 1, kPageMax);
     std::string path = "/api/v1/runs?limit=" + std::to_string(page);
     append_parameter(path, "function", wanted.function);
     append_parameter(path, "outcome", wanted.outcome);
@@ -38,11 +39,14 @@ Result<RunsFound> fetch_runs(Client& client, const RunsWanted& wanted) {
         ++over;
         before = run.string_or("run_id", "");
       }
-      if (found.runs.size() < wanted.limit) found.runs.push_back(run);
+      if (found.runs.size() < wanted.limit) {
+        found.runs.push_back(run);
+      } else {
+        found.truncated = true;
+      }
     }
-    const bool last = over < page;
-    found.truncated = found.runs.size() >= wanted.limit && !(last && runs->items().size() <= page);
-    if (last || found.runs.size() >= wanted.limit) return found;
+    // A page may be short although more follow: the server bounds what an answer carries.
+    if (over == 0 || found.truncated) return found;
   }
 }
 

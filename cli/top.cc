@@ -13,6 +13,7 @@
 
 #include "cli/exit_codes.h"
 #include "cli/groups.h"
+#include "cli/nodes.h"
 #include "cli/text.h"
 #include "core/units.h"
 
@@ -28,6 +29,8 @@ struct TopOptions {
 };
 
 std::string node_line(const Json& answer) {
+  const Json* nodes = answer.find("nodes");
+  if (nodes != nullptr && nodes->items().size() > 1) return nodes_table(*nodes).to_text() + "\n";
   const Json* node = answer.find("node");
   if (node == nullptr) return {};
   const auto cores = [node](std::string_view key) { return static_cast<double>(node->uint_or(key, 0)) / 1000; };

@@ -1,7 +1,12 @@
+#include <fmt/core.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "cli/exit_codes.h"
 #include "cli/groups.h"
@@ -10,6 +15,16 @@
 namespace millrace::cli {
 namespace {
 
+// Between two looks, for the rates.
+constexpr std::chrono::milliseconds kRateSpan{1'000};
+
+struct CreateOptions {
+  std::string topic;
+  std::string bytes_max;
+  std::uint64_t messages_max = 0;
+  std::vector<std::string> readers;
+};
+
 struct RedriveOptions {
   std::string target;
   std::vector<std::string> ids;
@@ -17,26 +32,60 @@ struct RedriveOptions {
   std::size_t limit = 100;
 };
 
+// Rates are known from the second look on, a moment later. Programs look as often as they like.
+Result<Json> look_twice(Context& context) {
+  auto answer = context.client().get("/api/v1/topics");
+  const Json* topics = answer ? answer->find("topics") : nullptr;
+  if (topics == nullptr || context.json()) return answer;
+  const bool unknown = std::ranges::any_of(topics->items(), [](const Json& topic) {
+    const Json* rate = topic.find("published_per_s");
+    return rate == nullptr || rate->is_null();
+  });
+  if (!unknown) return answer;
+  std::this_thread::sleep_for(kRateSpan);
+  return context.client().get("/api/v1/topics");
+}
+
+Cell rate_cell(const Json& topic, std::string_view key) {
+  const Json* rate = topic.find(key);
+  if (rate == nullptr || !rate->number()) return {"-", Tone::weak};
+  const double per_s = *rate->number();
+  return per_s == 0 ? Cell("0/s", Tone::weak)
+                    : Cell(per_s < 10 ? fmt::format("{:.1f}/s", per_s) : fmt::format("{:.0f}/s", per_s));
+}
+
+// Who reads it: a function, a group of somebody else, or nobody yet.
+Cell reader_cell(const Json& topic) {
+  const std::string function = topic.string_or("function", "");
+  if (!function.empty()) return {function};
+  const std::string group = topic.string_or("group", "");
+  return group.empty() ? Cell("nobody yet", Tone::weak) : Cell(group);
+}
+
 Result<int> list_topics(Context& context) {
-  const auto answer = context.client().get("/api/v1/topics");
+  const auto answer = look_twice(context);
   if (!answer) return fail(answer.error());
   if (context.json()) {
     context.print_json(*answer);
     return kOk;
   }
   Table table({{"TOPIC"},
+               {"READER"},
                {"PENDING", Align::right},
                {"IN FLIGHT", Align::right},
                {"DELAYED", Align::right},
                {"BLOCKED", Align::right},
                {"DEAD", Align::right},
-               {"OLDEST", Align::right}});
+               {"OLDEST", Align::right},
+               {"PUBLISHED", Align::right},
+               {"CONSUMED", Align::right}});
   if (const Json* topics = answer->find("topics")) {
     for (const auto& topic : topics->items()) {
       const auto dead = topic.uint_or("dead", 0);
       const auto oldest_ms = topic.uint_or("oldest_ms", 0);
       const bool overdue = topic.bool_or("overdue", false);
       table.add({topic.string_or("name", ""),
+                 reader_cell(topic),
                  std::to_string(topic.uint_or("pending", 0)),
                  std::to_string(topic.uint_or("in_flight", 0)),
                  std::to_string(topic.uint_or("delayed", 0)),
@@ -44,67 +93,119 @@ Result<int> list_topics(Context& context) {
                  {std::to_string(dead), dead == 0 ? Tone::plain : Tone::bad},
                  oldest_ms == 0 ? Cell("-")
                                 : Cell(human_duration_us(oldest_ms * 1000) + (overdue ? ", overdue" : ""),
-                                       overdue ? Tone::bad : Tone::plain)});
+                                       overdue ? Tone::bad : Tone::plain),
+                 rate_cell(topic, "published_per_s"),
+                 rate_cell(topic, "consumed_per_s")});
     }
   }
   context.print_table(table);
   return kOk;
 }
 
-// A function's dead letters lie on its work topic. A name that is both a function's and a topic's means the function.
-Result<std::string> topic_of(Context& context, const std::string& target) {
+Result<int> create_topic(Context& context, const CreateOptions& options) {
+  Json bounds = Json::object();
+  if (!options.bytes_max.empty()) bounds.set("bytes_max", options.bytes_max);
+  if (options.messages_max > 0) bounds.set("messages_max", options.messages_max);
+  if (!options.readers.empty()) {
+    bounds.set("readers", Json::Array(options.readers.begin(), options.readers.end()));
+  }
+  HttpClientRequest request = request_for("PUT", "/api/v1/topics/" + encode_part(options.topic));
+  request.headers.add("Content-Type", "application/json");
+  request.body = bounds.dump();
+  const auto response = context.client().send(std::move(request));
+  if (!response) return fail(response.error());
+  if (response->status != 200 && response->status != 201) return fail(error_of(*response));
+  const auto answer = parse_json(response->body, response->body.size());
+  if (!answer) return fail(answer.error().with("the server's answer"));
+  if (context.json()) {
+    context.print_json(*answer);
+  } else {
+    context.print((answer->bool_or("created", false) ? "created: " : "is there: ") + printable(options.topic) + "\n");
+  }
+  return kOk;
+}
+
+// One reader of one topic.
+struct Place {
+  std::string topic;
+  std::string group;
+
+  [[nodiscard]] std::string path(std::string_view what) const {
+    return "/api/v1/topics/" + encode_part(topic) + "/" + std::string(what) + "?group=" + encode_part(group);
+  }
+};
+
+// A function's dead letters lie on its work topic and on the user topics that it reads; a topic's with all its readers.
+// A name that is both a function's and a topic's means the function.
+Result<std::vector<Place>> places_of(Context& context, const std::string& target) {
   const auto answer = context.client().get("/api/v1/topics");
   if (!answer) return fail(answer.error());
-  const Json* topics = answer->find("topics");
-  if (topics != nullptr) {
-    const auto is_there = [topics](const std::string& name) {
-      return std::ranges::any_of(topics->items(),
-                                 [&name](const Json& topic) { return topic.string_or("name", "") == name; });
-    };
-    if (is_there("fn." + target)) return "fn." + target;
-    if (is_there(target)) return target;
+  std::vector<Place> of_function;
+  std::vector<Place> of_topic;
+  bool is_topic = false;
+  if (const Json* topics = answer->find("topics")) {
+    for (const auto& topic : topics->items()) {
+      const std::string name = topic.string_or("name", "");
+      Place place{.topic = name, .group = topic.string_or("group", "")};
+      is_topic = is_topic || name == target;
+      if (place.group.empty()) continue;  // nobody reads it, so nobody has given anything up
+      if (topic.string_or("function", "") == target) of_function.push_back(place);
+      if (name == target) of_topic.push_back(std::move(place));
+    }
   }
+  if (!of_function.empty()) return of_function;
+  if (is_topic) return of_topic;
   return fail(Errc::not_found, "neither a function nor a topic is called '" + target + "'");
 }
 
-Result<int> list_dead_letters(Context& context, const std::string& topic, std::size_t limit) {
-  const auto answer =
-      context.client().get("/api/v1/topics/" + encode_part(topic) + "/dead-letters?limit=" + std::to_string(limit));
-  if (!answer) return fail(answer.error());
+Result<int> list_dead_letters(Context& context, const std::vector<Place>& places, std::size_t limit) {
+  Json all = Json::array();
+  for (const auto& place : places) {
+    const auto answer = context.client().get(place.path("dead-letters") + "&limit=" + std::to_string(limit));
+    if (!answer) return fail(answer.error());
+    if (const Json* letters = answer->find("dead_letters")) {
+      for (Json letter : letters->items()) {
+        letter.set("topic", place.topic);
+        if (all.items().size() < limit) all.append(std::move(letter));
+      }
+    }
+  }
   if (context.json()) {
-    context.print_json(*answer);
+    context.print_json(Json::object({{"dead_letters", std::move(all)}}));
     return kOk;
   }
-  Table table({{"ID"}, {"DIED"}, {"FAILURES", Align::right}, {"LOSSES", Align::right}, {"INPUT"}, {"REASON"}});
+  Table table(
+      {{"ID"}, {"TOPIC"}, {"DIED"}, {"FAILURES", Align::right}, {"LOSSES", Align::right}, {"INPUT"}, {"REASON"}});
   const auto now = std::chrono::system_clock::now();
-  if (const Json* letters = answer->find("dead_letters")) {
-    for (const auto& letter : letters->items()) {
-      table.add({text_of(letter, "id"), age(letter.string_or("died_at", ""), now),
-                 std::to_string(letter.uint_or("failures", 0)), std::to_string(letter.uint_or("losses", 0)),
-                 text_of(letter, "key"), text_of(letter, "reason")});
-    }
+  for (const auto& letter : all.items()) {
+    table.add({text_of(letter, "id"), text_of(letter, "topic"), age(letter.string_or("died_at", ""), now),
+               std::to_string(letter.uint_or("failures", 0)), std::to_string(letter.uint_or("losses", 0)),
+               text_of(letter, "key"), text_of(letter, "reason")});
   }
   context.print_table(table);
   return kOk;
 }
 
 Result<int> redrive(Context& context, const RedriveOptions& options) {
-  const auto topic = topic_of(context, options.target);
-  if (!topic) return fail(topic.error());
-  if (options.list) return list_dead_letters(context, *topic, options.limit);
+  const auto places = places_of(context, options.target);
+  if (!places) return fail(places.error());
+  if (options.list) return list_dead_letters(context, *places, options.limit);
   std::string body;
   if (!options.ids.empty()) {
     Json ids = Json::array();
     for (const auto& id : options.ids) ids.append(id);
     body = Json::object({{"ids", std::move(ids)}}).dump();
   }
-  const auto answer =
-      context.client().post("/api/v1/topics/" + encode_part(*topic) + "/redrive", std::move(body), "application/json");
-  if (!answer) return fail(answer.error());
+  std::uint64_t redriven = 0;
+  for (const auto& place : *places) {
+    const auto answer = context.client().post(place.path("redrive"), body, "application/json");
+    if (!answer) return fail(answer.error());
+    redriven += answer->uint_or("redriven", 0);
+  }
   if (context.json()) {
-    context.print_json(*answer);
+    context.print_json(Json::object({{"redriven", redriven}}));
   } else {
-    context.print("redriven: " + counted(answer->uint_or("redriven", 0), "event") + "\n");
+    context.print("redriven: " + counted(redriven, "event") + "\n");
   }
   return kOk;
 }
@@ -113,7 +214,24 @@ Result<int> redrive(Context& context, const RedriveOptions& options) {
 
 void add_topic_commands(Commands& commands) {
   const auto context = commands.context;
-  add_command(commands, "topics", "Lists topics and what waits on them", [context] { return list_topics(*context); });
+  const auto created = std::make_shared<CreateOptions>();
+  auto& topics = add_command(
+      commands, "topics", "Lists topics, who reads them, and what waits there",
+      [context, created] { return created->topic.empty() ? list_topics(*context) : create_topic(*context, *created); });
+  auto* const create =
+      topics.add_option("--create", created->topic, "Makes this topic, or sets the bounds of one that is there")
+          ->type_name("TOPIC");
+  topics.add_option("--bytes-max", created->bytes_max, "With --create: what it keeps at most; full, it refuses")
+      ->type_name("SIZE")
+      ->needs(create);
+  topics.add_option("--messages-max", created->messages_max, "With --create: the same as a number of events")
+      ->type_name("N")
+      ->needs(create);
+  topics
+      .add_option("--reader", created->readers,
+                  "With --create: a group for a client of the broker that is none of ours")
+      ->type_name("NAME")
+      ->needs(create);
 
   const auto options = std::make_shared<RedriveOptions>();
   auto& command = add_command(commands, "redrive", "Runs events again that were given up",

@@ -36,7 +36,8 @@ Result<int> wait_idle(Context& context, const std::string& timeout) {
   } else if (!idle) {
     Context::complain("not idle after " + timeout + ": " + std::to_string(answer->uint_or("queued", 0)) + " queued, " +
                       std::to_string(answer->uint_or("delayed", 0)) + " waiting for a retry, " +
-                      std::to_string(answer->uint_or("running", 0)) + " running");
+                      std::to_string(answer->uint_or("running", 0)) + " running" +
+                      (answer->bool_or("inputs_known", true) ? "" : ", and files in the inputs are still looked at"));
   }
   return idle ? kOk : kTimedOut;
 }

@@ -6,6 +6,7 @@
 #include "async/sleep.h"
 #include "consumers/lease_keeper.h"
 #include "core/fail_point.h"
+#include "engine/awaited_runs.h"
 #include "engine/retry_policy.h"
 #include "formats/identity.h"
 
@@ -79,7 +80,9 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
             .generation = standing->generation,
             .counters = {},
             .queued_at = delivery->published_at(),
-            .synchronous = false};
+            .synchronous = is_awaited(delivery->event())};
+  if (work.event.order.empty()) work.event.order = foreign_order(delivery->published_at(), work.event.id);
+  if (work.event.time == WallTime{}) work.event.time = delivery->published_at();
   if (standing->cancelled) {
     co_await give_up(std::move(work), *delivery, *standing->active, RunOutcome::cancelled, "cancelled while queued");
     co_return;
@@ -104,7 +107,8 @@ Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const Fun
                                                           .key = event.object ? event.object->key : std::string(),
                                                           .state = RunState::admitted,
                                                           .since = now,
-                                                          .queued_at = delivery.published_at()});
+                                                          .queued_at = delivery.published_at(),
+                                                          .awaited = is_awaited(event)});
     // Whether a row stands is told where an attempt begins. A redrive has to know before: it supersedes a failure by
     // the next generation, while a success whose outputs could not be placed goes on.
     if (generation - event.generation >= delivery.redrives()) co_return standing;

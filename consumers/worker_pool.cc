@@ -41,33 +41,65 @@ void WorkerPool::obey(Circuits& circuits) {
 }
 
 Task<Result<void>> WorkerPool::function_applied(std::shared_ptr<const FunctionSpec> now) {
-  const std::string topic = work_topic(now->name);
-  if (const auto known = members_.find(topic); known != members_.end()) {
-    known->second->function = std::move(now);  // runs from now on are of the new revision
-    co_return Result<void>{};
+  const auto wanted = work_places(*now);
+  for (const auto& place : places_of(now->name)) {
+    if (std::ranges::find(wanted, place) == wanted.end()) unsubscribe(members_.find(place));
   }
-  auto subscription = co_await broker_.subscribe({.topic = topic, .group = std::string(kWorkersGroup)});
+  for (const auto& place : wanted) {
+    if (const auto known = members_.find(place); known != members_.end()) {
+      known->second->function = now;  // runs from now on are of the new revision
+      continue;
+    }
+    auto subscribed = co_await subscribe(now, place);
+    if (!subscribed) co_return subscribed;
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> WorkerPool::subscribe(std::shared_ptr<const FunctionSpec> function, WorkPlace place) {
+  auto subscription = co_await broker_.subscribe({.topic = place.topic, .group = place.group});
   if (!subscription) co_return fail(subscription.error());
   if (stopping_) co_return fail(Errc::unavailable, "this node is stopping and takes no more work");
-  const auto member = std::make_shared<Member>(std::move(now), std::move(*subscription));
-  members_[topic] = member;
+  const auto member = std::make_shared<Member>(std::move(function), std::move(*subscription));
+  members_[place] = member;
   receivers_.spawn(receive(member));
-  backlog_.insert(topic);  // what was published while nobody was subscribed
+  backlog_.insert(place.topic);  // what was published while nobody was subscribed
   share_soon();
   co_return Result<void>{};
 }
 
-Task<void> WorkerPool::function_removed(std::shared_ptr<const FunctionSpec> gone) {
-  const std::string topic = work_topic(gone->name);
-  const auto known = members_.find(topic);
-  if (known == members_.end()) co_return;
-  known->second->stop.request_stop();
-  members_.erase(known);
-  backlog_.erase(topic);
-  if (circuits_ != nullptr) circuits_->forget(gone->name);
+void WorkerPool::unsubscribe(Members::iterator member) {
+  member->second->stop.request_stop();
+  const std::string topic = member->first.topic;
+  members_.erase(member);
+  if (places_at(topic).empty()) backlog_.erase(topic);
 }
 
-Task<Result<void>> WorkerPool::drain() {
+Task<void> WorkerPool::function_removed(std::shared_ptr<const FunctionSpec> gone) {
+  const auto places = places_of(gone->name);
+  for (const auto& place : places) unsubscribe(members_.find(place));
+  if (!places.empty() && circuits_ != nullptr) circuits_->forget(gone->name);
+  co_return;
+}
+
+std::vector<WorkPlace> WorkerPool::places_of(const std::string& function) const {
+  std::vector<WorkPlace> places;
+  for (const auto& [place, member] : members_) {
+    if (member->function->name == function) places.push_back(place);
+  }
+  return places;
+}
+
+std::vector<WorkPlace> WorkerPool::places_at(const std::string& topic) const {
+  std::vector<WorkPlace> places;
+  for (auto next = members_.lower_bound({.topic = topic, .group = {}});
+       next != members_.end() && next->first.topic == topic; ++next) {
+    places.push_back(next->first);
+  }
+  return places;
+}
+
+Task<Result<void>> WorkerPool::drain(std::stop_token) {
   co_return Result<void>{};
 }
 
@@ -86,50 +118,90 @@ Task<void> WorkerPool::share() {
     co_return;
   }
   sharing_ = true;
+  const auto waiting = co_await look_at_backlog();
   std::vector<Demand> demands;
-  // Taken out before asking: a message that arrives meanwhile puts its topic back in.
-  const std::set<std::string> topics = std::exchange(backlog_, {});
-  for (const auto& topic : topics) {
-    const auto lag = co_await broker_.lag(topic, std::string(kWorkersGroup));
-    const auto member = members_.find(topic);
-    if (member == members_.end() || (lag && lag->pending == 0)) continue;
-    backlog_.insert(topic);
-    if (!lag) {
-      log_.warn("backlog unknown", {{"function", member->second->function->name}, {"error", lag.error()}});
-      share_again_later_ = loop_.start_timer(kAfterBrokerError, [this] { share_soon(); });
-      continue;
-    }
-    demand(*member->second, lag->pending, demands);
-  }
+  for (const auto& [function, places] : waiting) demand(places, demands);
   for (const auto& [function, credit] : scheduler_.share(std::move(demands), admission_)) {
-    const auto member = members_.find(work_topic(function));
-    if (member == members_.end()) continue;
-    const FunctionSpec& spec = *member->second->function;
-    const auto leave = circuits_ == nullptr ? Circuits::Leave::any : circuits_->leave(spec);
-    if (leave == Circuits::Leave::none) continue;  // somebody else's probe is out
-    if (leave == Circuits::Leave::one) {
-      circuits_->probing(spec);
-      look_again_at_next_probe(spec);
-    }
-    member->second->subscription->grant(credit);
+    hand_out(waiting.at(function), credit);
   }
   sharing_ = false;
   if (std::exchange(share_again_, false)) share_soon();
 }
 
-void WorkerPool::demand(const Member& member, std::uint64_t pending, std::vector<Demand>& demands) {
-  const std::uint32_t outstanding = member.subscription->credit();
-  const auto leave = circuits_ == nullptr ? Circuits::Leave::any : circuits_->leave(*member.function);
+Task<std::map<std::string, std::vector<WorkerPool::Waiting>>> WorkerPool::look_at_backlog() {
+  std::map<std::string, std::vector<Waiting>> waiting;
+  // Taken out before asking: a message that arrives meanwhile puts its topic back in.
+  const std::set<std::string> topics = std::exchange(backlog_, {});
+  for (const auto& topic : topics) {
+    for (auto& place : places_at(topic)) {
+      const auto lag = co_await broker_.lag(place.topic, place.group);
+      const auto member = members_.find(place);
+      if (member == members_.end() || (lag && lag->pending == 0)) continue;
+      const std::string& function = member->second->function->name;
+      backlog_.insert(topic);
+      if (!lag) {
+        log_.warn("backlog unknown", {{"function", function}, {"topic", topic}, {"error", lag.error()}});
+        share_again_later_ = loop_.start_timer(kAfterBrokerError, [this] { share_soon(); });
+        continue;
+      }
+      waiting[function].push_back({.place = std::move(place), .pending = lag->pending});
+    }
+  }
+  // Some of these may be gone by now.
+  for (auto& [function, places] : waiting) {
+    std::erase_if(places, [this](const Waiting& each) { return !members_.contains(each.place); });
+  }
+  std::erase_if(waiting, [](const auto& each) { return each.second.empty(); });
+  co_return waiting;
+}
+
+void WorkerPool::demand(const std::vector<Waiting>& waiting, std::vector<Demand>& demands) {
+  const auto function = members_.at(waiting.front().place)->function;
+  std::uint64_t pending = 0;
+  std::uint32_t outstanding = 0;
+  for (const auto& each : waiting) {
+    pending += each.pending;
+    outstanding += members_.at(each.place)->subscription->credit();
+  }
+  const auto leave = circuits_ == nullptr ? Circuits::Leave::any : circuits_->leave(*function);
   if (leave != Circuits::Leave::any) {
-    look_again_at_next_probe(*member.function);
+    look_again_at_next_probe(*function);
     if (leave == Circuits::Leave::none) return;
     if (outstanding > 0) {  // granted before it rested, and not used: that is the probe
-      circuits_->probing(*member.function);
+      circuits_->probing(*function);
       return;
     }
     pending = std::min<std::uint64_t>(pending, 1);
   }
-  demands.push_back({.function = member.function, .pending = pending, .outstanding = outstanding});
+  demands.push_back({.function = function, .pending = pending, .outstanding = outstanding});
+}
+
+// A function's topics take turns, each as far as something waits there.
+void WorkerPool::hand_out(const std::vector<Waiting>& waiting, std::uint32_t credit) {
+  const FunctionSpec& spec = *members_.at(waiting.front().place)->function;
+  const auto leave = circuits_ == nullptr ? Circuits::Leave::any : circuits_->leave(spec);
+  if (leave == Circuits::Leave::none) return;  // somebody else's probe is out
+  if (leave == Circuits::Leave::one) {
+    circuits_->probing(spec);
+    look_again_at_next_probe(spec);
+  }
+  std::vector<std::uint32_t> grants(waiting.size());
+  std::size_t at = ++turn_;
+  for (std::size_t full = 0; credit > 0 && full < waiting.size(); ++at) {
+    const std::size_t index = at % waiting.size();
+    const auto out = members_.at(waiting[index].place)->subscription->credit() + grants[index];
+    if (out >= waiting[index].pending) {
+      ++full;
+      continue;
+    }
+    full = 0;
+    ++grants[index];
+    --credit;
+  }
+  grants[at % waiting.size()] += credit;  // what is more than waits: as it was granted
+  for (std::size_t i = 0; i < waiting.size(); ++i) {
+    if (grants[i] > 0) members_.at(waiting[i].place)->subscription->grant(grants[i]);
+  }
 }
 
 // Whichever of those that rest is the first: then all are looked at.
@@ -166,7 +238,7 @@ Task<void> WorkerPool::work(std::shared_ptr<Member> member, std::unique_ptr<Deli
 
 Task<void> WorkerPool::stop(EventLoop::Duration grace) {
   stopping_ = true;
-  for (const auto& [topic, member] : members_) member->stop.request_stop();
+  for (const auto& [place, member] : members_) member->stop.request_stop();
   const auto timer = loop_.start_timer(grace, [this] { shutdown_.request_stop(); });
   co_await receivers_.join();  // first: a delivery that is just being read is handed to the handlers still
   co_await handlers_.join();

@@ -1,4 +1,5 @@
-// The worker pool: a subscription per function on its work topic, credit by the fair scheduler, a task per delivery.
+// The worker pool: a subscription per function on its work topic and on each user topic that it reads, credit by the
+// fair scheduler, a task per delivery.
 //
 //   pool.function_applied(function)     -> subscribed
 //   a backlog or a free slot            -> credit for those whose turn it is
@@ -7,6 +8,8 @@
 // Threads: the domain loop.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
@@ -22,6 +25,7 @@
 #include "engine/circuits.h"
 #include "engine/fair_scheduler.h"
 #include "engine/function_observer.h"
+#include "engine/user_topics.h"
 #include "telemetry/log.h"
 
 namespace millrace {
@@ -35,7 +39,7 @@ class WorkerPool final : public FunctionObserver {
 
   Task<Result<void>> function_applied(std::shared_ptr<const FunctionSpec> now) override;
   Task<void> function_removed(std::shared_ptr<const FunctionSpec> gone) override;
-  Task<Result<void>> drain() override;  // nothing outside is watched here
+  Task<Result<void>> drain(std::stop_token stop) override;  // nothing outside is watched here
 
   // Takes no more deliveries and waits for the runs that are on, at most `grace`; ends the rest and gives them back.
   [[nodiscard]] Task<void> stop(EventLoop::Duration grace);
@@ -46,10 +50,24 @@ class WorkerPool final : public FunctionObserver {
     std::unique_ptr<Subscription> subscription;
     std::stop_source stop;
   };
+  // By topic, then by group.
+  using Members = std::map<WorkPlace, std::shared_ptr<Member>>;
 
   void share_soon();
-  // Adds what may be asked for, after `lag` was looked at.
-  void demand(const Member& member, std::uint64_t pending, std::vector<Demand>& demands);
+  [[nodiscard]] Task<Result<void>> subscribe(std::shared_ptr<const FunctionSpec> function, WorkPlace place);
+  void unsubscribe(Members::iterator member);
+  // Members whose function's name it is, and those of a topic.
+  [[nodiscard]] std::vector<WorkPlace> places_of(const std::string& function) const;
+  [[nodiscard]] std::vector<WorkPlace> places_at(const std::string& topic) const;
+  // What waits for each, by function; a topic about which nothing can be learned is asked about again later.
+  struct Waiting {
+    WorkPlace place;
+    std::uint64_t pending = 0;
+  };
+  [[nodiscard]] Task<std::map<std::string, std::vector<Waiting>>> look_at_backlog();
+  // What may be asked for, after the lag was looked at.
+  void demand(const std::vector<Waiting>& waiting, std::vector<Demand>& demands);
+  void hand_out(const std::vector<Waiting>& waiting, std::uint32_t credit);
   void look_again_at_next_probe(const FunctionSpec& function);
   Task<void> share();
   Task<void> receive(std::shared_ptr<Member> member);
@@ -61,8 +79,9 @@ class WorkerPool final : public FunctionObserver {
   DeliveryHandler& handler_;
   Log& log_;
   FairScheduler scheduler_;
-  std::map<std::string, std::shared_ptr<Member>> members_;  // by topic
-  std::set<std::string> backlog_;                           // topics that may have deliverable messages
+  Members members_;
+  std::set<std::string> backlog_;  // topics that may have deliverable messages
+  std::size_t turn_ = 0;           // which of a function's topics is first
   bool share_queued_ = false;
   bool sharing_ = false;
   bool share_again_ = false;

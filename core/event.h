@@ -55,6 +55,8 @@ struct Event {
 
 inline constexpr std::string_view kObjectCreated = "millrace.object.created";
 inline constexpr std::string_view kInvoke = "millrace.invoke";
+inline constexpr std::string_view kPublished = "millrace.published";  // of a publisher who names no type
+inline constexpr std::string_view kResult = "millrace.result";        // what a function published on a topic
 
 // Bounds of an event on every backend; a larger body goes to the store and travels as an object.
 inline constexpr std::size_t kEventBytesMax = 1 << 20;

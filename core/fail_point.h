@@ -55,6 +55,7 @@ inline constexpr auto kNames = std::to_array<std::string_view>({
     "after_place_one",
     "after_place",
     "after_publish_one",
+    "after_publish_event",
     "after_publish",
     "after_mark",
     // the verdict

@@ -3,12 +3,31 @@
 namespace millrace {
 
 std::string_view name_of(ExecutorKind kind) {
-  return kind == ExecutorKind::container ? "container" : "process";
+  switch (kind) {
+    case ExecutorKind::container: return "container";
+    case ExecutorKind::process: return "process";
+    case ExecutorKind::oci: return "oci";
+  }
+  return "container";
 }
 std::string_view name_of(NetworkKind kind) {
-  return kind == NetworkKind::none ? "none" : "host";
+  switch (kind) {
+    case NetworkKind::none: return "none";
+    case NetworkKind::host: return "host";
+    case NetworkKind::outbound: return "private";
+  }
+  return "none";
 }
 
+std::string_view name_of(LogPolicy policy) {
+  return policy == LogPolicy::truncate ? "truncate" : "backpressure";
+}
+std::optional<LogPolicy> log_policy_from_name(std::string_view name) {
+  for (const auto policy : {LogPolicy::truncate, LogPolicy::backpressure}) {
+    if (name == name_of(policy)) return policy;
+  }
+  return std::nullopt;
+}
 std::string_view name_of(RootKind kind) {
   return kind == RootKind::read_only ? "read_only" : "copy_on_write";
 }
@@ -17,14 +36,19 @@ std::string_view name_of(ProfileKind kind) {
 }
 
 std::optional<ExecutorKind> executor_from_name(std::string_view name) {
-  for (const auto kind : {ExecutorKind::container, ExecutorKind::process}) {
+  for (const auto kind : {ExecutorKind::container, ExecutorKind::process, ExecutorKind::oci}) {
     if (name == name_of(kind)) return kind;
   }
   return std::nullopt;
 }
 
+bool is_oci_runtime_name(std::string_view name) {
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789-_";
+  return !name.empty() && name.size() <= 32 && name.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
 std::optional<NetworkKind> network_from_name(std::string_view name) {
-  for (const auto kind : {NetworkKind::none, NetworkKind::host}) {
+  for (const auto kind : {NetworkKind::none, NetworkKind::host, NetworkKind::outbound}) {
     if (name == name_of(kind)) return kind;
   }
   return std::nullopt;

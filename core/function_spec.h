@@ -47,8 +47,31 @@ struct OutputSpec {
   bool operator==(const OutputSpec&) const = default;
 };
 
-enum class ExecutorKind : std::uint8_t { container, process };
-enum class NetworkKind : std::uint8_t { none, host };
+// Events of a user topic start the function, which reads it in a group of its own.
+struct TopicInputSpec {
+  std::string topic;
+  // Where that group begins, when it is made: with everything that is kept there still, or behind it.
+  bool from_start = true;
+
+  bool operator==(const TopicInputSpec&) const = default;
+};
+
+// Results become events on `topic`: each file that prefix and suffix accept, as for files in a bucket; of a run that
+// wrote no file, what it printed.
+struct TopicOutputSpec {
+  std::string topic;
+  std::vector<std::string> prefix;
+  std::vector<std::string> suffix;
+
+  bool operator==(const TopicOutputSpec&) const = default;
+};
+
+enum class ExecutorKind : std::uint8_t { container, process, oci };
+enum class NetworkKind : std::uint8_t {
+  none,      // its own loopback interface
+  host,      // the machine's network
+  outbound,  // "private": the outside and its names, nothing of this machine
+};
 
 // What a run may change of its root file system.
 enum class RootKind : std::uint8_t {
@@ -65,15 +88,23 @@ enum class ProfileKind : std::uint8_t {
 // An image that is a directory of this machine: this and an absolute path.
 inline constexpr std::string_view kRootfsPrefix = "rootfs:";
 
+// What becomes of a function that writes more than its log may hold.
+enum class LogPolicy : std::uint8_t {
+  truncate,      // it goes on; the middle is dropped and counted
+  backpressure,  // it waits at its next write until its timeout: nothing that it wrote is lost unseen
+};
+
 struct LimitsSpec {
   std::uint32_t cpu_millicores = 0;  // hard quota; 0: none, only the weight of `cpu`
   std::uint32_t pids = 512;
   bool pids_explicit = false;  // written by the author
   std::uint32_t open_files = 1024;
   std::uint64_t scratch_bytes = 64ULL << 20;  // /tmp, counted as memory
-  std::uint64_t log_bytes = 64ULL << 10;      // per stream; the middle is dropped and counted
-  std::uint64_t result_bytes = 6ULL << 20;    // stdout as the result of a synchronous call
-  std::uint64_t output_bytes = 10ULL << 30;   // files in TMP_OUTPUT_DIR
+  std::uint64_t log_bytes = 64ULL << 10;      // per stream; of stdout at least result_bytes before it must wait
+  LogPolicy log_policy = LogPolicy::truncate;
+  std::uint64_t log_line_bytes = 16ULL << 10;  // of each line; the rest of it is dropped and counted
+  std::uint64_t result_bytes = 6ULL << 20;     // stdout as the result of a synchronous call
+  std::uint64_t output_bytes = 10ULL << 30;    // files in TMP_OUTPUT_DIR
   std::uint32_t output_files = 100'000;
 
   bool operator==(const LimitsSpec&) const = default;
@@ -93,7 +124,9 @@ struct FunctionSpec {
   std::map<std::string, std::string> files;    // content by path in the sandbox
 
   ExecutorKind executor = ExecutorKind::container;
+  std::string oci_runtime;  // of executor oci, by its name in the configuration; empty: the first one there
   NetworkKind network = NetworkKind::none;
+  bool network_explicit = false;              // written by the author
   std::uint64_t memory_bytes = 256ULL << 20;  // hard limit, swap 0
   std::uint32_t cpu_millicores = 200;         // reserved for admission, and the weight
   LimitsSpec limits;
@@ -101,6 +134,8 @@ struct FunctionSpec {
 
   std::vector<InputSpec> inputs;
   std::vector<OutputSpec> outputs;
+  std::vector<TopicInputSpec> topics;
+  std::vector<TopicOutputSpec> topic_outputs;
   bool stage_in = true;  // false: INPUT_FILE_PATH is unset, the function fetches for itself
 
   std::chrono::milliseconds timeout = std::chrono::minutes(5);
@@ -126,9 +161,14 @@ struct FunctionSpec {
 
 [[nodiscard]] std::string_view name_of(ExecutorKind kind);
 [[nodiscard]] std::string_view name_of(NetworkKind kind);
+[[nodiscard]] std::string_view name_of(LogPolicy policy);
+[[nodiscard]] std::optional<LogPolicy> log_policy_from_name(std::string_view name);
 [[nodiscard]] std::string_view name_of(RootKind kind);
 [[nodiscard]] std::string_view name_of(ProfileKind kind);
 [[nodiscard]] std::optional<ExecutorKind> executor_from_name(std::string_view name);
+
+// Whether an OCI runtime may be called so: 1 to 32 of a-z, 0-9, '-' and '_'.
+[[nodiscard]] bool is_oci_runtime_name(std::string_view name);
 [[nodiscard]] std::optional<NetworkKind> network_from_name(std::string_view name);
 [[nodiscard]] std::optional<RootKind> root_from_name(std::string_view name);
 [[nodiscard]] std::optional<ProfileKind> profile_from_name(std::string_view name);

@@ -65,8 +65,14 @@ struct Usage {
   std::uint64_t rss_peak_bytes = 0;     // of the largest process
   std::uint64_t read_bytes = 0;
   std::uint64_t written_bytes = 0;
-  std::uint64_t throttled_us = 0;
-  std::uint64_t output_bytes = 0;  // left in TMP_OUTPUT_DIR, whether or not an output wants it
+  std::uint64_t throttled_us = 0;        // held back by its quota of cpu
+  std::uint64_t output_bytes = 0;        // left in TMP_OUTPUT_DIR, whether or not an output wants it
+  std::uint64_t memory_limit_bytes = 0;  // what was set aside for it
+
+  // What is paid for where memory is: what was set aside, for as long as the function ran.
+  [[nodiscard]] double gb_seconds() const {
+    return static_cast<double>(memory_limit_bytes) / (1 << 30) * static_cast<double>(wall_us) / 1e6;
+  }
 };
 
 // One execution. Durable before anything runs; completed when it ended.
@@ -84,9 +90,14 @@ struct Attempt {
   Usage usage;
 };
 
-// One result file under one of the function's output paths. The function made `source_path`; it appears for the user as
-// bucket and key by a link to the very same file, so `placed` says which object is ours. What downstream functions read
-// is the private copy, which nobody can change or replace.
+// One result of a run: a file under one of the function's output paths, or an event on a topic.
+//
+// A file: the function made `source_path`; it appears for the user as bucket and key by a link to the very same file,
+// so `placed` says which object is ours. What downstream functions read is the private copy, which nobody can change or
+// replace.
+//
+// An event: `store` is kTopicStore, `bucket` the topic, `key` the file's name. Its data is the private copy; without
+// one it is what the function printed, the record's `result`.
 struct OutputFile {
   std::string name;  // relative to TMP_OUTPUT_DIR
   std::string store = "local";
@@ -97,7 +108,13 @@ struct OutputFile {
   std::string private_path;  // below the store's root
   ObjectVersion version;     // of the private copy
   std::string sha256;        // 64 hex digits
+
+  [[nodiscard]] bool is_event() const;
 };
+inline constexpr std::string_view kTopicStore = "topic";
+inline bool OutputFile::is_event() const {
+  return store == kTopicStore;
+}
 
 // The create-only row: run record and outbox in one. Nobody changes it afterwards but for the two marks.
 struct RunRecord {
@@ -126,7 +143,7 @@ struct RunRecord {
   Usage usage;
   std::string log_tail;         // at most kLogTailBytesMax, stderr and stdout as they came
   std::uint64_t log_bytes = 0;  // all that was written, kept or not
-  std::string result;           // stdout of a synchronous call; empty otherwise
+  std::string result;           // stdout of a synchronous call, or what is an output; empty otherwise
   std::vector<OutputFile> outputs;
 
   bool placed = false;

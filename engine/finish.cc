@@ -1,5 +1,6 @@
 #include "engine/finish.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/fail_point.h"
@@ -16,9 +17,9 @@ AttemptPlace attempt_place(const FunctionSpec& function, RunId run_id, AttemptTo
 AttemptPlace attempt_place(const RunRecord& record) {
   // Private paths start with the bucket that holds the attempt, or with ".millrace" in the store's own root.
   std::string bucket;
-  if (!record.outputs.empty()) {
-    const std::string& path = record.outputs.front().private_path;
-    bucket = path.substr(0, path.find('/'));
+  const auto stored = std::ranges::find_if(record.outputs, [](const auto& each) { return !each.private_path.empty(); });
+  if (stored != record.outputs.end()) {
+    bucket = stored->private_path.substr(0, stored->private_path.find('/'));
     if (bucket == ".millrace") bucket.clear();
   }
   return {.bucket = std::move(bucket), .run_id = record.run_id, .token = record.token};
@@ -76,8 +77,13 @@ Task<Result<void>> Finish::place_and_publish(RunRecord record) {
 
 Task<Result<void>> Finish::place(const RunRecord& record) {
   const OutputRank rank = output_rank(record.order, record.generation, record.event_id, record.run_id);
-  for (const auto& output : record.outputs) placed_names_.remember(output.bucket, output.key, output.placed);
-  const auto placed = co_await outputs_.place(record.outputs, rank);
+  std::vector<OutputFile> files;
+  for (const auto& output : record.outputs) {
+    if (output.is_event()) continue;
+    placed_names_.remember(output.bucket, output.key, output.placed);
+    files.push_back(output);
+  }
+  const auto placed = co_await outputs_.place(std::move(files), rank);
   if (!placed) co_return fail(placed.error().with("cannot_place"));
   co_return Result<void>{};
 }
@@ -85,6 +91,7 @@ Task<Result<void>> Finish::place(const RunRecord& record) {
 Task<Result<void>> Finish::publish(const RunRecord& record, SeenRows& seen) {
   for (std::uint32_t index = 0; index < record.outputs.size(); ++index) {
     const OutputFile& output = record.outputs[index];
+    if (output.is_event()) continue;
     const auto accepted = co_await ingest_.output_created(output_event(record, index));
     if (!accepted) co_return fail(accepted.error());
     MILLRACE_FAIL_POINT(after_publish_one);
@@ -99,7 +106,11 @@ Task<Result<void>> Finish::publish(const RunRecord& record, SeenRows& seen) {
       seen[trigger.id].insert_or_assign(placed.key, object_event_id(placed));
     }
   }
-  co_return Result<void>{};
+  const bool has_events = std::ranges::any_of(record.outputs, &OutputFile::is_event);
+  if (!has_events) co_return Result<void>{};
+  if (events_ == nullptr) co_return fail(Errc::unimplemented, "results for topics are not published here");
+  auto published = co_await events_->publish(record);
+  co_return published;
 }
 
 }  // namespace millrace

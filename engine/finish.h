@@ -11,6 +11,7 @@
 #include "engine/ingest.h"
 #include "engine/placed_names.h"
 #include "engine/registry.h"
+#include "engine/topic_outputs.h"
 #include "state/state_store.h"
 #include "storage/output_store.h"
 
@@ -24,6 +25,9 @@ class Finish {
   // others are, and the message names path and cause.
   [[nodiscard]] Task<Result<void>> place_and_publish(RunRecord record);
 
+  // From now on results for topics are published; without it they are `unimplemented`.
+  void publish_events_with(TopicOutputs& events) { events_ = &events; }
+
   [[nodiscard]] const PlacedNames& placed_names() const { return placed_names_; }
 
  private:
@@ -35,6 +39,7 @@ class Finish {
   StateStore& state_;
   Ingest& ingest_;
   const Registry& registry_;
+  TopicOutputs* events_ = nullptr;
   PlacedNames placed_names_;
 };
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 
 #include "async/task.h"
 #include "core/error.h"
@@ -23,8 +24,9 @@ class FunctionObserver {
   // `gone` is no longer matched; its runs may still be finishing.
   virtual Task<void> function_removed(std::shared_ptr<const FunctionSpec> gone) = 0;
 
-  // Returns when everything that happened outside before the call is published and confirmed.
-  virtual Task<Result<void>> drain() = 0;
+  // Returns when everything that happened outside before the call is published and confirmed; `cancelled` when stopped
+  // first.
+  virtual Task<Result<void>> drain(std::stop_token stop) = 0;
 };
 
 }  // namespace millrace

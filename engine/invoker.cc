@@ -1,6 +1,7 @@
 #include "engine/invoker.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "async/sleep.h"
@@ -10,6 +11,7 @@
 #include "engine/finish.h"
 #include "engine/output_names.h"
 #include "engine/retry_policy.h"
+#include "engine/topic_outputs.h"
 
 namespace millrace {
 namespace {
@@ -37,6 +39,12 @@ SealLimits seal_limits(const FunctionSpec& function) {
 
 OutputRank rank_of(const Work& work) {
   return output_rank(work.event.order, work.generation, work.event.id, work.run_id);
+}
+
+std::vector<OutputFile> outputs_of(const Work& work, const Sealed& sealed, bool printed) {
+  auto outputs = name_outputs(*work.function, work.event, work.run_id, sealed);
+  std::ranges::move(name_events(*work.function, sealed, printed), std::back_inserter(outputs));
+  return outputs;
 }
 
 // Whoever follows the log learns of the attempt's end, also when this frame is dropped.
@@ -227,6 +235,13 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
   active.state(RunState::staging_out, loop_.wall_now());
   const AttemptPlace place = attempt_place(*work.function, work.run_id, attempt.token);
   auto sealed = co_await outputs_.seal(place, seal_limits(*work.function), rank_of(work));
+  const bool prints = sealed && publishes_what_is_printed(*work.function, *sealed) && !execution.result.empty();
+  if (prints && (execution.result_truncated || execution.result.size() > kEventBytesMax)) {
+    sealed = fail(Errc::too_large,
+                  "printed more than the event that it becomes can carry, " +
+                      format_bytes(std::min<std::uint64_t>(kEventBytesMax, work.function->limits.result_bytes)) +
+                      "; write it to a file in TMP_OUTPUT_DIR");
+  }
   if (!sealed && sealed.error().code == Errc::too_large) {
     execution.outcome = AttemptOutcome::output_too_large;
     execution.message = sealed.error().message;
@@ -249,14 +264,14 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
 
   RunRecord record = record_of(work, attempt);
   record.outcome = RunOutcome::succeeded;
-  record.outputs = name_outputs(*work.function, work.event, work.run_id, *sealed);
+  record.outputs = outputs_of(work, *sealed, prints);
   record.usage.output_bytes = 0;
   for (const auto& file : sealed->files) record.usage.output_bytes += file.version.size_bytes;
   record.log_tail = std::move(execution.log_tail);
   record.log_bytes = execution.log_bytes;
   for (const auto& refused : sealed->refused) record.log_tail += "\nmillrace: output refused: " + refused;
-  if (work.synchronous) record.result = std::move(execution.result);
-  const bool nothing_made = record.outputs.empty();
+  if (work.synchronous || prints) record.result = std::move(execution.result);
+  const bool nothing_made = !has_private_copies(record.outputs);
   auto invoked = co_await commit(std::move(record), AttemptOutcome::succeeded, {});
   const bool lost_race = invoked && invoked->committed->token != attempt.token;
   if (lost_race) co_await end_attempt(attempt);
@@ -306,7 +321,7 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
   if (may_keep) {
     const auto sealed = co_await outputs_.seal(attempt_place(*work.function, work.run_id, attempt.token),
                                                seal_limits(*work.function), rank_of(work));
-    if (sealed) record.outputs = name_outputs(*work.function, work.event, work.run_id, *sealed);
+    if (sealed) record.outputs = outputs_of(work, *sealed, false);
     keep_files = !record.outputs.empty();
   }
   auto invoked = co_await commit(std::move(record), execution.outcome, std::move(execution.message));
@@ -339,7 +354,8 @@ Task<Result<Invoked>> Invoker::end_skipped(const Work& work, Attempt attempt, st
 
 Task<Result<Invoked>> Invoker::commit(RunRecord record, AttemptOutcome outcome, std::string message) {
   if (record.log_tail.size() > kLogTailBytesMax) record.log_tail.erase(0, record.log_tail.size() - kLogTailBytesMax);
-  if (record.outputs.empty()) record.placed = record.published = true;  // nothing is left to do
+  if (record.outputs.empty()) record.published = true;  // nothing is left to do
+  if (!has_files(record.outputs)) record.placed = true;
   auto committed = co_await state_.runs().commit(std::move(record));
   if (!committed) co_return fail(committed.error().with("commit"));
   MILLRACE_FAIL_POINT(after_commit);

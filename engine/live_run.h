@@ -20,6 +20,7 @@ struct LiveRun {
   WallTime queued_at{};
   std::uint32_t failures = 0;
   std::uint32_t losses = 0;
+  bool awaited = false;  // another node waits for its result
 };
 
 // How a run ended: what of its record is worth telling at once.

@@ -3,6 +3,9 @@
 #include <utility>
 #include <vector>
 
+#include "engine/user_topics.h"
+#include "formats/topic_name.h"
+
 namespace millrace {
 namespace {
 
@@ -14,13 +17,13 @@ class Look {
 
   // What is open is asked for before the dead letters are read and once more behind them: one that dies or is redriven
   // meanwhile is found as the one or as the other.
-  Task<Result<void>> at(std::string topic) {
-    const auto before = co_await at_open(topic);
+  Task<Result<void>> at(WorkPlace place) {
+    const auto before = co_await at_open(place);
     if (!before) co_return fail(before.error());
     if (before->dead == 0) co_return Result<void>{};
-    const auto dead = co_await at_dead(topic);
+    const auto dead = co_await at_dead(place);
     if (!dead) co_return fail(dead.error());
-    const auto after = co_await at_open(topic);
+    const auto after = co_await at_open(place);
     if (!after) co_return fail(after.error());
     co_return Result<void>{};
   }
@@ -28,21 +31,21 @@ class Look {
   NeededRuns take() { return std::move(needed_); }
 
  private:
-  Task<Result<Lag>> at_open(const std::string& topic) {
-    auto lag = co_await broker_.lag(topic, std::string(kWorkersGroup));
+  Task<Result<Lag>> at_open(const WorkPlace& place) {
+    auto lag = co_await broker_.lag(place.topic, place.group);
     if (!lag) co_return fail(lag.error());
     const WallTime since = loop_.wall_now() - lag->oldest;
     if (lag->open() > 0 && since < needed_.open_since) {
       needed_.open_since = since;
-      needed_.open_topic = topic;
+      needed_.open_topic = place.topic;
     }
     co_return lag;
   }
 
-  Task<Result<void>> at_dead(const std::string& topic) {
+  Task<Result<void>> at_dead(const WorkPlace& place) {
     std::string after;
     for (;;) {
-      const auto letters = co_await broker_.dead_letters(topic, std::string(kWorkersGroup), after, kPage);
+      const auto letters = co_await broker_.dead_letters(place.topic, place.group, after, kPage);
       if (!letters) co_return fail(letters.error());
       if (letters->empty()) co_return Result<void>{};
       for (const auto& letter : *letters) {
@@ -67,12 +70,21 @@ class Look {
 Task<Result<NeededRuns>> needed_runs(EventLoop& loop, Broker& broker) {
   const auto topics = co_await broker.topics();
   if (!topics) co_return fail(topics.error());
-  const std::string work_topics = work_topic("");
   Look look(loop, broker);
   for (const auto& topic : *topics) {
-    if (!topic.starts_with(work_topics)) continue;
-    const auto looked = co_await look.at(topic);
-    if (!looked) co_return fail(looked.error().with("look at topic '" + topic + "'"));
+    std::vector<std::string> groups{std::string(kWorkersGroup)};
+    if (is_user_topic_name(topic)) {
+      auto info = co_await broker.describe(topic);
+      if (!info) co_return fail(info.error().with("look at topic '" + topic + "'"));
+      groups = std::move(info->spec.groups);
+      std::erase_if(groups, [](const std::string& group) { return !group.starts_with(kWorkTopicPrefix); });
+    }
+    for (auto& group : groups) {
+      const auto looked = co_await look.at({.topic = topic, .group = std::move(group)});
+      // A group that went meanwhile needs nothing.
+      if (!looked && looked.error().code == Errc::not_found && is_user_topic_name(topic)) continue;
+      if (!looked) co_return fail(looked.error().with("look at topic '" + topic + "'"));
+    }
   }
   co_return look.take();
 }

@@ -39,7 +39,8 @@ struct NeededRuns {
   }
 };
 
-// Of the work topics; nothing else holds events of runs. `failed_precondition` beyond kDeadLettersMax.
+// Of the work topics and the groups of functions on user topics; nothing else holds events of runs.
+// `failed_precondition` beyond kDeadLettersMax.
 [[nodiscard]] Task<Result<NeededRuns>> needed_runs(EventLoop& loop, Broker& broker);
 
 }  // namespace millrace

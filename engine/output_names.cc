@@ -9,13 +9,6 @@
 namespace millrace {
 namespace {
 
-bool accepts(const OutputSpec& output, std::string_view name) {
-  const auto starts = [&](const std::string& prefix) { return name.starts_with(prefix); };
-  const auto ends = [&](const std::string& suffix) { return name.ends_with(suffix); };
-  return (output.prefix.empty() || std::ranges::any_of(output.prefix, starts)) &&
-         (output.suffix.empty() || std::ranges::any_of(output.suffix, ends));
-}
-
 void replace_all(std::string& text, std::string_view what, std::string_view with) {
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) {
     text.replace(at, what.size(), with);
@@ -37,6 +30,14 @@ std::string input_stem(const Event& event) {
 
 }  // namespace
 
+bool accepts(const std::vector<std::string>& prefixes, const std::vector<std::string>& suffixes,
+             std::string_view name) {
+  const auto starts = [&](const std::string& prefix) { return name.starts_with(prefix); };
+  const auto ends = [&](const std::string& suffix) { return name.ends_with(suffix); };
+  return (prefixes.empty() || std::ranges::any_of(prefixes, starts)) &&
+         (suffixes.empty() || std::ranges::any_of(suffixes, ends));
+}
+
 std::vector<OutputFile> name_outputs(const FunctionSpec& function, const Event& event, const RunId& run_id,
                                      const Sealed& sealed) {
   std::vector<OutputFile> outputs;
@@ -46,7 +47,7 @@ std::vector<OutputFile> name_outputs(const FunctionSpec& function, const Event& 
     replace_all(folder, "{event}", event.id.str());
     replace_all(folder, "{name}", input_stem(event));
     for (const auto& file : sealed.files) {
-      if (!accepts(spec, file.name)) continue;
+      if (!accepts(spec.prefix, spec.suffix, file.name)) continue;
       outputs.push_back({.name = file.name,
                          .store = "local",
                          .bucket = std::string(spec.storage.bucket()),

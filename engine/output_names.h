@@ -1,6 +1,8 @@
 // Which of the files a function left appear where. Pure.
 #pragma once
 
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/event.h"
@@ -16,5 +18,9 @@ namespace millrace {
 // or the reserved name) `{name}` is the whole base name, and "event", as without an input, where that is none either.
 [[nodiscard]] std::vector<OutputFile> name_outputs(const FunctionSpec& function, const Event& event,
                                                    const RunId& run_id, const Sealed& sealed);
+
+// Whether a name starts with any of `prefixes` and ends with any of `suffixes`; an empty list accepts all.
+[[nodiscard]] bool accepts(const std::vector<std::string>& prefixes, const std::vector<std::string>& suffixes,
+                           std::string_view name);
 
 }  // namespace millrace

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPrepareBase{1'000};
 constexpr std::chrono::milliseconds kPrepareCap{60'000};
+constexpr int kApplyTimesMax = 5;  // while other nodes apply the same functions
 
 bool same_content(FunctionSpec left, const FunctionSpec& right) {
   left.uid = right.uid;
@@ -60,6 +61,7 @@ Registry::Registry(EventLoop& loop, FunctionStore& store, Broker& broker, Object
       executors_(executors),
       ulids_(ulids),
       lease_(lease),
+      topics_(broker, lease),
       log_(log),
       changes_(loop, 1) {}
 
@@ -72,6 +74,7 @@ Task<Result<void>> Registry::load() {
   }
   rebuild_index();
   co_await report_lost_topics();
+  co_await drop_orphans();
   for (const auto& function : all()) {
     const auto ready = co_await prepare(function);
     // One function that cannot be served now must not keep the others from starting.
@@ -100,6 +103,24 @@ Task<void> Registry::prepare_the_rest(std::stop_token stop) {
       unready_.erase(name);
       if (function) log_.info("function ready", {{"function", name}});
     }
+  }
+}
+
+Task<void> Registry::drop_orphans() {
+  const auto dropped = co_await topics_.drop_orphans([this] { return store_.all(); });
+  if (!dropped) log_.warn("groups of removed functions may be left on topics", {{"error", dropped.error()}});
+}
+
+// The groups on topics that the function reads no more. `now` is null when it is removed. One that stays for now is
+// found at the next start.
+Task<void> Registry::leave_topics(std::shared_ptr<const FunctionSpec> before, std::shared_ptr<const FunctionSpec> now) {
+  for (const auto& input : before->topics) {
+    const bool still = now && std::ranges::find(now->topics, input.topic, &TopicInputSpec::topic) != now->topics.end();
+    if (still) continue;
+    const auto left = co_await topics_.leave(before->name, input.topic);
+    if (left) continue;
+    log_.warn("a group that nobody reads stays on its topic",
+              {{"topic", input.topic}, {"function", before->name}, {"error", left.error()}});
   }
 }
 
@@ -164,6 +185,18 @@ Task<std::vector<std::string>> Registry::warnings(std::shared_ptr<const Function
 
 Task<Result<std::vector<Applied>>> Registry::apply(std::vector<FunctionSpec> specs) {
   const auto turn = co_await changes_.acquire(1);
+  for (int times = 1;; ++times) {
+    if (shared_) {
+      const auto current = co_await take_stored();
+      if (!current) co_return fail(current.error());
+    }
+    auto applied = co_await apply_once(specs);
+    const bool beaten = !applied && applied.error().code == Errc::aborted;
+    if (!beaten || times >= kApplyTimesMax) co_return applied;
+  }
+}
+
+Task<Result<std::vector<Applied>>> Registry::apply_once(std::vector<FunctionSpec> specs) {
   auto checked = co_await check(std::move(specs));
   if (!checked) co_return fail(checked.error());
   for (auto& item : *checked) {
@@ -191,6 +224,7 @@ Task<Result<Applied>> Registry::apply_checked(FunctionSpec spec, std::vector<std
   }
   const auto ready = co_await prepare(applied.function);
   if (!ready) co_return fail(ready.error().with("stored but not ready"));
+  if (before) co_await leave_topics(before, applied.function);
   unready_.erase(applied.function->name);
   if (applied.changed) {
     log_.info("function applied", {{"function", applied.function->name}, {"revision", applied.function->revision}});
@@ -210,6 +244,14 @@ Task<Result<void>> Registry::prepare(std::shared_ptr<const FunctionSpec> functio
   TopicSpec topic{.name = work_topic(function->name), .groups = {std::string(kWorkersGroup)}, .lease = lease_};
   const auto ensured = co_await broker_.ensure(std::move(topic));
   if (!ensured) co_return fail(ensured.error());
+  for (const auto& input : function->topics) {
+    const auto joined = co_await topics_.join(function->name, input);
+    if (!joined) co_return fail(joined.error().with("topic '" + input.topic + "'"));
+  }
+  for (const auto& output : function->topic_outputs) {
+    const auto made = co_await topics_.make(output.topic);
+    if (!made) co_return fail(made.error().with("topic '" + output.topic + "'"));
+  }
   for (FunctionObserver* observer : observers_) {
     const auto told = co_await observer->function_applied(function);
     if (!told) co_return fail(told.error());
@@ -219,16 +261,71 @@ Task<Result<void>> Registry::prepare(std::shared_ptr<const FunctionSpec> functio
 
 Task<Result<void>> Registry::remove(std::string name) {
   const auto turn = co_await changes_.acquire(1);
+  if (shared_) {
+    const auto current = co_await take_stored();
+    if (!current) co_return fail(current.error());
+  }
   const auto function = find(name);
   if (!function) co_return fail(Errc::not_found, "function '" + name + "' does not exist");
   const auto removed = co_await store_.remove(name);
   if (!removed) co_return fail(removed.error());
-  functions_.erase(name);
-  rebuild_index();
-  for (FunctionObserver* observer : observers_) co_await observer->function_removed(function);
-  forget(*function);
+  co_await let_go(function);
+  co_await leave_topics(function, nullptr);
   log_.info("function removed", {{"function", name}});
   co_return Result<void>{};
+}
+
+Task<void> Registry::let_go(std::shared_ptr<const FunctionSpec> gone) {
+  functions_.erase(gone->name);
+  unready_.erase(gone->name);
+  rebuild_index();
+  for (FunctionObserver* observer : observers_) co_await observer->function_removed(gone);
+  forget(*gone);
+}
+
+Task<Result<void>> Registry::refresh() {
+  const auto turn = co_await changes_.acquire(1);
+  shared_ = true;
+  auto taken = co_await take_stored();
+  co_return taken;
+}
+
+Task<Result<void>> Registry::take_stored() {
+  auto stored = co_await store_.all();
+  if (!stored) co_return fail(stored.error().with("read the functions"));
+  std::set<std::string> names;
+  for (auto& spec : *stored) {
+    names.insert(spec.name);
+    const auto before = find(spec.name);
+    if (before && *before == spec && !unready_.contains(spec.name)) continue;
+    co_await take_over(std::move(spec));
+  }
+  for (const auto& function : all()) {
+    if (names.contains(function->name)) continue;
+    co_await let_go(function);
+    log_.info("function removed by another node", {{"function", function->name}});
+  }
+  co_return Result<void>{};
+}
+
+Task<void> Registry::take_over(FunctionSpec spec) {
+  const auto before = find(spec.name);
+  // Removed and made anew: what belongs to the one before is not this one's.
+  if (before && before->uid != spec.uid) co_await let_go(before);
+  const auto function = std::make_shared<const FunctionSpec>(std::move(spec));
+  const bool changed = !before || !(*before == *function);
+  functions_[function->name] = function;
+  rebuild_index();
+  if (changed && before && before->uid == function->uid) forget(*before);
+  const auto ready = co_await prepare(function);
+  if (!ready) {
+    log_.error("function not ready", {{"function", function->name}, {"error", ready.error()}});
+    unready_.insert(function->name);
+    co_return;
+  }
+  unready_.erase(function->name);
+  if (!changed) co_return;
+  log_.info("function applied by another node", {{"function", function->name}, {"revision", function->revision}});
 }
 
 void Registry::forget(const FunctionSpec& revision) {
@@ -271,9 +368,9 @@ std::vector<Trigger> Registry::match(const ObjectRef& object) const {
   return matches;
 }
 
-Task<Result<void>> Registry::drain() {
+Task<Result<void>> Registry::drain(std::stop_token stop) {
   for (FunctionObserver* observer : observers_) {
-    const auto drained = co_await observer->drain();
+    const auto drained = co_await observer->drain(stop);
     if (!drained) co_return fail(drained.error());
   }
   co_return Result<void>{};

@@ -26,6 +26,7 @@
 #include "core/function_spec.h"
 #include "core/ids.h"
 #include "engine/function_observer.h"
+#include "engine/user_topics.h"
 #include "runtime/executor.h"
 #include "state/state_store.h"
 #include "storage/object_store.h"
@@ -86,6 +87,10 @@ class Registry {
   // Checks like apply() and changes nothing.
   [[nodiscard]] Task<Result<std::vector<Applied>>> check(std::vector<FunctionSpec> specs);
 
+  // Other nodes apply and remove functions in the same store: takes over what stands there, and tells the observers.
+  // Before every apply() and remove(), too, from the first call on.
+  [[nodiscard]] Task<Result<void>> refresh();
+
   // Removes the function. Its data, its topic and its run records stay.
   [[nodiscard]] Task<Result<void>> remove(std::string name);
 
@@ -95,17 +100,25 @@ class Registry {
   // What of a function does not hold on this host, as apply() warned; a host may also have lost what it had then.
   [[nodiscard]] Task<std::vector<std::string>> warnings(std::shared_ptr<const FunctionSpec> function);
 
+  [[nodiscard]] const UserTopics& topics() const { return topics_; }
+
   // Triggers whose path contains the object and whose function wants it, at most one per function.
   [[nodiscard]] std::vector<Trigger> match(const ObjectRef& object) const;
 
   // Every observer's drain(), one after the other.
-  [[nodiscard]] Task<Result<void>> drain();
+  [[nodiscard]] Task<Result<void>> drain(std::stop_token stop = {});
 
  private:
   using Functions = std::map<std::string, std::shared_ptr<const FunctionSpec>, std::less<>>;
 
+  Task<Result<std::vector<Applied>>> apply_once(std::vector<FunctionSpec> specs);
+  Task<Result<void>> take_stored();
+  Task<void> take_over(FunctionSpec spec);
+  Task<void> let_go(std::shared_ptr<const FunctionSpec> gone);
   Task<Result<Applied>> apply_checked(FunctionSpec spec, std::vector<std::string> warnings);
   Task<void> report_lost_topics();
+  Task<void> drop_orphans();
+  Task<void> leave_topics(std::shared_ptr<const FunctionSpec> before, std::shared_ptr<const FunctionSpec> now);
   Task<Result<void>> prepare(std::shared_ptr<const FunctionSpec> function);
   void rebuild_index();
   void forget(const FunctionSpec& revision);  // what an executor has prepared for it
@@ -117,13 +130,15 @@ class Registry {
   const Executors& executors_;
   UlidMaker& ulids_;
   std::chrono::milliseconds lease_;  // of deliveries of work topics
+  UserTopics topics_;
   Log& log_;
   std::vector<FunctionObserver*> observers_;
   Functions functions_;
   std::set<std::string> unready_;  // since load(); whoever applies one is told
   // bucket -> its triggers; a bucket has few, so matching walks them.
   std::map<std::string, std::vector<Trigger>, std::less<>> index_;
-  Semaphore changes_;  // one apply or remove at a time
+  Semaphore changes_;  // one apply, remove or refresh at a time
+  bool shared_ = false;
 };
 
 }  // namespace millrace

@@ -37,7 +37,8 @@ Retention::Retention(EventLoop& loop, StateStore& state, OutputStore& outputs, B
 
 Task<void> Retention::run(std::stop_token stop) {
   for (;;) {
-    const auto passed = co_await pass(stop);
+    Result<void> passed;
+    if (!options_.is_ours || options_.is_ours()) passed = co_await pass(stop);
     if (!passed) log_.warn("old records stay for now", {{"error", passed.error()}});
     const auto slept = co_await sleep_for(loop_, options_.every, stop);
     if (!slept) co_return;

@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -41,6 +42,8 @@ struct RetentionOptions {
   std::size_t runs_max = 1'000'000;                              // records of later runs that make one go
   std::chrono::milliseconds every = std::chrono::minutes(5);
   std::size_t batch = 100;  // runs of one write
+  // Whether this node is the one to do it, where several share the records; empty: it is.
+  std::function<bool()> is_ours{};
 };
 
 class Retention {

@@ -24,6 +24,13 @@ void RunTable::not_queued(const RunId& run_id) {
   waiting_by_id_.erase(found);
 }
 
+void RunTable::forget(const RunId& run_id) {
+  const auto found = waiting_by_id_.find(run_id);
+  if (found == waiting_by_id_.end()) return;
+  waiting_.erase(found->second);
+  waiting_by_id_.erase(found);
+}
+
 RunTable::Active::Active(RunTable& table, LiveRun run) : table_(table), run_(std::move(run)) {
   if (const auto found = table_.waiting_by_id_.find(run_.run_id); found != table_.waiting_by_id_.end()) {
     table_.waiting_.erase(found->second);

@@ -35,6 +35,9 @@ class RunTable {
   // A run whose publish added nothing, if it still waits for its first attempt.
   void not_queued(const RunId& run_id);
 
+  // One that waits here was run by another node.
+  void forget(const RunId& run_id);
+
   // Work on a run begins here: at most one Active exists per run id. Ends with its destructor, which forgets the run,
   // or with waits_for_retry().
   class Active {

@@ -30,6 +30,17 @@ Result<void> write_all(int fd, std::string_view bytes, const std::string& path) 
   return {};
 }
 
+// The CloudEvents attributes of what happened. A value that no environment can hold is left out.
+void set_attributes(const Event& event, std::map<std::string, std::string>& environment) {
+  const auto set = [&environment](const char* name, const std::string& value) {
+    if (!value.empty() && value.find('\0') == std::string::npos) environment[name] = value;
+  };
+  set("MILLRACE_EVENT_TYPE", event.type);
+  set("MILLRACE_EVENT_SOURCE", event.source);
+  set("MILLRACE_EVENT_SUBJECT", event.subject);
+  set("MILLRACE_EVENT_CONTENT_TYPE", event.content_type);
+}
+
 }  // namespace
 
 ScratchFile& ScratchFile::operator=(ScratchFile&& other) noexcept {
@@ -70,7 +81,16 @@ Task<Result<StagedIn>> StageIn::stage(std::shared_ptr<const FunctionSpec> functi
   staged.environment["MILLRACE_FUNCTION"] = function->name;
   staged.environment["MILLRACE_RUN_ID"] = run_id.str();
   staged.environment["MILLRACE_EVENT_ID"] = event.id.str();
+  set_attributes(event, staged.environment);
 
+  // Data that is too large for its event lies in the store, and is the function's input file as any other.
+  if (event.object && event.type == kResult) {
+    auto opened = co_await open_checked(*event.object);
+    if (!opened) co_return fail(opened.error());
+    staged.inputs.push_back(
+        {.name = "event-file-" + run_id.str(), .fd = std::move(opened->fd), .host_path = std::move(opened->host_path)});
+    co_return staged;
+  }
   if (event.object) {
     staged.environment["STORAGE_OBJECT_KEY"] = event.object->key;
     staged.environment["EVENT_TIME"] = format_timestamp(event.time);

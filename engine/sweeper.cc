@@ -20,11 +20,11 @@ Sweeper::Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finis
       log_(log) {}
 
 Task<void> Sweeper::drop_own_attempts() {
-  for (std::size_t done = 1; done > 0;) done = co_await drop_open_attempts(WallTime::max(), true);
+  co_await drop_open_attempts(WallTime::max(), true);
 }
 
 Task<void> Sweeper::sweep_own_past(WallTime started) {
-  for (bool more = true; more;) more = co_await finish_rows(started);
+  for (bool more = true; more;) more = co_await finish_rows(started, true);
   co_await drop_stale_directories();
 }
 
@@ -32,26 +32,45 @@ Task<void> Sweeper::run(std::stop_token stop) {
   for (;;) {
     const auto slept = co_await sleep_for(loop_, options_.every, stop);
     if (!slept) co_return;
-    const auto before = loop_.wall_now() - options_.age_min;
-    co_await finish_rows(before);
+    // Of the dead nothing is too young; of this node, see is_ours().
+    const auto before = nodes_ != nullptr ? loop_.wall_now() : loop_.wall_now() - options_.age_min;
+    co_await finish_rows(before, false);
     co_await drop_open_attempts(before, false);
     co_await drop_stale_directories();
   }
 }
 
+bool Sweeper::is_old(WallTime then) const {
+  return then < loop_.wall_now() - options_.age_min;
+}
+
+bool Sweeper::is_ours(const std::string& node, WallTime then, const Nodes::Living* living) const {
+  if (living == nullptr) return true;
+  if (node == node_) return is_old(then);
+  return living->first && !living->names.contains(node);
+}
+
+// Who lives, asked after the list was read: whoever began something on it lived then, and if he does not now, he is
+// dead. At the start everything of this node's is of an earlier life.
 // Goes on behind the rows of the call before, so that those that cannot be finished keep no other back.
-Task<bool> Sweeper::finish_rows(WallTime before) {
+Task<bool> Sweeper::finish_rows(WallTime before, bool own_only) {
   for (bool tried = false; !tried;) {
     auto rows = co_await state_.runs().unfinished(before, after_, options_.batch);
     if (!rows) {
       log_.warn("sweep failed", {{"error", rows.error()}});
       co_return false;
     }
+    Result<Nodes::Living> living;
+    if (nodes_ != nullptr) living = co_await nodes_->living();
+    if (!living) co_return false;
     std::size_t outputs = 0;  // a page may be short because it is heavy
     for (const auto& row : *rows) outputs += row.outputs.size();
     const bool last = rows->size() < options_.batch && outputs < kListedOutputsMax;
     for (auto& row : *rows) {
       after_ = row.run_id;
+      const auto* others = nodes_ != nullptr ? &*living : nullptr;
+      const bool ours = own_only && others != nullptr ? row.node == node_ : is_ours(row.node, row.committed_at, others);
+      if (!ours) continue;
       if (unplaceable_.contains(row.run_id)) {
         met_.insert(std::move(row.run_id));
       } else if (!runs_.active(row.run_id)) {
@@ -79,31 +98,43 @@ Task<void> Sweeper::finish(RunRecord row) {
   log_.info("finished what a crash had left", {{"run", run_id.str()}});
 }
 
-Task<std::size_t> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
-  auto attempts = co_await state_.runs().open_attempts(before, options_.batch);
-  if (!attempts) co_return 0;
-  std::size_t done = 0;
-  for (auto& attempt : *attempts) {
-    if (own_only ? attempt.node != node_ : runs_.active(attempt.run_id)) continue;
-    attempt.outcome = AttemptOutcome::lost;
-    // A worker that lives and knows nothing of it has not been able to write its end down.
-    const bool lives = !own_only && attempt.node == node_;
-    attempt.message = lives ? "its end could not be recorded" : "its worker went away";
-    // Its run may have ended well since the list was read: then its directory holds what the row names.
-    const auto abandoned = co_await state_.runs().abandon_attempt(attempt);
-    if (!abandoned || !*abandoned) continue;
-    ++done;
-    MILLRACE_FAIL_POINT(after_sweep_abandon);
-    co_await drop(attempt);
+Task<void> Sweeper::drop_open_attempts(WallTime before, bool own_only) {
+  AttemptToken after;
+  for (std::size_t listed = options_.batch; listed == options_.batch;) {
+    auto attempts = co_await state_.runs().open_attempts(before, after, options_.batch);
+    if (!attempts) co_return;
+    Result<Nodes::Living> living;
+    if (nodes_ != nullptr) living = co_await nodes_->living();
+    if (!living) co_return;
+    listed = attempts->size();
+    for (auto& attempt : *attempts) {
+      after = attempt.token;
+      co_await drop_if_nobodys(std::move(attempt), own_only, nodes_ != nullptr ? &*living : nullptr);
+    }
   }
-  co_return done;
 }
 
+Task<void> Sweeper::drop_if_nobodys(Attempt attempt, bool own_only, const Nodes::Living* living) {
+  const bool ours = own_only ? attempt.node == node_ : is_ours(attempt.node, attempt.started_at, living);
+  if (!ours || (!own_only && runs_.active(attempt.run_id))) co_return;
+  attempt.outcome = AttemptOutcome::lost;
+  // A worker that lives and knows nothing of it has not been able to write its end down.
+  const bool lives = !own_only && attempt.node == node_;
+  attempt.message = lives ? "its end could not be recorded" : "its worker went away";
+  // Its run may have ended well since the list was read: then its directory holds what the row names.
+  const auto abandoned = co_await state_.runs().abandon_attempt(attempt);
+  if (!abandoned || !*abandoned) co_return;
+  MILLRACE_FAIL_POINT(after_sweep_abandon);
+  co_await drop(std::move(attempt));
+}
+
+// Of all nodes: those of the living are theirs to remove, and where they cannot, anybody may.
 Task<void> Sweeper::drop_stale_directories() {
   const auto attempts = co_await state_.runs().stale_directories(options_.batch);
   if (!attempts) co_return;
   for (const auto& attempt : *attempts) {
-    if (!runs_.active(attempt.run_id)) co_await drop(attempt);
+    const bool in_hand = nodes_ != nullptr && attempt.node != node_ && !is_old(attempt.ended_at);
+    if (!in_hand && !runs_.active(attempt.run_id)) co_await drop(attempt);
   }
 }
 

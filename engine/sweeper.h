@@ -12,6 +12,7 @@
 #include "async/task.h"
 #include "core/ids.h"
 #include "engine/finish.h"
+#include "engine/nodes.h"
 #include "engine/run_table.h"
 #include "state/state_store.h"
 #include "storage/output_store.h"
@@ -31,6 +32,10 @@ class Sweeper {
   Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finish& finish, const RunTable& runs,
           std::string node, SweeperOptions options, Log& log);
 
+  // Several nodes share the rows: each clears up its own past, the first of the living that of the dead. What a living
+  // node has in hand is nobody else's, however old it is.
+  void heed(Nodes& nodes) { nodes_ = nodes.shared() ? &nodes : nullptr; }
+
   // At start, before the first delivery is taken: nothing that this node began is alive, whatever the clock says of it.
   [[nodiscard]] Task<void> drop_own_attempts();
 
@@ -43,10 +48,13 @@ class Sweeper {
 
  private:
   // A batch of them; false at the end of the list: the next call begins at the oldest again.
-  Task<bool> finish_rows(WallTime before);
+  Task<bool> finish_rows(WallTime before, bool own_only);
   Task<void> finish(RunRecord row);
-  // Returns how many it is done with, of at most a batch.
-  Task<std::size_t> drop_open_attempts(WallTime before, bool own_only);
+  Task<void> drop_open_attempts(WallTime before, bool own_only);
+  Task<void> drop_if_nobodys(Attempt attempt, bool own_only, const Nodes::Living* living);
+  // Whether this node may clear up what `node` did then; `living`: null where this node is the only one.
+  [[nodiscard]] bool is_ours(const std::string& node, WallTime then, const Nodes::Living* living) const;
+  [[nodiscard]] bool is_old(WallTime then) const;
   Task<void> drop_stale_directories();
   Task<void> drop(Attempt attempt);
 
@@ -55,6 +63,7 @@ class Sweeper {
   OutputStore& outputs_;
   Finish& finish_;
   const RunTable& runs_;
+  Nodes* nodes_ = nullptr;
   std::string node_;
   SweeperOptions options_;
   Log& log_;

@@ -35,6 +35,10 @@ Task<Result<RunRecord>> SynchronousCalls::call(std::string function, Event event
   auto standing = co_await state_.runs().get(run_id);
   if (!standing) co_return fail(standing.error());
   if (*standing) co_return std::move(**standing);
+  if (awaited_ != nullptr) {
+    auto record = co_await awaited_->call(spec, std::move(event), run_id, hold, stop);
+    co_return record;
+  }
   if (runs_.active(run_id)) co_return fail(Errc::already_exists, "this call is running already");
 
   const auto now = loop_.wall_now();

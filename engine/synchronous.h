@@ -12,6 +12,7 @@
 #include "core/event.h"
 #include "core/run.h"
 #include "engine/admission.h"
+#include "engine/awaited_runs.h"
 #include "engine/finish.h"
 #include "engine/ingest.h"
 #include "engine/invoker.h"
@@ -31,6 +32,9 @@ class SynchronousCalls {
   [[nodiscard]] Task<Result<RunRecord>> call(std::string function, Event event, EventLoop::Duration hold,
                                              std::stop_token stop);
 
+  // From now on other nodes run what is called here.
+  void call_elsewhere(AwaitedRuns& awaited) { awaited_ = &awaited; }
+
  private:
   EventLoop& loop_;
   const Registry& registry_;
@@ -40,6 +44,7 @@ class SynchronousCalls {
   Finish& finish_;
   StateStore& state_;
   RunTable& runs_;
+  AwaitedRuns* awaited_ = nullptr;
 };
 
 }  // namespace millrace

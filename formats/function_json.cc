@@ -10,6 +10,7 @@
 #include "formats/object_reader.h"
 #include "formats/provided_json.h"
 #include "formats/storage_path.h"
+#include "formats/topic_spec.h"
 
 namespace millrace {
 namespace {
@@ -59,7 +60,7 @@ constexpr std::array<std::string_view, 34> kOscarOnly{"cluster_id",
                                                       "rescheduler_threshold"};
 
 // Fields of ours that this version does not know how to honour.
-constexpr std::array<std::string_view, 2> kNotYet{"topics", "protocol"};
+constexpr std::array<std::string_view, 1> kNotYet{"protocol"};
 
 bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -108,23 +109,12 @@ void read_limits(ObjectReader& in, FunctionSpec& spec) {
   out.open_files = limits.integer("open_files", out.open_files, {.min = 16, .max = 1'048'576});
   out.scratch_bytes = limits.bytes("scratch", out.scratch_bytes, {.min = 64 << 10, .max = 1ULL << 40});
   out.log_bytes = limits.bytes("log", out.log_bytes, {.min = 0, .max = kLogTailBytesMax});
+  out.log_policy = limits.choice("log_policy", out.log_policy, log_policy_from_name, "truncate, backpressure");
+  out.log_line_bytes = limits.bytes("log_line", out.log_line_bytes, {.min = 80, .max = kLogTailBytesMax});
   out.result_bytes = limits.bytes("result", out.result_bytes, {.min = 0, .max = 64ULL << 20});
   out.output_bytes = limits.bytes("output", out.output_bytes, {.min = 0, .max = 1ULL << 50});
   out.output_files = limits.integer("output_files", out.output_files, {.min = 0, .max = 10'000'000});
   limits.refuse_unknown();
-}
-
-std::vector<std::string> read_patterns(ObjectReader& in, std::string_view key, std::vector<std::string> fallback) {
-  auto patterns = in.texts(key, std::move(fallback));
-  if (patterns.size() > kNamePatternsMax) {
-    in.problem(key, "has more than " + std::to_string(kNamePatternsMax) + " entries");
-  }
-  for (const auto& pattern : patterns) {
-    if (!pattern.empty() && pattern.size() <= kNamePatternBytesMax) continue;
-    in.problem(key, "an entry has " + std::to_string(pattern.size()) + " bytes; expected 1 to " +
-                        std::to_string(kNamePatternBytesMax));
-  }
-  return patterns;
 }
 
 // One item of `input` or `output`: an object, or its path alone.
@@ -163,7 +153,9 @@ OutputSpec read_storage(const Json& json, const std::string& path, bool is_input
   return spec;
 }
 
-std::vector<OutputSpec> read_storages(ObjectReader& in, std::string_view key, bool is_input) {
+// Items of `output` that name a topic go into `topics`.
+std::vector<OutputSpec> read_storages(ObjectReader& in, std::string_view key, bool is_input,
+                                      std::vector<TopicOutputSpec>* topics = nullptr) {
   std::vector<OutputSpec> all;
   const Json* json = in.find(key);
   if (json == nullptr) return all;
@@ -174,6 +166,10 @@ std::vector<OutputSpec> read_storages(ObjectReader& in, std::string_view key, bo
   const auto& items = in.array(key);
   if (items.size() > kStoragePathsMax) in.problem(key, "has more than " + std::to_string(kStoragePathsMax) + " items");
   for (std::size_t i = 0; i < std::min(items.size(), kStoragePathsMax); ++i) {
+    if (topics != nullptr && is_topic_output(items[i])) {
+      topics->push_back(read_topic_output(items[i], in.path_of(key, i), in.problems()));
+      continue;
+    }
     all.push_back(read_storage(items[i], in.path_of(key, i), is_input, in.problems()));
     const auto& path = all.back().storage.path;
     const bool is_twice = std::any_of(all.begin(), all.end() - 1,
@@ -210,7 +206,8 @@ std::optional<bool> ordered_by_key(std::string_view order) {
 
 void read_triggering(ObjectReader& in, FunctionSpec& spec) {
   for (auto& input : read_storages(in, "input", true)) spec.inputs.push_back({.storage = std::move(input.storage)});
-  spec.outputs = read_storages(in, "output", false);
+  spec.outputs = read_storages(in, "output", false, &spec.topic_outputs);
+  spec.topics = read_topics(in);
   spec.stage_in = !in.boolean("file_stage_in", !spec.stage_in);  // OSCAR's name says the opposite of what it does
   spec.ordered_by_key = in.choice("order", spec.ordered_by_key, ordered_by_key, "none, key");
   spec.settle = in.duration("settle", spec.settle, {.min = milliseconds(0), .max = hours(1)});
@@ -256,8 +253,15 @@ void read_fields(ObjectReader& in, FunctionSpec& spec) {
   spec.root = in.choice("root", spec.root, root_from_name, "read_only, copy_on_write");
   spec.profile = in.choice("profile", spec.profile, profile_from_name, "strict, compat");
   read_environment(in, spec);
-  spec.executor = in.choice("executor", spec.executor, executor_from_name, "container, process");
-  spec.network = in.choice("network", spec.network, network_from_name, "none, host");
+  spec.executor = in.choice("executor", spec.executor, executor_from_name, "container, process, oci");
+  spec.oci_runtime = in.text("runtime", spec.oci_runtime);
+  if (!is_oci_runtime_name(spec.oci_runtime) && !spec.oci_runtime.empty()) {
+    in.problem("runtime", "is not the name of an OCI runtime; expected 1 to 32 of a-z, 0-9, '-' and '_', such as runc");
+  } else if (!spec.oci_runtime.empty() && spec.executor != ExecutorKind::oci) {
+    in.problem("runtime", "is for executor: oci only");
+  }
+  spec.network = in.choice("network", spec.network, network_from_name, "none, private, host");
+  spec.network_explicit = in.boolean("network_explicit", in.find("network") != nullptr);
   spec.memory_bytes = in.bytes("memory", spec.memory_bytes, {.min = 1 << 20, .max = 1ULL << 44});
   spec.cpu_millicores = in.millicores("cpu", spec.cpu_millicores, {.min = 1, .max = 1'024'000});
   read_limits(in, spec);
@@ -337,6 +341,8 @@ Json limits_json(const LimitsSpec& limits) {
   json.set("open_files", limits.open_files);
   json.set("scratch", format_bytes(limits.scratch_bytes));
   json.set("log", format_bytes(limits.log_bytes));
+  json.set("log_policy", name_of(limits.log_policy));
+  json.set("log_line", format_bytes(limits.log_line_bytes));
   json.set("result", format_bytes(limits.result_bytes));
   json.set("output", format_bytes(limits.output_bytes));
   json.set("output_files", limits.output_files);
@@ -365,6 +371,7 @@ Json json_of(const FunctionSpec& function, Json secrets) {
     if (!item.suffix.empty()) json.set("suffix", texts_json(item.suffix));
     output.append(std::move(json));
   }
+  for (const auto& item : function.topic_outputs) output.append(topic_output_json(item));
 
   Json json = Json::object({
       {"name", function.name},
@@ -377,12 +384,14 @@ Json json_of(const FunctionSpec& function, Json secrets) {
       {"environment", std::move(environment)},
       {"executor", name_of(function.executor)},
       {"network", name_of(function.network)},
+      {"network_explicit", function.network_explicit},
       {"memory", format_bytes(function.memory_bytes)},
       {"cpu", format_millicores(function.cpu_millicores)},
       {"limits", limits_json(function.limits)},
       {"memory_explicit", function.memory_explicit},
       {"input", std::move(input)},
       {"output", std::move(output)},
+      {"topics", topics_json(function.topics)},
       {"file_stage_in", !function.stage_in},
       {"timeout", format_duration(function.timeout)},
       {"grace", format_duration(function.grace)},
@@ -403,6 +412,7 @@ Json json_of(const FunctionSpec& function, Json secrets) {
   if (function.recursion_depth_max != 0) {
     json.set("recursion", Json::object({{"max_depth", function.recursion_depth_max}}));
   }
+  if (!function.oci_runtime.empty()) json.set("runtime", function.oci_runtime);
   if (!function.secrets.empty()) json.set("secrets", std::move(secrets));
   if (!function.files.empty()) json.set("files", contents_json(function.files));
   return json;

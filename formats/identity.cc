@@ -43,6 +43,22 @@ RunId make_run_id(const FunctionUid& function, const EventId& event, std::uint32
   return RunId(identity_hash({function.str(), event.str(), std::to_string(generation)}));
 }
 
+Order foreign_order(std::chrono::system_clock::time_point published_at, const EventId& event) {
+  constexpr std::string_view kDigits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";  // Crockford's
+  constexpr std::size_t kTimeDigits = 10;
+  constexpr std::size_t kOtherDigits = 16;
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(published_at.time_since_epoch()).count();
+  auto left = static_cast<std::uint64_t>(ms < 0 ? 0 : ms) & ((1ULL << 48) - 1);
+  std::string text(kTimeDigits, '0');
+  for (std::size_t i = kTimeDigits; i-- > 0; left >>= 5) text[i] = kDigits[left & 31];
+  const std::string hash = identity_hash({"order", event.str()});
+  for (std::size_t i = 0; i < kOtherDigits; ++i) {
+    const auto value = static_cast<unsigned char>(hash[i]);  // a hex digit: 4 bits of the 5
+    text += kDigits[value <= '9' ? value - '0' : value - 'a' + 10];
+  }
+  return Order(text);
+}
+
 std::string work_message_id(const RunId& run, std::uint32_t redrives) {
   return identity_hash({run.str(), std::to_string(redrives)});
 }

@@ -2,6 +2,7 @@
 // digits. Fixed for ever: ids in stored rows, logs and dedupe keys are made with it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -23,6 +24,9 @@ namespace millrace {
 
 // H(function uid, event id, generation).
 [[nodiscard]] RunId make_run_id(const FunctionUid& function, const EventId& event, std::uint32_t generation);
+
+// Of an event that came past ingest, from a publisher who knows nothing of orders: the same however often it comes.
+[[nodiscard]] Order foreign_order(std::chrono::system_clock::time_point published_at, const EventId& event);
 
 // The dedupe key of a work message: H(run id, redrive count).
 [[nodiscard]] std::string work_message_id(const RunId& run, std::uint32_t redrives);

@@ -67,6 +67,7 @@ void for_each_number(AnyUsage& usage, Field field) {
   field("written_bytes", usage.written_bytes);
   field("throttled_us", usage.throttled_us);
   field("output_bytes", usage.output_bytes);
+  field("memory_limit_bytes", usage.memory_limit_bytes);
 }
 
 Usage read_usage(ObjectReader& in) {
@@ -112,6 +113,8 @@ Json to_json(const ObjectRef& object) {
 Json to_json(const Usage& usage) {
   Json json = Json::object();
   for_each_number(usage, [&json](std::string_view name, std::uint64_t value) { json.set(name, value); });
+  // For readers; what is read back is what it was made of.
+  if (usage.memory_limit_bytes != 0) json.set("gb_seconds", usage.gb_seconds());
   return json;
 }
 
@@ -140,7 +143,10 @@ Json to_json(const Attempt& attempt) {
   return json;
 }
 
-Json to_json(const RunRecord& run) {
+namespace {
+
+// Everything but the outputs.
+Json facts_json(const RunRecord& run) {
   Json json = Json::object({
       {"run_id", run.run_id.str()},
       {"event_id", run.event_id.str()},
@@ -168,11 +174,24 @@ Json to_json(const RunRecord& run) {
   set_text(json, "log_tail", run.log_tail);
   json.set("log_bytes", run.log_bytes);
   set_text(json, "result", run.result);
+  json.set("placed", run.placed);
+  json.set("published", run.published);
+  return json;
+}
+
+}  // namespace
+
+Json to_json(const RunRecord& run) {
+  Json json = facts_json(run);
   Json outputs = Json::array();
   for (const auto& file : run.outputs) outputs.append(to_json(file));
   json.set("outputs", std::move(outputs));
-  json.set("placed", run.placed);
-  json.set("published", run.published);
+  return json;
+}
+
+Json summary_json(const RunRecord& run) {
+  Json json = facts_json(run);
+  json.set("outputs_count", run.outputs.size());
   return json;
 }
 

@@ -19,6 +19,8 @@ namespace millrace {
 [[nodiscard]] Json to_json(const OutputFile& file);
 [[nodiscard]] Json to_json(const Attempt& attempt);
 [[nodiscard]] Json to_json(const RunRecord& run);
+// For lists: how many outputs there are (`outputs_count`) instead of each.
+[[nodiscard]] Json summary_json(const RunRecord& run);
 
 // What an event says about itself; of its data the size.
 [[nodiscard]] Json to_json(const Event& event);

@@ -13,22 +13,30 @@
 namespace millrace {
 namespace {
 
-// One function feeds another through the path it writes.
+// One function feeds another through the path it writes, or the topic it publishes on.
 struct Edge {
   std::size_t to = 0;
   std::string_view path;
+  bool is_topic = false;
 };
 using Graph = std::vector<std::vector<Edge>>;
 
 Graph feeding_graph(std::span<const FunctionSpec> functions) {
   using Place = std::pair<std::string_view, std::string_view>;  // provider, path
   std::map<Place, std::vector<std::size_t>> readers;
+  std::map<std::string_view, std::vector<std::size_t>> topic_readers;
   for (std::size_t i = 0; i < functions.size(); ++i) {
+    for (const auto& topic : functions[i].topics) topic_readers[topic.topic].push_back(i);
     for (const auto& input : functions[i].inputs) readers[{input.storage.provider, input.storage.path}].push_back(i);
   }
   Graph graph(functions.size());
   for (std::size_t i = 0; i < functions.size(); ++i) {
     if (functions[i].recursion_depth_max != 0) continue;  // its author has bounded every circle through it
+    for (const auto& output : functions[i].topic_outputs) {
+      const auto found = topic_readers.find(output.topic);
+      if (found == topic_readers.end()) continue;
+      for (const std::size_t reader : found->second) graph[i].push_back({reader, output.topic, true});
+    }
     for (const auto& output : functions[i].outputs) {
       // The path itself and every folder above it.
       for (std::string_view path = output.storage.path; !path.empty();) {
@@ -101,11 +109,12 @@ Result<void> check_no_loops(std::span<const FunctionSpec> functions) {
     std::string text = functions[i].name + ": ";
     for (const auto& edge : *circle) {
       if (&edge != &circle->front()) text += " -> ";
-      text += std::string(edge.path) + " -> " + functions[edge.to].name;
+      text += (edge.is_topic ? "topic " : "") + std::string(edge.path) + " -> " + functions[edge.to].name;
     }
     return fail(Errc::invalid_argument,
                 "results would start functions again without end (" + text +
-                    "); write them outside the folders that are watched, or set recursion.max_depth on one of these");
+                    "); write them outside the folders that are watched and publish them on another topic, or set "
+                    "recursion.max_depth on one of these");
   }
   return {};
 }

@@ -6,10 +6,10 @@
 
 #include <array>
 #include <cerrno>
-#include <optional>
 
 #include "core/fd.h"
 #include "core/ids.h"
+#include "formats/base64.h"
 
 namespace millrace {
 namespace {
@@ -26,34 +26,6 @@ bool same_secret(std::string_view left, std::string_view right) {
   return difference == 0;
 }
 
-std::optional<std::string> decode_base64(std::string_view text) {
-  while (text.ends_with('=')) text.remove_suffix(1);
-  std::string bytes;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    std::uint32_t value = 0;
-    if (c >= 'A' && c <= 'Z') {
-      value = static_cast<std::uint32_t>(c - 'A');
-    } else if (c >= 'a' && c <= 'z') {
-      value = static_cast<std::uint32_t>(c - 'a') + 26;
-    } else if (c >= '0' && c <= '9') {
-      value = static_cast<std::uint32_t>(c - '0') + 52;
-    } else if (c == '+' || c == '/') {
-      value = c == '+' ? 62 : 63;
-    } else {
-      return std::nullopt;
-    }
-    bits = (bits << 6) | value;
-    count += 6;
-    if (count >= 8) {
-      count -= 8;
-      bytes += static_cast<char>((bits >> count) & 0xFF);
-    }
-  }
-  return bytes;
-}
-
 bool has_scheme(std::string_view header, std::string_view scheme) {
   if (header.size() <= scheme.size() || header[scheme.size()] != ' ') return false;
   for (std::size_t i = 0; i < scheme.size(); ++i) {
@@ -68,7 +40,9 @@ Result<void> check_authorization(std::string_view header, std::string_view token
   if (!token.empty()) {  // everybody knows an empty one
     if (has_scheme(header, "bearer") && same_secret(header.substr(7), token)) return {};
     if (has_scheme(header, "basic")) {
-      const auto decoded = decode_base64(header.substr(6));
+      std::string credentials(header.substr(6));
+      while (credentials.size() % 4 != 0) credentials += '=';  // some clients leave the padding out
+      const auto decoded = base64_decode(credentials);
       if (decoded && same_secret(*decoded, "oscar:" + std::string(token))) return {};
     }
   }

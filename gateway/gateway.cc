@@ -33,6 +33,13 @@ Task<void> Gateway::handle(HttpRequest& request, HttpResponder& responder) {
     co_await reply_json(exchange, 405, Json::object({{"error", std::move(error)}}), std::move(headers));
     co_return;
   }
+  if (!services_.has_api && !match->route->everywhere) {
+    co_await reply_error(exchange, Error{.code = Errc::failed_precondition,
+                                         .message = "node '" + services_.node +
+                                                    "' is no gateway and serves only /health and /metrics; ask one "
+                                                    "that is (`millrace nodes` there lists them)"});
+    co_return;
+  }
   exchange.params = std::move(match->params);
   co_await match->route->function(exchange);
 }

@@ -7,8 +7,8 @@ namespace millrace {
 namespace {
 
 constexpr std::array kRoutes{
-    Route{"GET", "/health", routes::health, true},
-    Route{"GET", "/metrics", routes::metrics},
+    Route{"GET", "/health", routes::health, true, true},
+    Route{"GET", "/metrics", routes::metrics, false, true},
 
     Route{"GET", "/api/v1/functions", routes::list_functions},
     Route{"POST", "/api/v1/functions", routes::apply_functions},
@@ -32,11 +32,13 @@ constexpr std::array kRoutes{
     Route{"GET", "/api/v1/why/{id}", routes::why},
 
     Route{"GET", "/api/v1/topics", routes::list_topics},
+    Route{"PUT", "/api/v1/topics/{topic}", routes::make_topic},
     Route{"POST", "/api/v1/topics/{topic}/events", routes::publish_event},
     Route{"GET", "/api/v1/topics/{topic}/dead-letters", routes::list_dead_letters},
     Route{"POST", "/api/v1/topics/{topic}/redrive", routes::redrive_dead_letters},
 
     Route{"GET", "/api/v1/node", routes::node},
+    Route{"GET", "/api/v1/nodes", routes::list_nodes},
     Route{"GET", "/api/v1/top", routes::top},
     Route{"POST", "/api/v1/wait-idle", routes::wait_idle},
 };

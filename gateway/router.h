@@ -33,7 +33,8 @@ struct Route {
   std::string_view method;
   std::string_view pattern;
   RouteFunction function;
-  bool open = false;  // no token needed
+  bool open = false;        // no token needed
+  bool everywhere = false;  // also on nodes without the gateway role
 };
 
 // Every route of the daemon, in one place; docs and tests read it too.

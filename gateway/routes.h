@@ -37,12 +37,18 @@ Task<void> follow_run_log(Exchange& exchange);
 // routes_top.cc
 Task<void> top(Exchange& exchange);
 
+// routes_nodes.cc
+Task<void> list_nodes(Exchange& exchange);
+
 // routes_why.cc
 Task<void> why(Exchange& exchange);
 
+// routes_publish.cc
+Task<void> publish_event(Exchange& exchange);
+
 // routes_topics.cc
 Task<void> list_topics(Exchange& exchange);
-Task<void> publish_event(Exchange& exchange);
+Task<void> make_topic(Exchange& exchange);
 Task<void> list_dead_letters(Exchange& exchange);
 Task<void> redrive_dead_letters(Exchange& exchange);
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,15 +15,31 @@ namespace {
 
 constexpr std::uint64_t kRunsMax = 1'000;
 constexpr std::uint64_t kRunsDefault = 100;
+constexpr std::size_t kLookedAtMax = 200;  // of those that wait, whether they still do
 
 struct RunList {
   std::vector<LiveRun> live;
   std::vector<RunRecord> done;
 };
 
+// What waited here may have been run by another node since.
+Task<Result<void>> forget_what_is_over(Services& services, const std::string& function) {
+  for (const auto& run : services.runs.list(function, kLookedAtMax)) {
+    if (services.runs.active(run.run_id)) continue;
+    const auto record = co_await services.state.runs().get(run.run_id);
+    if (!record) co_return fail(record.error());
+    if (*record) services.runs.forget(run.run_id);
+  }
+  co_return Result<void>();
+}
+
 Task<Result<RunList>> find_runs(Services& services, RunFilter filter) {
   RunList list;
   const bool first_page = filter.before.empty() && !filter.outcome;
+  if (first_page && services.nodes.shared()) {
+    const auto forgotten = co_await forget_what_is_over(services, filter.function);
+    if (!forgotten) co_return fail(forgotten.error());
+  }
   if (first_page) list.live = services.runs.list(filter.function, filter.limit);
   auto done = co_await services.state.runs().list(std::move(filter));
   if (!done) co_return fail(done.error());
@@ -63,10 +80,64 @@ void complete_winner(RunDetails& details) {
   }
 }
 
-Json record_json(const RunRecord& record) {
-  Json json = to_json(record);
+// Whichever node meets the event finds that its run is over.
+Task<Result<void>> commit_cancelled(Services& services, LiveRun run) {
+  RunRecord record;
+  record.run_id = run.run_id;
+  record.event_id = run.event_id;
+  record.function = run.function;
+  if (const auto function = services.registry.find(run.function)) {
+    record.function_uid = function->uid;
+    record.revision = function->revision;
+  }
+  record.outcome = RunOutcome::cancelled;
+  record.reason = "cancelled while queued";
+  record.node = services.node;
+  record.queued_at = run.queued_at;
+  record.started_at = record.committed_at = services.domain.wall_now();
+  record.placed = record.published = true;
+  const auto committed = co_await services.state.runs().commit(std::move(record));
+  if (!committed) co_return fail(committed.error());
+  services.runs.forget(run.run_id);
+  co_return Result<void>();
+}
+
+// Whoever has the run in hand stops it: this node, or one that hears of it. False: nothing is known of it.
+Task<Result<bool>> cancel_somewhere(Services& services, RunId run_id) {
+  if (!services.nodes.shared() || services.runs.active(run_id)) co_return services.runs.cancel(run_id);
+  const auto attempts = co_await services.state.runs().attempts(run_id);
+  if (!attempts) co_return fail(attempts.error());
+  if (std::ranges::any_of(*attempts, [](const Attempt& attempt) { return !attempt.outcome; })) {
+    const auto told = co_await services.nodes.announce({.kind = Notice::Kind::cancel, .run_id = run_id});
+    if (!told) co_return fail(told.error());
+    co_return true;
+  }
+  const auto queued = services.runs.find(run_id);
+  if (!queued) co_return false;
+  const auto cancelled = co_await commit_cancelled(services, *queued);
+  if (!cancelled) co_return fail(cancelled.error());
+  co_return true;
+}
+
+Json with_state(Json json, const RunRecord& record) {
   json.set("state", record.placed && record.published ? name_of(RunState::done) : name_of(RunState::placing));
   return json;
+}
+
+// Of a run that goes on: what it has written so far.
+Task<Result<std::string>> log_of(Services& services, RunId run_id) {
+  auto details = co_await find_run(services, run_id);
+  if (!details) co_return fail(details.error());
+  if (details->record) co_return std::move(details->record->log_tail);
+  const auto log = services.logs.find(run_id);
+  if (!log) {
+    co_return fail(Errc::failed_precondition, "run '" + run_id.str() +
+                                                  "' has not ended and does not run on this node: it has no log here "
+                                                  "yet; `millrace logs -f` waits for it");
+  }
+  auto piece = co_await services.logs.next(log, 0, EventLoop::Duration(0), {});
+  if (!piece) co_return fail(piece.error());
+  co_return std::move(piece->bytes);
 }
 
 Result<RunFilter> filter_of(const HttpRequest& request) {
@@ -108,7 +179,7 @@ Task<void> list_runs(Exchange& exchange) {
   }
   Json list = Json::array();
   for (const auto& run : runs->live) list.append(live_json(run));
-  for (const auto& record : runs->done) list.append(record_json(record));
+  for (const auto& record : runs->done) list.append(with_state(summary_json(record), record));
   co_await reply_json(exchange, 200, Json::object({{"runs", std::move(list)}}));
 }
 
@@ -122,14 +193,17 @@ Task<void> get_run(Exchange& exchange) {
     co_return;
   }
   complete_winner(*details);
+  // Of a run that another node has in hand it is the attempt that tells.
+  const bool runs = std::ranges::any_of(details->attempts, [](const Attempt& attempt) { return !attempt.outcome; });
   Json json = Json::object();
   if (details->record) {
-    json = record_json(*details->record);
+    json = with_state(to_json(*details->record), *details->record);
   } else if (details->live) {
     json = live_json(*details->live);
+    if (runs && details->live->state == RunState::queued) json.set("state", name_of(RunState::running));
   } else {
     json.set("run_id", run_id.str());
-    json.set("state", name_of(RunState::queued));
+    json.set("state", name_of(runs ? RunState::running : RunState::queued));
   }
   Json attempts = Json::array();
   for (const auto& attempt : details->attempts) attempts.append(to_json(attempt));
@@ -144,24 +218,26 @@ Task<void> get_run_log(Exchange& exchange) {
   }
   Services& services = exchange.services;
   const RunId run_id(exchange.params["id"]);
-  auto details =
-      co_await on_domain(services, exchange.request, [&services, run_id] { return find_run(services, run_id); });
-  if (!details) {
-    co_await reply_error(exchange, details.error());
+  auto text = co_await on_domain(services, exchange.request, [&services, run_id] { return log_of(services, run_id); });
+  if (!text) {
+    co_await reply_error(exchange, text.error());
     co_return;
   }
   HttpHeaders headers{{"Content-Type", "text/plain; charset=utf-8"}};
-  std::string text = details->record ? std::move(details->record->log_tail) : std::string();
-  const auto sent = co_await exchange.responder.send(200, std::move(headers), std::move(text));
+  const auto sent = co_await exchange.responder.send(200, std::move(headers), std::move(*text));
   if (!sent) services.log.debug("answer not sent", {{"error", sent.error()}});
 }
 
 Task<void> cancel_run(Exchange& exchange) {
   Services& services = exchange.services;
   const RunId run_id(exchange.params["id"]);
-  const bool known =
-      co_await ask_domain(services, exchange.request, [&services, run_id] { return services.runs.cancel(run_id); });
+  const auto known = co_await on_domain(services, exchange.request,
+                                        [&services, run_id] { return cancel_somewhere(services, run_id); });
   if (!known) {
+    co_await reply_error(exchange, known.error());
+    co_return;
+  }
+  if (!*known) {
     co_await reply_error(
         exchange, {.code = Errc::not_found, .message = "run '" + run_id.str() + "' is not queued or running here"});
     co_return;

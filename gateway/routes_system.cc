@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -9,21 +11,24 @@
 namespace millrace::routes {
 namespace {
 
-constexpr std::chrono::milliseconds kIdlePoll{20};
+// Between two looks: a sixteenth of the time waited so far, within these. Each look asks the broker for every function.
+constexpr EventLoop::Duration kIdlePollMin = std::chrono::milliseconds(20);
+constexpr EventLoop::Duration kIdlePollMax = std::chrono::seconds(1);
 
 struct Busy {
   std::uint64_t queued = 0;
   std::uint64_t delayed = 0;
   std::uint64_t running = 0;
+  bool inputs_known = true;  // what lay in the inputs is in the counts
 
-  [[nodiscard]] bool idle() const { return queued == 0 && delayed == 0 && running == 0; }
+  [[nodiscard]] bool idle() const { return inputs_known && queued == 0 && delayed == 0 && running == 0; }
 };
 
 Task<Result<Busy>> how_busy(Services& services) {
   Busy busy;
   busy.running = services.runs.active_count();
   for (const auto& function : services.registry.all()) {
-    const auto lag = co_await services.broker.lag(work_topic(function->name), std::string(kWorkersGroup));
+    const auto lag = co_await lag_of(services.broker, function);
     if (!lag) co_return fail(lag.error());
     busy.queued += lag->pending + lag->in_flight + lag->blocked;
     busy.delayed += lag->delayed;
@@ -33,13 +38,16 @@ Task<Result<Busy>> how_busy(Services& services) {
 
 // What happened outside before the call is in the queues after the drain; from then on, only looking helps.
 Task<Result<Busy>> until_idle(Services& services, std::chrono::milliseconds timeout, std::stop_token left) {
+  const auto begun = services.domain.now();
   Deadline deadline(services.domain, timeout, left);
-  const auto drained = co_await services.registry.drain();
-  if (!drained) co_return fail(drained.error());
+  const auto drained = co_await services.registry.drain(deadline.token());
+  if (!drained && !deadline.expired()) co_return fail(drained.error());
   for (;;) {
     auto busy = co_await how_busy(services);
+    if (busy && !drained) busy->inputs_known = false;
     if (!busy || busy->idle()) co_return busy;
-    const auto slept = co_await sleep_for(services.domain, kIdlePoll, deadline.token());
+    const auto pause = std::clamp((services.domain.now() - begun) / 16, kIdlePollMin, kIdlePollMax);
+    const auto slept = co_await sleep_for(services.domain, pause, deadline.token());
     if (!slept) co_return busy;
   }
 }
@@ -101,10 +109,12 @@ Task<void> wait_idle(Exchange& exchange) {
     co_await reply_error(exchange, busy.error());
     co_return;
   }
-  co_await reply_json(
-      exchange, busy->idle() ? 200 : 504,
-      Json::object(
-          {{"idle", busy->idle()}, {"queued", busy->queued}, {"delayed", busy->delayed}, {"running", busy->running}}));
+  co_await reply_json(exchange, busy->idle() ? 200 : 504,
+                      Json::object({{"idle", busy->idle()},
+                                    {"queued", busy->queued},
+                                    {"delayed", busy->delayed},
+                                    {"running", busy->running},
+                                    {"inputs_known", busy->inputs_known}}));
 }
 
 }  // namespace millrace::routes

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/units.h"
+#include "gateway/node_json.h"
 #include "gateway/reply.h"
 #include "gateway/routes.h"
 
@@ -23,12 +24,16 @@ struct Top {
   std::vector<Row> rows;
   NodeBudget budget;
   NodeBudget free;
+  std::vector<NodeRow> nodes;
 };
 
 Task<Result<Top>> look(Services& services) {
-  Top top{.rows = {}, .budget = services.admission.budget(), .free = services.admission.free()};
+  Top top{.rows = {}, .budget = services.admission.budget(), .free = services.admission.free(), .nodes = {}};
+  auto nodes = co_await services.nodes.all();
+  if (!nodes) co_return fail(nodes.error());
+  top.nodes = std::move(*nodes);
   for (const auto& function : services.registry.all()) {
-    const auto lag = co_await services.broker.lag(work_topic(function->name), std::string(kWorkersGroup));
+    const auto lag = co_await lag_of(services.broker, function);
     if (!lag) co_return fail(lag.error());
     top.rows.push_back({.name = function->name,
                         .lag = *lag,
@@ -77,10 +82,11 @@ Task<void> top(Exchange& exchange) {
                             {"memory_reserved_bytes", budget.memory_bytes - found->free.memory_bytes},
                             {"cpu_millicores", budget.cpu_millicores},
                             {"cpu_reserved_millicores", budget.cpu_millicores - found->free.cpu_millicores}});
-  co_await reply_json(
-      exchange, 200,
-      Json::object(
-          {{"window_s", RunStats::kWindow.count()}, {"node", std::move(node)}, {"functions", std::move(functions)}}));
+  co_await reply_json(exchange, 200,
+                      Json::object({{"window_s", RunStats::kWindow.count()},
+                                    {"node", std::move(node)},
+                                    {"nodes", nodes_json(found->nodes)},
+                                    {"functions", std::move(functions)}}));
 }
 
 }  // namespace millrace::routes

@@ -1,46 +1,137 @@
+#include <algorithm>
+#include <iterator>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "formats/event_codec.h"
-#include "formats/identity.h"
+#include "engine/user_topics.h"
+#include "formats/object_reader.h"
 #include "formats/timestamp.h"
+#include "formats/topic_name.h"
 #include "gateway/reply.h"
 #include "gateway/routes.h"
 
 namespace millrace::routes {
 namespace {
 
+// A topic as one of its groups sees it; one without a group has a row as well.
 struct TopicRow {
   std::string name;
+  std::string group;     // empty: there is none
+  std::string function;  // that reads it; empty: nobody knows
+  TopicInfo info;
   Lag lag;
+  TopicRates::Rates rates;
 };
+
+std::string function_of(const std::string& topic, const std::string& group) {
+  const std::string& name = topic.starts_with(kWorkTopicPrefix) ? topic : group;
+  return name.starts_with(kWorkTopicPrefix) ? name.substr(kWorkTopicPrefix.size()) : std::string();
+}
+
+Task<Result<std::vector<TopicRow>>> rows_of(Services& services, std::string name) {
+  std::vector<TopicRow> rows;
+  auto info = co_await services.broker.describe(name);
+  if (!info) co_return fail(info.error());
+  std::vector<std::string> groups = info->spec.groups;
+  std::ranges::sort(groups);
+  if (groups.empty()) groups.emplace_back();
+  for (auto& group : groups) {
+    TopicRow row{
+        .name = name, .group = group, .function = function_of(name, group), .info = *info, .lag = {}, .rates = {}};
+    if (group.empty()) {
+      row.lag.pending = info->messages;
+    } else {
+      const auto lag = co_await services.broker.lag(name, group);
+      if (!lag && lag.error().code == Errc::not_found) continue;  // it went meanwhile
+      if (!lag) co_return fail(lag.error());
+      row.lag = *lag;
+    }
+    row.rates = services.topic_rates.note(name + "/" + group, info->published, row.lag.open() + row.lag.dead,
+                                          services.domain.now());
+    rows.push_back(std::move(row));
+  }
+  co_return rows;
+}
 
 Task<Result<std::vector<TopicRow>>> all_topics(Services& services) {
   const auto names = co_await services.broker.topics();
   if (!names) co_return fail(names.error());
   std::vector<TopicRow> rows;
   for (const auto& name : *names) {
-    const auto lag = co_await services.broker.lag(name, std::string(kWorkersGroup));
-    if (lag) rows.push_back({.name = name, .lag = *lag});
+    auto found = co_await rows_of(services, name);
+    if (!found && found.error().code == Errc::not_found) continue;  // it went meanwhile
+    if (!found) co_return fail(found.error());
+    std::ranges::move(*found, std::back_inserter(rows));
   }
   co_return rows;
 }
 
-Task<Result<Receipt>> publish_one(Services& services, std::string topic, Event event, Sending sending) {
-  const auto named = check_topic_name(topic);
-  if (!named) co_return fail(named.error());
-  if (topic.starts_with("fn.")) {
-    co_return fail(Errc::invalid_argument, "'" + topic + "' is a work topic; invoke the function instead");
+Json to_json(const TopicRow& row) {
+  const auto text = [](const std::string& value) { return value.empty() ? Json() : Json(value); };
+  const auto rate = [](const std::optional<double>& value) { return value ? Json(*value) : Json(); };
+  return Json::object({{"name", row.name},
+                       {"kind", is_user_topic_name(row.name) ? "user" : "work"},
+                       {"group", text(row.group)},
+                       {"function", text(row.function)},
+                       {"pending", row.lag.pending},
+                       {"in_flight", row.lag.in_flight},
+                       {"delayed", row.lag.delayed},
+                       {"blocked", row.lag.blocked},
+                       {"dead", row.lag.dead},
+                       {"oldest_ms", row.lag.oldest.count()},
+                       {"overdue", row.lag.overdue},
+                       {"published", row.info.published},
+                       {"published_per_s", rate(row.rates.published_per_s)},
+                       {"consumed_per_s", rate(row.rates.consumed_per_s)},
+                       {"messages_max", row.info.spec.messages_max},
+                       {"bytes_max", row.info.spec.bytes_max}});
+}
+
+// The group that a request about a topic means: the one it names, or the only one there can be.
+Task<Result<std::string>> group_of(Services& services, std::string topic, std::string named) {
+  if (!named.empty()) co_return named;
+  if (topic.starts_with(kWorkTopicPrefix)) co_return std::string(kWorkersGroup);
+  const auto info = co_await services.broker.describe(topic);
+  if (!info) co_return fail(info.error());
+  if (info->spec.groups.size() == 1) co_return info->spec.groups.front();
+  if (info->spec.groups.empty()) co_return fail(Errc::not_found, "nobody reads topic '" + topic + "' yet");
+  co_return fail(Errc::invalid_argument, "topic '" + topic + "' has " + std::to_string(info->spec.groups.size()) +
+                                             " groups; name one by the query parameter 'group'");
+}
+
+Task<Result<std::vector<DeadLetter>>> letters_of(Services& services, std::string topic, std::string named,
+                                                 std::string after, std::size_t limit) {
+  const auto group = co_await group_of(services, topic, std::move(named));
+  if (!group) co_return fail(group.error());
+  auto letters = co_await services.broker.dead_letters(topic, *group, std::move(after), limit);
+  co_return letters;
+}
+
+Task<Result<std::uint64_t>> redrive_of(Services& services, std::string topic, std::string named,
+                                       std::vector<std::string> ids) {
+  const auto group = co_await group_of(services, topic, std::move(named));
+  if (!group) co_return fail(group.error());
+  auto count = co_await services.broker.redrive(topic, *group, std::move(ids));
+  co_return count;
+}
+
+Result<TopicBounds> bounds_of(const std::string& body, std::size_t bytes_max) {
+  TopicBounds bounds;
+  if (body.empty()) return bounds;
+  const auto json = parse_json(body, bytes_max);
+  if (!json) return fail(json.error());
+  Diagnostics problems;
+  ObjectReader in(*json, "", problems);
+  if (in.find("bytes_max") != nullptr) bounds.bytes_max = in.bytes("bytes_max", 0, {.min = 1 << 10, .max = 1ULL << 50});
+  if (in.find("messages_max") != nullptr) {
+    bounds.messages_max = in.integer("messages_max", std::uint64_t{0}, {.min = 1, .max = 1ULL << 40});
   }
-  services.ingest.stamp_root(event);
-  const auto ensured = co_await services.broker.ensure({.name = topic, .groups = {std::string(kWorkersGroup)}});
-  if (!ensured) co_return fail(ensured.error());
-  std::vector<Outgoing> batch;
-  batch.push_back(
-      {.id = event.id.str(), .event = std::move(event), .delay = sending.delay, .priority = sending.priority});
-  auto receipts = co_await services.broker.publish(topic, std::move(batch));
-  co_return std::move(receipts.front());
+  bounds.readers = in.texts("readers");
+  in.refuse_unknown();
+  if (!problems.empty()) return fail(problems.to_error("the bounds of the topic"));
+  return bounds;
 }
 
 Json to_json(const DeadLetter& letter) {
@@ -65,65 +156,44 @@ Task<void> list_topics(Exchange& exchange) {
     co_return;
   }
   Json list = Json::array();
-  for (const auto& row : *rows) {
-    list.append(Json::object({{"name", row.name},
-                              {"pending", row.lag.pending},
-                              {"in_flight", row.lag.in_flight},
-                              {"delayed", row.lag.delayed},
-                              {"blocked", row.lag.blocked},
-                              {"dead", row.lag.dead},
-                              {"oldest_ms", row.lag.oldest.count()},
-                              {"overdue", row.lag.overdue}}));
-  }
+  for (const auto& row : *rows) list.append(to_json(row));
   const auto durability = services.broker.capabilities().confirm;
   co_await reply_json(exchange, 200, Json::object({{"topics", std::move(list)}, {"durability", name_of(durability)}}));
 }
 
-// CloudEvents in binary mode: attributes are `ce-` headers. A body without them is opaque data.
-Task<void> publish_event(Exchange& exchange) {
+// Body: {"bytes_max": "1Gi", "messages_max": 1000, "readers": ["audit"]}, all optional; without them what is there
+// stays.
+Task<void> make_topic(Exchange& exchange) {
   Services& services = exchange.services;
   const std::string topic = exchange.params["topic"];
-  const auto sending = query_sending(exchange.request);
-  if (!sending) {
-    co_await reply_error(exchange, sending.error());
+  const auto body = co_await exchange.request.read_body(services.limits.request_bytes_max);
+  const auto bounds = body ? bounds_of(*body, services.limits.request_bytes_max) : fail(body.error());
+  if (!bounds) {
+    co_await reply_error(exchange, bounds.error());
     co_return;
   }
-  auto body = co_await exchange.request.read_body(services.limits.event_bytes_max);
-  if (!body) {
-    co_await reply_error(exchange, body.error());
-    co_return;
-  }
-  Event event;
-  event.source = std::string(exchange.request.header("ce-source").value_or(""));
-  if (event.source.empty()) event.source = "/api/v1/topics/" + topic;
-  event.source_id = std::string(exchange.request.header("ce-id").value_or(""));
-  if (event.source_id.empty()) event.source_id = std::string(exchange.request.header("Idempotency-Key").value_or(""));
-  event.type = std::string(exchange.request.header("ce-type").value_or(""));
-  if (event.type.empty()) event.type = "millrace.published";
-  event.subject = std::string(exchange.request.header("ce-subject").value_or(""));
-  event.content_type = std::string(exchange.request.header("Content-Type").value_or(""));
-  event.data = std::move(*body);
-  const auto receipt = co_await on_domain(services, exchange.request, [&services, topic, event, sending] {
-    return publish_one(services, topic, event, *sending);
+  const auto made = co_await on_domain(services, exchange.request, [&services, topic, bounds] {
+    return services.registry.topics().make(topic, *bounds);
   });
-  if (!receipt) {
-    co_await reply_error(exchange, receipt.error());
+  if (!made) {
+    co_await reply_error(exchange, made.error());
     co_return;
   }
-  co_await reply_json(exchange, 202, Json::object({{"topic", topic}, {"duplicate", receipt->duplicate}}));
+  co_await reply_json(exchange, *made ? 201 : 200, Json::object({{"topic", topic}, {"created", *made}}));
 }
 
 Task<void> list_dead_letters(Exchange& exchange) {
   Services& services = exchange.services;
   const std::string topic = exchange.params["topic"];
   const std::string after = std::string(exchange.request.query("after").value_or(""));
+  const std::string group = std::string(exchange.request.query("group").value_or(""));
   const auto limit = query_number(exchange.request, "limit", 100, 1'000);
   if (!limit) {
     co_await reply_error(exchange, limit.error());
     co_return;
   }
-  const auto letters = co_await on_domain(services, exchange.request, [&services, topic, after, limit] {
-    return services.broker.dead_letters(topic, std::string(kWorkersGroup), after, *limit);
+  const auto letters = co_await on_domain(services, exchange.request, [&services, topic, group, after, limit] {
+    return letters_of(services, topic, group, after, *limit);
   });
   if (!letters) {
     co_await reply_error(exchange, letters.error());
@@ -162,9 +232,9 @@ Task<void> redrive_dead_letters(Exchange& exchange) {
       co_return;
     }
   }
-  const auto count = co_await on_domain(services, exchange.request, [&services, topic, ids] {
-    return services.broker.redrive(topic, std::string(kWorkersGroup), ids);
-  });
+  const std::string group = std::string(exchange.request.query("group").value_or(""));
+  const auto count = co_await on_domain(
+      services, exchange.request, [&services, topic, group, ids] { return redrive_of(services, topic, group, ids); });
   if (!count) {
     co_await reply_error(exchange, count.error());
     co_return;

@@ -29,7 +29,10 @@ struct Chain {
 Json to_json(const Link& link) {
   const RunRecord& record = link.record;
   Json outputs = Json::array();
-  for (const auto& output : record.outputs) outputs.append(output.bucket + "/" + output.key);
+  for (const auto& output : record.outputs) {
+    const std::string key = output.key.empty() ? std::string() : "/" + output.key;
+    outputs.append((output.is_event() ? "topic " : "") + output.bucket + key);
+  }
   Json children = Json::array();
   for (const auto& child : link.children) children.append(to_json(child));
   Json json = Json::object({{"run_id", record.run_id.str()},

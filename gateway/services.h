@@ -19,12 +19,14 @@
 #include "engine/circuits.h"
 #include "engine/ingest.h"
 #include "engine/live_logs.h"
+#include "engine/nodes.h"
 #include "engine/registry.h"
 #include "engine/replay.h"
 #include "engine/run_feed.h"
 #include "engine/run_stats.h"
 #include "engine/run_table.h"
 #include "engine/synchronous.h"
+#include "engine/topic_rates.h"
 #include "net/http_exchange.h"
 #include "runtime/executor.h"
 #include "state/state_store.h"
@@ -55,13 +57,16 @@ struct Services {
   LiveLogs& logs;
   Circuits& circuits;
   Broker& broker;
+  TopicRates& topic_rates;
   ObjectStore& objects;
   Admission& admission;
+  Nodes& nodes;
   Metrics& metrics;
   Log& log;
   std::function<std::vector<Control>()> controls;  // on the domain loop
   std::string node;
   std::string token;
+  bool has_api = true;  // false: health and metrics, nothing else
   GatewayLimits limits;
 };
 

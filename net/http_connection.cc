@@ -144,11 +144,22 @@ Task<Result<std::optional<std::string_view>>> HttpConnection::next_chunk() {
       exchange.body_failed = true;
       co_return fail(Errc::invalid_argument, std::string(parser_.reason()));
     }
-    const auto got = co_await stream_.read_more(limits_.body_silence);
-    if (got == TcpStream::Input::more) continue;
+    auto patience = limits_.body_silence;
+    if (exchange.body_due) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*exchange.body_due - EventLoop::Clock::now());
+      patience = std::clamp(left, std::chrono::milliseconds(0), patience);
+    }
+    if (patience.count() > 0) {
+      const auto got = co_await stream_.read_more(patience);
+      if (got == TcpStream::Input::more) continue;
+      if (got == TcpStream::Input::end) {
+        exchange.body_failed = true;
+        cancel();
+        co_return fail(Errc::cancelled, "the client left before the end of the body");
+      }
+    }
     exchange.body_failed = true;
     cancel();
-    if (got == TcpStream::Input::end) co_return fail(Errc::cancelled, "the client left before the end of the body");
     co_return fail(Errc::deadline_exceeded, "the client sent nothing of the body for too long");
   }
 }
@@ -157,6 +168,8 @@ Task<Result<std::optional<std::string_view>>> HttpConnection::next_chunk() {
 Task<bool> HttpConnection::discard_body() {
   if (exchange_.phase != Phase::answered || !exchange_.keep_alive) co_return false;
   exchange_.body_bytes_max = ~std::uint64_t{0};
+  // A client that sends a byte now and then would hold a connection for hours otherwise, and needs no token for it.
+  exchange_.body_due = EventLoop::Clock::now() + limits_.body_silence;
   for (;;) {
     const auto chunk = co_await next_chunk();
     if (!chunk) co_return false;

@@ -57,8 +57,9 @@ class HttpConnection {
     HttpQuery query;
     std::uint64_t body_bytes = 0;
     std::uint64_t body_bytes_max = 0;
-    bool body_done = false;    // read to its end
-    bool body_failed = false;  // what follows on the connection cannot be understood
+    std::optional<EventLoop::TimePoint> body_due;  // of all the rest, where nobody wants it any more
+    bool body_done = false;                        // read to its end
+    bool body_failed = false;                      // what follows on the connection cannot be understood
     bool continue_sent = false;
     bool keep_alive = false;
     Phase phase = Phase::unanswered;

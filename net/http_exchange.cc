@@ -24,12 +24,6 @@ const std::string& HttpRequest::path() const {
   return connection_.exchange_.path;
 }
 
-std::string_view HttpRequest::raw_query() const {
-  const std::string_view whole = target();
-  const std::size_t mark = whole.find('?');
-  return mark == std::string_view::npos ? std::string_view() : whole.substr(mark + 1);
-}
-
 const HttpQuery& HttpRequest::query() const {
   return connection_.exchange_.query;
 }
@@ -99,10 +93,6 @@ Task<Result<void>> HttpResponder::write(std::string piece) {
 
 Task<Result<void>> HttpResponder::finish() {
   return connection_.finish();
-}
-
-bool HttpResponder::answered() const {
-  return connection_.exchange_.phase != HttpConnection::Phase::unanswered;
 }
 
 }  // namespace millrace

@@ -40,8 +40,7 @@ class HttpRequest {
   [[nodiscard]] const std::string& target() const;  // path and query as sent
   [[nodiscard]] std::string_view raw_path() const;  // as sent, for signatures
   [[nodiscard]] const std::string& path() const;    // decoded; an encoded slash is a slash here
-  [[nodiscard]] std::string_view raw_query() const;
-  [[nodiscard]] const HttpQuery& query() const;                                      // decoded, in order
+  [[nodiscard]] const HttpQuery& query() const;     // decoded, in order
   [[nodiscard]] std::optional<std::string_view> query(std::string_view name) const;  // the first of that name
   [[nodiscard]] const HttpHeaders& headers() const;
   [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const { return headers().find(name); }
@@ -88,8 +87,6 @@ class HttpResponder {
   [[nodiscard]] Task<Result<void>> start(int status, HttpHeaders headers);
   [[nodiscard]] Task<Result<void>> write(std::string piece);
   [[nodiscard]] Task<Result<void>> finish();
-
-  [[nodiscard]] bool answered() const;  // send, send_file or start was called
 
  private:
   HttpConnection& connection_;

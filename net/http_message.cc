@@ -77,11 +77,6 @@ bool http_names_equal(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, {}, to_lower, to_lower);
 }
 
-void HttpHeaders::set(std::string_view name, std::string value) {
-  std::erase_if(fields_, [name](const Field& field) { return http_names_equal(field.first, name); });
-  fields_.emplace_back(name, std::move(value));
-}
-
 std::optional<std::string_view> HttpHeaders::find(std::string_view name) const {
   const auto field =
       std::ranges::find_if(fields_, [name](const Field& one) { return http_names_equal(one.first, name); });

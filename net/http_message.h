@@ -23,7 +23,6 @@ class HttpHeaders {
   HttpHeaders(std::initializer_list<Field> fields) : fields_(fields) {}
 
   void add(std::string name, std::string value) { fields_.emplace_back(std::move(name), std::move(value)); }
-  void set(std::string_view name, std::string value);  // replaces all of that name
 
   // The first value of that name.
   [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const;
@@ -61,9 +60,9 @@ struct HttpHead {
 // "%41b" is "Ab". `invalid_argument` for a broken escape or a zero byte, which no path may hold. Plus stays plus.
 [[nodiscard]] Result<std::string> percent_decode(std::string_view text);
 
-// Everything but letters, digits and "-._~" escaped; with `keep_slash` also '/' stays.
+// Everything but letters, digits and "-._~" escaped; with Slash::keep also '/' stays.
 enum class Slash : std::uint8_t { escape, keep };
-[[nodiscard]] std::string percent_encode(std::string_view text, Slash slash = Slash::keep);
+[[nodiscard]] std::string percent_encode(std::string_view text, Slash slash);
 
 // "a=1&b" is {{"a", "1"}, {"b", ""}}; plus is a space here.
 using HttpQuery = std::vector<std::pair<std::string, std::string>>;

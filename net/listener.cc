@@ -19,11 +19,6 @@ struct AddressesDeleter {
   void operator()(addrinfo* addresses) const { ::freeaddrinfo(addresses); }
 };
 
-std::string name_of(const std::string& address, std::uint16_t port) {
-  const bool v6 = address.find(':') != std::string::npos;
-  return (v6 ? "[" + address + "]" : address) + ":" + std::to_string(port);
-}
-
 Error listen_error(int error_number, const std::string& name) {
   Error error = error_from_errno(error_number, "listen on " + name);
   if (error_number == EADDRINUSE) {
@@ -51,8 +46,13 @@ std::string peer_name(const sockaddr_storage& address, socklen_t length) {
 
 }  // namespace
 
+std::string host_and_port(const std::string& address, std::uint16_t port) {
+  const bool v6 = address.find(':') != std::string::npos;
+  return (v6 ? "[" + address + "]" : address) + ":" + std::to_string(port);
+}
+
 Result<ListeningSocket> listen_tcp(const std::string& address, std::uint16_t port) {
-  const std::string name = name_of(address, port);
+  const std::string name = host_and_port(address, port);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV;

@@ -20,6 +20,9 @@ struct ListeningSocket {
 // `address` is numeric. Errors name address and remedy.
 [[nodiscard]] Result<ListeningSocket> listen_tcp(const std::string& address, std::uint16_t port);
 
+// As in a URL: "127.0.0.1:8090", "[::1]:8090".
+[[nodiscard]] std::string host_and_port(const std::string& address, std::uint16_t port);
+
 class Listener {
  public:
   using Accepted = std::move_only_function<void(Fd socket, std::string peer)>;

@@ -87,7 +87,6 @@ class TcpStream {
   // What has arrived and was not consumed. Views into it hold until the next read_more().
   [[nodiscard]] std::string_view input() const;
   void consume(std::size_t bytes) { begin_ += bytes; }
-  [[nodiscard]] bool input_is_full() const { return end_ - begin_ == TcpStreams::kBufferBytes; }
 
   // Waits for input beyond what is there, at most for `limit` in which nothing at all arrives.
   class [[nodiscard]] ReadMore {
@@ -118,7 +117,6 @@ class TcpStream {
   // far as the buffer holds.
   void on_end(EventLoop::Callback callback) { on_end_ = std::move(callback); }
 
-  [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] int fd() const;
 
   // Waits until the kernel takes output again; for those who write to fd() themselves.

@@ -151,7 +151,7 @@ void Candidates::wake_room() {
   for (const auto& waiter : std::exchange(room_waiters_, {})) waiter.set(true);
 }
 
-Task<Result<void>> Candidates::settled() {
+Task<Result<void>> Candidates::settled(std::stop_token stop) {
   const auto waiter = std::make_shared<Waiter>(loop_);
   for (auto& [id, entry] : entries_) {
     const bool twice = entry.state == State::examining && entry.again;
@@ -162,8 +162,16 @@ Task<Result<void>> Candidates::settled() {
   }
   if (waiter->left == 0) co_return Result<void>();
   pump();
-  co_await waiter->done.wait();
-  co_return waiter->result;
+  {
+    const std::stop_callback on_stop(stop, [waiter] { waiter->done.set(false); });
+    const bool told = co_await waiter->done.wait();
+    if (told) co_return waiter->result;
+  }
+  for (auto& [id, entry] : entries_) {
+    std::erase(entry.waiters, waiter);
+    std::erase(entry.waiters_again, waiter);
+  }
+  co_return fail(Errc::cancelled, "cancelled while files of the inputs were looked at");
 }
 
 Task<void> Candidates::close() {

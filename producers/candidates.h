@@ -92,8 +92,8 @@ class Candidates {
 
   // Returns when every name there is has been examined to an end after this call. A name does not hold it up while a
   // writer has it open or was seen changing it; one whose examination fails makes the result that error at once, and
-  // stays.
-  [[nodiscard]] Task<Result<void>> settled();
+  // stays. `cancelled` when stopped first.
+  [[nodiscard]] Task<Result<void>> settled(std::stop_token stop = {});
 
   // Lets what is being examined finish and forgets the rest: a scan at the next start finds it.
   [[nodiscard]] Task<void> close();

@@ -52,12 +52,13 @@ Task<void> FsWatch::close() {
   co_await group_.join();
 }
 
-Task<Result<void>> FsWatch::drain() {
-  const auto read = co_await read_queued();
+Task<Result<void>> FsWatch::drain(std::stop_token stop) {
+  const AnyStop either(group_.stop_token(), stop);
+  const auto read = co_await read_queued(either.token());
   if (!read) co_return fail(read.error());
-  const auto scanned = co_await reconciler_.drain();
+  const auto scanned = co_await reconciler_.drain(either.token());
   if (!scanned) co_return fail(scanned.error());
-  const auto settled = co_await candidates_.settled();
+  const auto settled = co_await candidates_.settled(either.token());
   if (!settled) co_return fail(settled.error());
   for (const auto& [id, input] : inputs_) {
     if (!input.ready) co_return fail(input.trouble.with("input " + input.trigger.path.path + " is not watched yet"));
@@ -88,8 +89,7 @@ Task<void> FsWatch::read_forever() {
 }
 
 // Until everything queued at the call is read and its folders are walked, by this task or by read_forever().
-Task<Result<void>> FsWatch::read_queued() {
-  const auto stop = group_.stop_token();
+Task<Result<void>> FsWatch::read_queued(std::stop_token stop) {
   const auto queued = source_->queued_bytes();
   if (!queued) co_return fail(queued.error());
   const std::size_t goal = bytes_read_ + *queued;

@@ -92,7 +92,7 @@ class FsWatch final : public FunctionObserver {
   // candidate from them has its receipt or turned out to be nothing. What a writer holds open or keeps changing does
   // not hold it up: its close is still to come. An error means that something is not published yet; it stays queued
   // here, so the next drain() may succeed.
-  Task<Result<void>> drain() override;
+  Task<Result<void>> drain(std::stop_token stop) override;
 
   // Stops watching; what was not published is found by the scan of the next start. Once.
   [[nodiscard]] Task<void> close();
@@ -126,7 +126,7 @@ class FsWatch final : public FunctionObserver {
 
   // Reading the kernel's queue (fs_watch.cc).
   Task<void> read_forever();
-  Task<Result<void>> read_queued();
+  Task<Result<void>> read_queued(std::stop_token stop);
 
   // With `turn_` held.
   Task<Result<void>> read_batch();

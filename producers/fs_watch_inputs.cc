@@ -112,7 +112,8 @@ Task<Result<void>> FsWatch::fill(Trigger trigger) {
 Task<Result<FirstRows>> FsWatch::first_rows(Trigger trigger, const Fill& noted) {
   auto first = co_await first_fill_.collect(trigger);
   if (!first) co_return fail(first.error());
-  const auto read = co_await read_queued();  // what happened before and during the listing is noted now
+  // What happened before and during the listing is noted now.
+  const auto read = co_await read_queued(group_.stop_token());
   if (!read) co_return fail(read.error());
   if (noted.changed.size() > options_.changed_during_fill_max) {
     co_return fail(Errc::resource_exhausted, "more than " + std::to_string(options_.changed_during_fill_max) +

@@ -6,13 +6,15 @@
 #include <cerrno>
 #include <utility>
 
+#include "core/file_time.h"
+
 namespace millrace {
 namespace {
 
 Result<bool> changed_since(int fd, const ObjectVersion& version) {
   struct stat status{};
   if (::fstat(fd, &status) != 0) return fail(error_from_errno(errno, "look at an opened object"));
-  const std::int64_t mtime_ns = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
+  const std::int64_t mtime_ns = nanoseconds_of(status.st_mtim);
   return static_cast<std::uint64_t>(status.st_size) != version.size_bytes || mtime_ns != version.mtime_ns;
 }
 

@@ -91,6 +91,8 @@ Task<void> Reconciler::look_after(std::shared_ptr<Job> job) {
 // Until a scan is due, or somebody wakes the job: at once, after a failure's backoff, or after `rescan`.
 Task<void> Reconciler::pause(std::shared_ptr<Job> job) {
   EventLoop::Duration length = job->trigger.function->rescan;
+  const EventLoop::Duration longest = options_.rescan_max;
+  if (longest > EventLoop::Duration(0) && (length > longest || length == EventLoop::Duration(0))) length = longest;
   const bool periodic = !job->due;
   if (job->due) {
     if (job->failures == 0) co_return;
@@ -168,7 +170,7 @@ Task<Result<void>> Reconciler::forget(std::string trigger_id, std::vector<std::s
   co_return Result<void>();
 }
 
-Task<Result<void>> Reconciler::drain() {
+Task<Result<void>> Reconciler::drain(std::stop_token stop) {
   std::vector<OneShot<Result<void>>> scans;
   for (const auto& [id, job] : jobs_) {
     if (!job->due && !job->scanning) continue;
@@ -179,6 +181,8 @@ Task<Result<void>> Reconciler::drain() {
   }
   Result<void> all;
   for (const auto& scan : scans) {
+    const std::stop_callback on_stop(
+        stop, [scan] { scan.set(fail(Errc::cancelled, "cancelled while waiting for a scan of the input")); });
     const auto ended = co_await scan.wait();
     if (!ended && all) all = fail(ended.error().with("scan"));
   }

@@ -36,7 +36,8 @@ class Reconciler {
  public:
   struct Options {
     std::size_t page = 1'000;
-    std::size_t scans_max = 2;  // at a time
+    std::size_t scans_max = 2;                // at a time
+    std::chrono::milliseconds rescan_max{0};  // the longest between two scans, whatever a function says; 0: none
     std::chrono::milliseconds retry_base{1'000};
     std::chrono::milliseconds retry_cap{60'000};
   };
@@ -53,8 +54,9 @@ class Reconciler {
   // Scans every trigger of this bucket soon, also one that is being scanned now.
   void request(const std::string& bucket);
 
-  // Returns when every scan that is due or on has ended; the first error of one. What they found are candidates then.
-  [[nodiscard]] Task<Result<void>> drain();
+  // Returns when every scan that is due or on has ended; the first error of one; `cancelled` when stopped first. What
+  // they found are candidates then.
+  [[nodiscard]] Task<Result<void>> drain(std::stop_token stop = {});
 
   [[nodiscard]] Task<void> close();
 

@@ -3,7 +3,8 @@
 # out. Called by `make demo`; the executable is built already.
 #
 #   N=20                frames, and so runs of the detector
-#   BROKER=             the broker's URL; the embedded one without it
+#   BROKER=             the broker's URL, or `nats` for a NATS server that is fetched and started here; without it the
+#                       embedded one
 #   MILLRACE_BIN=PATH   the executable; build/release/millrace without it
 #   MILLRACE_DEMO_DATA=DIR
 #                       where everything lies; /var/lib/millrace-demo for root, ~/.local/share/millrace-demo for others
@@ -15,6 +16,7 @@ cd "$(dirname "$0")/.."
 
 frames=${N:-20}
 broker=${BROKER:-}
+broker_options=()
 millrace=${MILLRACE_BIN:-$PWD/build/release/millrace}
 example=config/examples/people
 ready_wait_s=60
@@ -28,6 +30,7 @@ data=${MILLRACE_DEMO_DATA:-$default_data}
 mark=$data/.made-by-millrace-demo
 log=$data/serve.log
 server=
+nats_server=
 
 die() {
   echo "demo: $*" >&2
@@ -36,10 +39,47 @@ die() {
 
 # The server ends its functions and their sandboxes before it exits.
 stop_server() {
-  if [ -z "$server" ]; then return; fi
-  kill -TERM "$server" 2>/dev/null || true
-  wait "$server" 2>/dev/null || true
+  local process
+  for process in $server $nats_server; do
+    kill -TERM "$process" 2>/dev/null || true
+    wait "$process" 2>/dev/null || true
+  done
   server=
+  nats_server=
+}
+
+# On free ports, with a store of its own that is synced before anything is confirmed.
+start_nats() {
+  local program port monitor tries
+  program=$(scripts/fetch_nats_server)
+  read -r port monitor < <(/usr/bin/python3 -c '
+import socket
+probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(probe.getsockname()[1] for probe in probes))')
+  mkdir "$data/nats"
+  cat >"$data/nats/nats.conf" <<CONFIG
+listen: "127.0.0.1:$port"
+http: "127.0.0.1:$monitor"
+max_payload: 2MB
+jetstream {
+  store_dir: "$data/nats/store"
+  sync_interval: always
+}
+CONFIG
+  "$program" -c "$data/nats/nats.conf" </dev/null >"$data/nats/nats.log" 2>&1 &
+  nats_server=$!
+  for ((tries = 0; tries < ready_wait_s * 10; tries++)); do
+    if curl -fsS "http://127.0.0.1:$monitor/healthz" >/dev/null 2>&1; then
+      broker=nats://127.0.0.1:$port
+      broker_options=(--nats-monitor "http://127.0.0.1:$monitor")
+      echo "the NATS server: $broker, store in $data/nats"
+      return
+    fi
+    kill -0 "$nats_server" 2>/dev/null || break
+    sleep 0.1
+  done
+  tail -n 20 "$data/nats/nats.log" >&2
+  die "the NATS server did not start; its log is $data/nats/nats.log"
 }
 
 fresh_data() {
@@ -54,17 +94,19 @@ fresh_data() {
   fi
   mkdir -p "$(dirname "$data")"
   mkdir -m 0711 "$data"
-  : >"$mark"
-  if [ -n "$user" ]; then chown "$user:" "$data"; fi
+  # Opened before the directory is the user's, who could lay a link in their way afterwards.
+  exec {mark_file}>"$mark" {log_file}>"$log"
 }
 
 start_server() {
   local arguments=(serve --data "$data" --listen 127.0.0.1:0)
-  if [ -n "$broker" ]; then arguments+=(--broker "$broker"); fi
+  if [ "$broker" = nats ]; then start_nats; fi
+  if [ -n "$user" ]; then chown "$user:" "$data"; fi
+  if [ -n "$broker" ]; then arguments+=(--broker "$broker" ${broker_options[@]+"${broker_options[@]}"}); fi
   if [ -z "$user" ]; then arguments+=(--allow-missing-isolation yes); fi
-  "$millrace" "${arguments[@]}" </dev/null >"$log" 2>&1 &
+  "$millrace" "${arguments[@]}" </dev/null >&"$log_file" 2>&1 {mark_file}>&- &
   server=$!
-  echo "$server" >"$mark"
+  echo "$server" >&"$mark_file"
   local tries
   for ((tries = 0; tries < ready_wait_s * 10; tries++)); do
     if [ -s "$data/listen" ] && "$millrace" ls >/dev/null 2>&1; then return; fi
@@ -81,7 +123,9 @@ count() {
 }
 
 running() {
-  "$millrace" topics | awk '$1 == "fn.people" {print $3}'
+  "$millrace" topics -o json | /usr/bin/python3 -c '
+import json, sys
+print(sum(topic["in_flight"] for topic in json.load(sys.stdin)["topics"] if topic["name"] == "fn.people"))'
 }
 
 show_progress() {

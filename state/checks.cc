@@ -42,4 +42,9 @@ Result<void> check_limit(std::size_t limit) {
               "limit " + std::to_string(limit) + " is not between 1 and " + std::to_string(kRunListMax));
 }
 
+Error given_up(const RunRecord& record) {
+  return {.code = Errc::aborted,
+          .message = "run " + record.run_id.str() + ": this attempt was given up for lost, its outputs are no more"};
+}
+
 }  // namespace millrace::state

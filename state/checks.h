@@ -22,4 +22,7 @@ namespace millrace::state {
 [[nodiscard]] Result<void> check(const RunFilter& filter);
 [[nodiscard]] Result<void> check_limit(std::size_t limit);
 
+// Of a commit whose attempt was ended as lost.
+[[nodiscard]] Error given_up(const RunRecord& record);
+
 }  // namespace millrace::state

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/run.h"
+#include "state/shared_state.h"
 
 namespace millrace::state {
 
@@ -25,6 +26,7 @@ void visit(Visitor& column, U& usage) {
   column("written_bytes", usage.written_bytes);
   column("throttled_us", usage.throttled_us);
   column("output_bytes", usage.output_bytes);
+  column("memory_limit_bytes", usage.memory_limit_bytes);
 }
 
 template <class Visitor, class A>
@@ -93,6 +95,24 @@ void visit(Visitor& column, R& run) {
     visit_input(column, object);
     if (has_input) run.input = std::move(object);
   }
+}
+
+template <class Visitor, class N>
+  requires std::same_as<std::remove_const_t<N>, NodeRow>
+void visit(Visitor& column, N& node) {
+  column("name", node.name);
+  column("identity", node.identity);
+  column("session", node.session);
+  column("broker", node.broker);
+  column("roles", node.roles);
+  column("version", node.version);
+  column("address", node.address);
+  column("started_at", node.started_at);
+  column("running", node.running);
+  column("memory_bytes", node.memory_bytes);
+  column("memory_free_bytes", node.memory_free_bytes);
+  column("cpu_millicores", node.cpu_millicores);
+  column("cpu_free_millicores", node.cpu_free_millicores);
 }
 
 template <class Visitor, class O>

@@ -23,6 +23,7 @@
 #include "core/error.h"
 #include "core/function_spec.h"
 #include "core/run.h"
+#include "state/shared_state.h"
 
 namespace millrace {
 
@@ -31,7 +32,8 @@ class FunctionStore {
  public:
   virtual ~FunctionStore() = default;
 
-  // Writes a new revision; uid and revision are the caller's.
+  // Writes a new revision; uid and revision are the caller's. Where several daemons share the store, `aborted` if what
+  // stands is of this revision or a later one: another daemon was faster.
   virtual Task<Result<void>> put(FunctionSpec function) = 0;
   virtual Task<Result<void>> remove(std::string name) = 0;    // run records stay; `not_found`
   virtual Task<Result<std::vector<FunctionSpec>>> all() = 0;  // sorted by name
@@ -86,8 +88,9 @@ class RunStore {
   virtual Task<Result<bool>> abandon_attempt(Attempt attempt) = 0;
   virtual Task<Result<std::vector<Attempt>>> attempts(RunId run_id) = 0;  // by start
 
-  // Attempts without an end that no row names and that started before `before`: what a dead worker left. By start.
-  virtual Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) = 0;
+  // Attempts without an end that no row names and that started before `before`: what runs, and what a dead worker left.
+  // By start, those after the attempt `after` (empty: from the first; one that is not known: none).
+  virtual Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, AttemptToken after, std::size_t limit) = 0;
   // Ended attempts whose directory is still there and holds nothing that a row needs: `forget_directory` once it is
   // removed. Never a succeeded one of a run without a row: its commit may be on the way. Where outputs of a failed
   // attempt are published, record its end after the commit.
@@ -96,7 +99,8 @@ class RunStore {
 
   // Create-only: of all records of one run id the first stands. `too_large` beyond kLogTailBytesMax. A success or a
   // skip without outputs ends its attempt, if nobody has: its directory then is one that holds nothing that a row
-  // needs.
+  // needs. `aborted` for a record with outputs whose attempt was ended as lost: its directory is somebody else's to
+  // remove, and what it names may be gone already.
   virtual Task<Result<CommitResult>> commit(RunRecord record) = 0;
   virtual Task<Result<void>> mark(RunId run_id, RunMarks marks) = 0;  // idempotent; `not_found`
   virtual Task<Result<std::optional<RunRecord>>> get(RunId run_id) = 0;
@@ -152,6 +156,7 @@ class StateStore {
   virtual FunctionStore& functions() = 0;
   virtual RunStore& runs() = 0;
   virtual SeenStore& seen() = 0;
+  [[nodiscard]] virtual SharedState* shared() { return nullptr; }  // null: it serves one daemon
 
   // Finishes what was asked. Nothing may be called afterwards. Destroying an open store finishes its writes, too, but
   // blocks the thread for that long and answers nobody.

@@ -4,11 +4,15 @@
 #include <spdlog/sinks/base_sink.h>
 
 #include <poll.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <cstdlib>
 #include <mutex>
 
@@ -19,24 +23,54 @@
 namespace millrace {
 namespace {
 
-constexpr int kWriteWaitMs = 100;  // for a terminal or pipe that is full; then the line is lost
+// What a descriptor takes at once. Errors are those of write(); EAGAIN: not now, somebody does not read.
+// The descriptor may be shared with other programs, so it cannot be made non-blocking: the system call has to be.
+ssize_t write_at_once(int fd, bool is_file, std::string_view text) {
+  if (is_file) return ::write(fd, text.data(), text.size());
+  const iovec piece{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};  // NOLINT: the call's type
+  const ssize_t written = ::pwritev2(fd, &piece, 1, -1, RWF_NOWAIT);
+  if (written >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) return written;
+  // Terminals, and pipes of older kernels: what has room takes as much as a pipe takes whole.
+  pollfd room{.fd = fd, .events = POLLOUT, .revents = 0};
+  if (::poll(&room, 1, 0) <= 0) {
+    errno = EAGAIN;
+    return -1;
+  }
+  return ::write(fd, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+}
 
 // Writes finished lines. spdlog brings the level filter and the lock.
 class FdSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  explicit FdSink(int fd) : fd_(fd) {}
+  using Notice = std::string (*)(std::uint64_t lost);
+
+  // `notice`: the line that says how many are missing where it stands.
+  FdSink(int fd, Notice notice) : fd_(fd), notice_(notice) {
+    struct stat info{};
+    is_file_ = ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  }
 
  private:
   void sink_it_(const spdlog::details::log_msg& message) override {
-    std::string_view rest(message.payload.data(), message.payload.size());
+    if (lost_ > 0) {
+      std::string notice = (torn_ ? "\n" : "") + notice_(lost_);
+      // Whole or not at all: as short as it is, a pipe does not take a part of it.
+      if (write_at_once(fd_, is_file_, notice) != static_cast<ssize_t>(notice.size())) {
+        ++lost_;
+        return;
+      }
+      lost_ = 0;
+      torn_ = false;
+    }
+    const std::string_view line(message.payload.data(), message.payload.size());
+    std::string_view rest = line;
     while (!rest.empty()) {
-      const ssize_t written = ::write(fd_, rest.data(), rest.size());
+      const ssize_t written = write_at_once(fd_, is_file_, rest);
       if (written > 0) {
         rest.remove_prefix(static_cast<std::size_t>(written));
-      } else if (errno == EAGAIN) {
-        pollfd waiting{.fd = fd_, .events = POLLOUT, .revents = 0};
-        if (::poll(&waiting, 1, kWriteWaitMs) <= 0) return;
-      } else if (errno != EINTR) {
+      } else if (written == 0 || errno != EINTR) {
+        ++lost_;
+        torn_ = rest.size() < line.size();
         return;
       }
     }
@@ -44,6 +78,10 @@ class FdSink final : public spdlog::sinks::base_sink<std::mutex> {
   void flush_() override {}
 
   int fd_;
+  Notice notice_;
+  bool is_file_ = false;
+  std::uint64_t lost_ = 0;  // lines since the last one that was written
+  bool torn_ = false;       // the first of them in part
 };
 
 spdlog::level::level_enum spdlog_level(LogLevel level) {
@@ -169,6 +207,15 @@ std::string json_line(LogLevel level, std::string_view message, Log::Fields fiel
   return line;
 }
 
+constexpr std::string_view kLost = "lines of this log are missing here: they were not read, or not stored, in time";
+
+std::string lost_text(std::uint64_t lines) {
+  return text_line(LogLevel::warn, kLost, {{"lines", lines}}, false);
+}
+std::string lost_json(std::uint64_t lines) {
+  return json_line(LogLevel::warn, kLost, {{"lines", lines}});
+}
+
 }  // namespace
 
 Log::Field::Field(std::string_view name, const Error& error) : name_(name), text_(name_of(error.code)) {
@@ -178,7 +225,9 @@ Log::Field::Field(std::string_view name, const Error& error) : name_(name), text
 
 struct Log::Impl {
   explicit Impl(const Options& options)
-      : logger("millrace", std::make_shared<FdSink>(options.fd)),
+      : logger("millrace",
+               std::make_shared<FdSink>(options.fd, options.format == LogFormat::json ? FdSink::Notice(lost_json)
+                                                                                      : FdSink::Notice(lost_text))),
         format(options.format),
         colour(options.format == LogFormat::text && wants_colour(options.fd)) {
     logger.set_level(spdlog_level(options.level));

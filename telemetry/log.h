@@ -6,7 +6,8 @@
 // An error is logged where it is handled, once. Secrets, tokens and payloads never. Hot-path lines are debug.
 // A line is written whole, by one system call where the descriptor allows it, before the call returns; longer values
 // than kLogValueBytesMax are cut. Control characters and broken UTF-8 never reach a terminal. A line that cannot be
-// written (a full disk, a reader that is gone) is lost: nothing waits for a log.
+// written at once (a full disk, a reader that is slow or gone) is lost: nothing waits for a log, and the next line that
+// can be written is preceded by one that says how many are missing.
 //
 // Threads: any.
 #pragma once

@@ -4,7 +4,8 @@
 //   pid                                  of the launcher
 //   command NAME WORD...                 a program to start plainly from now on; {} in a word is the start's number
 //   run NAME COUNT IN_FLIGHT PAUSE_MS    seconds of all starts together, then of each from its request until it is
-//                                        reaped; NAME `ours` is the container of the launcher
+//                                        reaped; NAME `ours` is the container of the launcher, `copy` the same with
+//                                        a copy-on-write root over DIRECTORY/root, which holds the program /nothing
 //   hold COUNT / release                 that many containers wait / end
 //
 // The arguments are the program that containers start, as a path that they see, and a directory for an input file and
@@ -55,10 +56,10 @@ class Starter {
 // Limits and seccomp on, one input file, one output directory.
 class Containers final : public Starter {
  public:
-  Containers(Peer& peer, const std::string& program, const std::string& directory)
-      : peer_(peer), request_(launcher::request_for(Peer::kContainer, program)) {
-    const std::string input = directory + "/input";
-    const std::string output = directory + "/output";
+  Containers(Peer& peer, std::uint32_t template_id, const std::string& program, const std::string& directory)
+      : peer_(peer), request_(launcher::request_for(template_id, program)) {
+    const std::string input = directory + "/input-" + std::to_string(template_id);
+    const std::string output = directory + "/output-" + std::to_string(template_id);
     std::ofstream(input) << "input";
     if (::mkdir(output.c_str(), 0700) != 0) throw std::runtime_error("no " + output);
     if (::chown(input.c_str(), launcher::kDaemonUid, launcher::kDaemonUid) != 0 ||
@@ -191,10 +192,11 @@ class Held {
 // The launcher, which a process that only starts programs plainly does without.
 struct Ours {
   Ours(const std::string& program, const std::string& directory)
-      : containers(peer, program, directory), held(peer, program) {}
+      : peer(directory), containers(peer, Peer::kContainer, program, directory), held(peer, program) {}
 
   Peer peer;
   Containers containers;
+  std::unique_ptr<Containers> copies;
   Held held;
 };
 
@@ -236,6 +238,13 @@ class Rounds {
   }
   Starter& starter(const std::string& name) {
     if (name == "ours") return ours().containers;
+    if (name == "copy") {
+      if (!ours().copies) {
+        ours().peer.prepare_copy_on_write(directory_ + "/root");
+        ours().copies = std::make_unique<Containers>(ours().peer, Peer::kCopyOnWrite, "/nothing", directory_);
+      }
+      return *ours().copies;
+    }
     return *plain_.at(name);
   }
 

@@ -144,7 +144,8 @@ Task<Result<void>> LogJournal::copy_catalog(std::uint32_t epoch) {
     }
     for (const auto& group : topic->groups()) {
       if (group->recorded_in > epoch) continue;
-      const auto written = append_group(topic->id(), group->index(), group->name(), false);
+      const auto says = group->is_removed() ? GroupBody::Says::removed : GroupBody::Says::name;
+      const auto written = append_group(topic->id(), group->index(), {.says = says, .name = group->name()});
       if (!written) co_return fail(written.error());
       group->recorded_in = *written;
     }

@@ -218,6 +218,7 @@ class Inspection {
       InspectedTopic inspected{
           .name = name, .messages = topic->size(), .size_bytes = topic->size_bytes(), .groups = {}};
       for (const auto& group : topic->groups()) {
+        if (group->is_removed()) continue;
         const Lag lag = group->lag(now_);
         InspectedGroup& into = inspected.groups.emplace_back();
         into = {.name = group->name(), .pending = lag.pending + lag.blocked, .delayed = lag.delayed, .dead = lag.dead};

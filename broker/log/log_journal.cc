@@ -250,13 +250,16 @@ Result<std::uint32_t> LogJournal::write_topic(std::uint32_t id, const std::strin
 }
 
 Result<std::uint32_t> LogJournal::write_group(std::uint32_t topic, std::size_t index, const std::string& name) {
-  return append_group(topic, index, name, true);
+  return append_group(topic, index, {.says = GroupBody::Says::added, .name = name});
 }
 
-Result<std::uint32_t> LogJournal::append_group(std::uint32_t topic, std::size_t index, const std::string& name,
-                                               bool added) {
+Result<std::uint32_t> LogJournal::write_group_removed(const GroupState& group) {
+  return append_group(group.topic_id(), group.index(), {.says = GroupBody::Says::removed, .name = {}});
+}
+
+Result<std::uint32_t> LogJournal::append_group(std::uint32_t topic, std::size_t index, const GroupBody& body) {
   body_.clear();
-  encode(body_, GroupBody{.added = added, .name = name});
+  encode(body_, body);
   const auto place =
       append({.type = RecordType::group, .group = static_cast<std::uint16_t>(index), .topic = topic}, body_);
   if (!place) return fail(place.error());

@@ -14,6 +14,7 @@
 #include "broker/journal.h"
 #include "broker/log/committer.h"
 #include "broker/log/log_files.h"
+#include "broker/log/record_bodies.h"
 #include "broker/log/recovery.h"
 #include "broker/log/segment_set.h"
 #include "broker/wait_list.h"
@@ -56,6 +57,7 @@ class LogJournal final : public Journal {
   Result<void> write_purge(const GroupState& group) override;
   Result<std::uint32_t> write_topic(std::uint32_t id, const std::string& name, const TopicSettings& settings) override;
   Result<std::uint32_t> write_group(std::uint32_t topic, std::size_t index, const std::string& name) override;
+  Result<std::uint32_t> write_group_removed(const GroupState& group) override;
   void freed(const Message& message) override;
 
   Task<Result<void>> load(TopicState& topic, std::uint64_t seq, bool ahead) override;
@@ -80,7 +82,7 @@ class LogJournal final : public Journal {
 
   // Adds a record at the end of the log and says where it lies.
   Result<RecordPlace> append(const RecordHead& head, std::string_view body, Urgency urgency = Urgency::prompt);
-  Result<std::uint32_t> append_group(std::uint32_t topic, std::size_t index, const std::string& name, bool added);
+  Result<std::uint32_t> append_group(std::uint32_t topic, std::size_t index, const GroupBody& body);
   void schedule_flush(Urgency urgency);
   void flush_after(int steps);
   void flush();

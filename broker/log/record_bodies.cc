@@ -129,15 +129,19 @@ Result<TopicBody> decode_topic(std::string_view bytes) {
 }
 
 void encode(std::string& out, const GroupBody& body) {
-  put_u32(out, body.added ? 1 : 0);
+  put_u32(out, static_cast<std::uint32_t>(body.says));
   out.append(body.name);
 }
 
 Result<GroupBody> decode_group(std::string_view bytes) {
   ByteReader reader(bytes);
   GroupBody body;
-  body.added = reader.u32() != 0;
+  const std::uint32_t says = reader.u32();
   body.name = reader.rest();
+  if (says > static_cast<std::uint32_t>(GroupBody::Says::removed)) {
+    return fail(Errc::data_loss, "a stored group says what nobody knows");
+  }
+  body.says = static_cast<GroupBody::Says>(says);
   return checked(reader, body, "group");
 }
 

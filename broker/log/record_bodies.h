@@ -42,8 +42,13 @@ struct TopicBody {
 };
 
 struct GroupBody {
-  bool added = false;  // at this place in the log: everything retained is open to it. False: a repetition of its name.
-  std::string_view name;
+  enum class Says : std::uint8_t {
+    name,     // a repetition of what was said further in front
+    added,    // at this place in the log: everything retained is open to it
+    removed,  // nothing is open to it from here on, and its number may become another's
+  };
+  Says says = Says::name;
+  std::string_view name;  // empty: removed
 };
 
 struct KnownId {

@@ -115,12 +115,18 @@ Result<void> Replay::apply_topic(const Record& record, RecordPlace place) {
 Result<void> Replay::apply_group(const Record& record, RecordPlace place) {
   const auto body = decode_group(record.body);
   if (!body) return fail(body.error());
-  if (auto ok = check_topic_name(body->name); !ok) return fail(Errc::data_loss, ok.error().message);
   TopicState& topic = topics_.restore(record.head.topic);
-  const bool known = record.head.group < topic.groups().size();
-  GroupState& group = body->added && !known && record.head.group == topic.groups().size()
-                          ? topic.add_group(std::string(body->name))
-                          : topic.restore_group(record.head.group, std::string(body->name));
+  const std::size_t index = record.head.group;
+  if (body->says == GroupBody::Says::removed) {
+    static_cast<void>(topic.remove_group(index));
+    topic.group(index)->recorded_in = place.epoch;
+    return {};
+  }
+  if (auto ok = check_topic_name(body->name); !ok) return fail(Errc::data_loss, ok.error().message);
+  // Whatever stands in front of it in the log was retained when it came: what had been done by then stands there no
+  // more, or as a record of its own that settles it for the groups of that time.
+  GroupState& group = body->says == GroupBody::Says::added ? topic.add_group(index, std::string(body->name))
+                                                           : topic.restore_group(index, std::string(body->name));
   group.recorded_in = place.epoch;
   return {};
 }
@@ -161,8 +167,8 @@ void Replay::raise_oldest(std::uint32_t epoch) {
 Result<void> Replay::check_complete() const {
   for (const auto& topic : topics_.all()) {
     if (!topic) continue;
-    const bool nameless_group =
-        std::ranges::any_of(topic->groups(), [](const auto& each) { return each->name().empty(); });
+    const bool nameless_group = std::ranges::any_of(
+        topic->groups(), [](const auto& each) { return each->name().empty() && !each->is_removed(); });
     if (topic->name().empty() || nameless_group) {
       return fail(Errc::data_loss, "topic number " + std::to_string(topic->id()) +
                                        " of the log, or one of its groups, has no name: records are missing");

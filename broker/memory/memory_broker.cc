@@ -47,6 +47,7 @@ class MemoryJournal final : public Journal {
   Result<void> write_purge(const GroupState&) override { return {}; }
   Result<std::uint32_t> write_topic(std::uint32_t, const std::string&, const TopicSettings&) override { return 0; }
   Result<std::uint32_t> write_group(std::uint32_t, std::size_t, const std::string&) override { return 0; }
+  Result<std::uint32_t> write_group_removed(const GroupState&) override { return 0; }
 
   Task<Result<void>> load(TopicState& topic, std::uint64_t seq, bool) override {
     co_return fail(Errc::internal,

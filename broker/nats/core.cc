@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "async/sleep.h"
 #include "broker/nats/group.h"
 #include "broker/nats/nats_delivery.h"
 #include "core/ids.h"
@@ -11,14 +12,25 @@ namespace millrace::nats {
 namespace {
 
 constexpr std::chrono::seconds kPullWatch{10};
+constexpr std::chrono::milliseconds kLookAgain{500};
 constexpr const char* kLease = "millrace-lease-ms";
 constexpr const char* kOverdue = "millrace-overdue-ms";
+constexpr const char* kHasPriorities = "millrace-priorities";
+constexpr std::uint64_t kPageItemsMax = 1U << 20;  // a server that never comes to an end is none
 
 // The delivery may be gone, or another one be in its place, when the answer comes.
 Task<void> renew(Core& core, Group& group, std::uint64_t seq, std::string owner, Packet record) {
   const auto written = co_await core.jetstream.publish(core.names.begun_stream(), std::move(record));
   NatsDelivery* delivery = group.find_held(seq);
   if (delivery != nullptr && delivery->owner() == owner) delivery->renewed(written);
+}
+
+bool has_filters(const Json& config, const std::vector<std::string>& wanted) {
+  const Json* filters = config.find("filter_subjects");
+  return filters != nullptr && filters->items().size() == wanted.size() &&
+         std::ranges::all_of(wanted, [&](const auto& each) {
+           return std::ranges::any_of(filters->items(), [&](const Json& there) { return there == Json(each); });
+         });
 }
 
 std::chrono::milliseconds span_of(const Json& metadata, const char* name, std::chrono::milliseconds fallback) {
@@ -46,8 +58,18 @@ Core::Core(EventLoop& event_loop, Metrics& metrics, Log& the_log, NatsBrokerOpti
       leases_lost(metrics.counter("millrace_broker_leases_lost_total", "deliveries whose lease ran out")),
       losses(metrics.counter("millrace_broker_losses_total", "attempts that vanished without an outcome")),
       refused(
-          metrics.counter("millrace_broker_refused_total", "publishes refused because a bound or the disk is full")) {
+          metrics.counter("millrace_broker_refused_total", "publishes refused because a bound or the disk is full")),
+      arrivals_dropped(
+          metrics.counter("millrace_nats_arrivals_dropped_total",
+                          "messages of a NATS server thrown away because too many waited; they come again")),
+      reconnects(metrics.counter("millrace_nats_reconnects_total", "connections to NATS servers that were made again")),
+      prioritizing_(loop, 1) {
   link->on_reconnected([this] { reconnected(); });
+  link->on_news([this](const Message& news) { hear(news); });
+  link->on_dropped([this](std::size_t count) {
+    arrivals_dropped.add(count);
+    all_anew();
+  });
   watch_pulls();
 }
 
@@ -55,6 +77,7 @@ Core::~Core() = default;
 
 Result<void> Core::usable() const {
   if (closed_) return fail(Errc::unavailable, "the broker is closed");
+  if (lost_) return fail(*lost_);
   return {};
 }
 
@@ -75,6 +98,7 @@ Task<Result<Assessment>> Core::prepare() {
   dead.set("max_bytes", options.dead_bytes_max);
   dead.set("metadata", Json::object({{"millrace", "dead letters"}}));
   Json begun = common(names.begun_stream(), names.all_begun());
+  begun.set("subjects", Json::array({names.all_begun(), names.all_turns()}));
   begun.set("max_msgs_per_subject", 1);
   begun.set("metadata", Json::object({{"millrace", "attempts"}}));
   auto made = co_await jetstream.ensure_stream(names.dead_stream(), std::move(dead));
@@ -82,6 +106,7 @@ Task<Result<Assessment>> Core::prepare() {
   made = co_await jetstream.ensure_stream(names.begun_stream(), std::move(begun));
   if (!made) co_return fail(made.error().with("make the stream of attempts"));
   Result<bool> syncs = false;
+  store_ = made->answer.string_or("created", "");
   if (!options.monitor_url.empty()) syncs = co_await ask_monitor(loop, options.monitor_url);
   co_return assess(made->answer, options, syncs);
 }
@@ -99,13 +124,19 @@ Task<Result<Topic*>> Core::find(std::string topic) {
   }
   if (!info) co_return fail(info.error());
   Topic& found = remember(topic);
-  const Json* config = info->find("config");
-  const Json* metadata = config == nullptr ? nullptr : config->find("metadata");
-  const TopicSpec defaults;
-  found.lease = metadata == nullptr ? defaults.lease : span_of(*metadata, kLease, defaults.lease);
-  found.overdue_after =
-      metadata == nullptr ? defaults.overdue_after : span_of(*metadata, kOverdue, defaults.overdue_after);
+  learn(found, *info);
   co_return &found;
+}
+
+void Core::learn(Topic& topic, const Json& stream) {
+  topic.created = stream.string_or("created", "");
+  const Json* config = stream.find("config");
+  const Json* found = config == nullptr ? nullptr : config->find("metadata");
+  const Json metadata = found == nullptr ? Json::object() : *found;
+  const TopicSpec defaults;
+  topic.lease = span_of(metadata, kLease, defaults.lease);
+  topic.overdue_after = span_of(metadata, kOverdue, defaults.overdue_after);
+  if (metadata.find(kHasPriorities) != nullptr) note_prioritized(topic);
 }
 
 Topic& Core::remember(const std::string& topic) {
@@ -137,7 +168,7 @@ Task<Result<Group*>> Core::find(std::string topic, std::string group, bool make)
   auto found = co_await find(std::move(topic));
   if (!found) co_return fail(found.error());
   const auto known = (*found)->groups.find(group);
-  if (known != (*found)->groups.end()) co_return known->second.get();
+  if (known != (*found)->groups.end() && !known->second->is_removed()) co_return known->second.get();
   if (make) {
     auto made = co_await make_group(**found, std::move(group));
     co_return made;
@@ -155,29 +186,50 @@ Task<Result<Group*>> Core::find(std::string topic, std::string group, bool make)
 
 Task<Result<Group*>> Core::make_group(Topic& topic, std::string group) {
   if (auto ok = check_topic_name(group); !ok) co_return fail(ok.error().with("the name of a group"));
-  const std::string stream = names.stream(topic.name);
-  auto made = co_await adopt_consumer(topic, group);
-  if (!made && made.error().code == Errc::not_found) made = co_await make_consumer(topic, group, 0);
-  if (!made) co_return fail(made.error().with("make the group '" + group + "' of topic '" + topic.name + "'"));
+  auto made = co_await adopt_or_make(topic, group, Priority::normal);
+  if (!made) co_return fail(made.error());
   const auto known = topic.groups.find(group);
-  if (known != topic.groups.end()) co_return known->second.get();
+  if (known != topic.groups.end() && !known->second->is_removed()) co_return known->second.get();
+  // Whoever gives the topic priorities first says so and then looks for groups; so one of the two sees the other.
+  const std::string stream = names.stream(topic.name);
+  auto info = co_await jetstream.call("STREAM.INFO." + stream);
+  if (!info) co_return fail(info.error());
+  learn(topic, *info);
+  if (topic.prioritized) made = co_await make_lanes(topic, group);
+  if (!made) co_return fail(made.error());
   // What waited for the first group is held by it now.
   auto kept = co_await jetstream.call("CONSUMER.DELETE." + stream + "." + std::string(kKeeper));
   if (!kept && kept.error().code != Errc::not_found) co_return fail(kept.error());
   co_return &add_group(topic, group);
 }
 
+Task<Result<void>> Core::make_lanes(const Topic& topic, std::string group) {
+  for (const Priority priority : {Priority::high, Priority::low}) {
+    auto made = co_await adopt_or_make(topic, group, priority);
+    if (!made) co_return made;
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Core::adopt_or_make(const Topic& topic, std::string group, Priority priority) {
+  auto made = co_await adopt_consumer(topic, group, priority);
+  if (!made && made.error().code == Errc::not_found) made = co_await make_consumer(topic, group, priority, 0);
+  if (!made) co_return fail(made.error().with("make the group '" + group + "' of topic '" + topic.name + "'"));
+  co_return made;
+}
+
 // One that is there stays as it is, but for its lease: where it begins cannot be changed.
-Task<Result<void>> Core::adopt_consumer(const Topic& topic, std::string group) {
-  const std::string consumer = names.stream(topic.name) + "." + Names::consumer(group);
+Task<Result<void>> Core::adopt_consumer(const Topic& topic, std::string group, Priority priority) {
+  const std::string consumer = names.stream(topic.name) + "." + Names::consumer(group, priority);
   auto info = co_await jetstream.call("CONSUMER.INFO." + consumer);
   if (!info) co_return fail(info.error());
   const Json* found = info->find("config");
   Json config = found == nullptr ? Json() : *found;
   if (config.string_or("ack_policy", "") != "explicit" || config.int_or("max_deliver", -1) != -1 ||
-      config.find("deliver_subject") != nullptr) {
-    co_return fail(Errc::failed_precondition,
-                   "a consumer of that name is there with settings that are not ours: remove it, or set nats_prefix");
+      config.find("deliver_subject") != nullptr || !has_filters(config, names.filters(topic.name, group, priority))) {
+    co_return fail(
+        Errc::failed_precondition,
+        "a consumer '" + consumer + "' is there with settings that are not ours: remove it, or set nats_prefix");
   }
   if (config.int_or("ack_wait", 0) == nanoseconds(topic.lease)) co_return Result<void>{};
   config.set("ack_wait", nanoseconds(topic.lease));
@@ -188,12 +240,16 @@ Task<Result<void>> Core::adopt_consumer(const Topic& topic, std::string group) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> Core::make_consumer(const Topic& topic, std::string group, std::uint64_t from) {
+Task<Result<void>> Core::make_consumer(const Topic& topic, std::string group, Priority priority, std::uint64_t from) {
   const std::string stream = names.stream(topic.name);
   const bool keeper = group == kKeeper;
-  const std::string consumer = keeper ? group : Names::consumer(group);
-  Json subjects = Json::array({names.subject(topic.name)});
-  if (!keeper) subjects.append(names.redriven(topic.name, group));
+  const std::string consumer = keeper ? group : Names::consumer(group, priority);
+  Json subjects;
+  if (keeper) {
+    subjects = Json::array({names.subject(topic.name), names.all_marked(topic.name)});
+  } else {
+    for (const auto& each : names.filters(topic.name, group, priority)) subjects.append(each);
+  }
   Json config = Json::object({{"durable_name", consumer},
                               {"name", consumer},
                               {"deliver_policy", from == 0 ? "all" : "by_start_sequence"},
@@ -210,10 +266,88 @@ Task<Result<void>> Core::make_consumer(const Topic& topic, std::string group, st
   co_return Result<void>{};
 }
 
+Task<Result<std::vector<std::string>>> Core::groups_of(const Topic& topic) {
+  const std::string stream = names.stream(topic.name);
+  std::vector<std::string> groups;
+  for (std::uint64_t offset = 0; offset < kPageItemsMax;) {
+    auto page = co_await jetstream.call("CONSUMER.NAMES." + stream, Json::object({{"offset", offset}}));
+    if (!page) co_return fail(page.error());
+    const Json* consumers = page->find("consumers");
+    const std::size_t count = consumers == nullptr ? 0 : consumers->items().size();
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string* consumer = consumers->items()[i].string();
+      auto group = consumer == nullptr ? std::nullopt : Names::group_of(*consumer);
+      if (group) groups.push_back(std::move(*group));
+    }
+    offset += count;
+    if (count == 0 || offset >= page->uint_or("total", 0)) break;
+  }
+  std::ranges::sort(groups);
+  co_return groups;
+}
+
+Task<Result<void>> Core::prioritize(std::string topic) {
+  auto found = co_await find(topic);
+  if (!found) co_return fail(found.error());
+  if ((*found)->prioritized) co_return Result<void>{};
+  const auto turn = co_await prioritizing_.acquire(1);
+  if (!turn) co_return fail(turn.error());
+  if ((*found)->prioritized) co_return Result<void>{};
+  auto info = co_await jetstream.call("STREAM.INFO." + names.stream(topic));
+  if (!info) co_return fail(info.error());
+  const Json* there = info->find("config");
+  if (there == nullptr) co_return fail(Errc::internal, "stream " + names.stream(topic) + ": no configuration");
+  Json config = *there;
+  const Json* known = config.find("metadata");
+  Json metadata = known == nullptr ? Json::object() : *known;
+  metadata.set(kHasPriorities, "yes");
+  config.set("metadata", std::move(metadata));
+  auto updated = co_await jetstream.call("STREAM.UPDATE." + names.stream(topic), std::move(config));
+  if (!updated) co_return fail(updated.error().with("give topic '" + topic + "' priorities"));
+  auto groups = co_await groups_of(**found);
+  if (!groups) co_return fail(groups.error());
+  for (auto& group : *groups) {
+    auto made = co_await make_lanes(**found, std::move(group));
+    if (!made) co_return made;
+  }
+  note_prioritized(**found);
+  [[maybe_unused]] const bool told = link->send({.subject = names.prioritized(topic)});
+  co_return Result<void>{};
+}
+
+void Core::note_prioritized(Topic& topic) {
+  if (std::exchange(topic.prioritized, true)) return;
+  for (const auto& [name, group] : topic.groups) group->prioritized();
+}
+
+void Core::hear(const Message& news) {
+  const auto heard = names.news_of(news.subject());
+  if (!heard) return;
+  const auto topic = topics_.find(heard->topic);
+  if (topic == topics_.end()) return;
+  if (heard->kind == 'p') {
+    note_prioritized(*topic->second);
+    return;
+  }
+  const auto group = topic->second->groups.find(heard->group);
+  const auto settled = decode_turn(news.data());
+  if (group != topic->second->groups.end() && settled) group->second->turns.heard(std::string(heard->digest), *settled);
+}
+
 Group& Core::add_group(Topic& topic, const std::string& group) {
   auto& slot = topic.groups[group];
   if (!slot) slot = std::make_unique<Group>(*this, topic, group);
+  slot->restored();
   return *slot;
+}
+
+Core::KeyLine::KeyLine(Core& core, std::string key)
+    : core_(core), line_(core.key_lines_.try_emplace(std::move(key), core.loop).first) {
+  ++line_->second.users;
+}
+
+Core::KeyLine::~KeyLine() {
+  if (--line_->second.users == 0) core_.key_lines_.erase(line_);
 }
 
 void Core::tell_backlog(const std::string& topic) {
@@ -229,6 +363,27 @@ void Core::tell_backlog(const std::string& topic) {
   });
 }
 
+Task<void> Core::look_for_store() {
+  // Asked twice: a cluster that comes together again may not know everything at once.
+  for (int tries = 1; tries <= 2; ++tries) {
+    const auto info = co_await jetstream.call("STREAM.INFO." + names.begun_stream());
+    if (closed_ || lost_) co_return;
+    const bool gone = info ? info->string_or("created", "") != store_ : info.error().code == Errc::not_found;
+    if (!gone) co_return;
+    const auto slept = co_await sleep_for(loop, kLookAgain);
+    if (!slept || closed_) co_return;
+  }
+  lost_ = Error{.code = Errc::data_loss,
+                .message = "the NATS server at " + shown_nats_url(options.url) +
+                           " came back with another store: the topics and events of prefix '" + options.prefix +
+                           "' are gone; put its store back, or start this node again to begin with an empty one"};
+  log.error(lost_->message, {});
+  for (const auto& [name, topic] : topics_) {
+    for (const auto& [group_name, group] : topic->groups) group->waits.wake_all();
+  }
+  for (WaitList* each : credit_waits) each->wake_all();
+}
+
 // Those whose leases may have ended meanwhile are renewed before anybody else begins their messages.
 void Core::reconnected() {
   for (const auto& [name, topic] : topics_) {
@@ -237,10 +392,36 @@ void Core::reconnected() {
         auto record = delivery->renewal();
         if (record) background.spawn(renew(*this, *group, seq, delivery->owner(), std::move(*record)));
       }
+    }
+  }
+  reconnects.add();
+  background.spawn(look_for_store());
+  all_anew();
+}
+
+void Core::all_anew() {
+  for (const auto& [name, topic] : topics_) {
+    for (const auto& [group_name, group] : topic->groups) {
       group->reconnected();
       if (group->has_subscriber()) tell_backlog(name);
     }
   }
+  if (!std::exchange(looking_for_priorities_, true)) background.spawn(look_for_priorities());
+}
+
+// Whether somebody gave a topic priorities while we did not hear it. One topic after the other: there may be many.
+Task<void> Core::look_for_priorities() {
+  std::vector<std::string> subscribed;
+  for (const auto& [name, topic] : topics_) {
+    if (!topic->prioritized && has_subscriber(name)) subscribed.push_back(name);
+  }
+  for (const auto& name : subscribed) {
+    const auto info = co_await jetstream.call("STREAM.INFO." + names.stream(name));
+    if (closed_) break;
+    const auto topic = topics_.find(name);
+    if (info && topic != topics_.end()) learn(*topic->second, *info);
+  }
+  looking_for_priorities_ = false;
 }
 
 void Core::watch_pulls() {

@@ -38,7 +38,9 @@ struct Topic {
   std::string name;
   std::chrono::milliseconds lease{0};
   std::chrono::milliseconds overdue_after{0};
+  std::string created;               // when its stream was, as the server writes it: tells it from one of its name
   std::optional<TopicSpec> ensured;  // as this process made it last
+  bool prioritized = false;          // its groups have a consumer for each priority
   std::map<std::string, std::unique_ptr<Group>, std::less<>> groups;
 };
 
@@ -56,7 +58,27 @@ class Core : public std::enable_shared_from_this<Core> {
   std::unique_ptr<Link> link;
   JetStream jetstream;
   Capabilities capabilities;
-  Semaphore flight;      // bytes published and not confirmed
+  Semaphore flight;  // bytes published and not confirmed
+  // A publish waits for its forerunner of the same key: sent again after a broken connection it must not come behind
+  // it.
+  class KeyLine {
+   public:
+    KeyLine(Core& core, std::string key);
+    KeyLine(const KeyLine&) = delete;
+    KeyLine& operator=(const KeyLine&) = delete;
+    ~KeyLine();
+    [[nodiscard]] Task<Result<Semaphore::Permit>> turn() { return line_->second.turn.acquire(1); }
+
+   private:
+    friend class Core;
+    struct Line {
+      explicit Line(EventLoop& loop) : turn(loop, 1) {}
+      Semaphore turn;
+      std::size_t users = 0;
+    };
+    Core& core_;
+    std::map<std::string, Line>::iterator line_;
+  };
   TaskGroup background;  // what nobody waits for: deliveries that were dropped
   std::move_only_function<void(const std::string& topic)> backlog_changed;
   std::set<WaitList*> credit_waits;  // of all subscriptions: who waits for credit hears of the end, too
@@ -67,6 +89,8 @@ class Core : public std::enable_shared_from_this<Core> {
   Counter& leases_lost;
   Counter& losses;
   Counter& refused;
+  Counter& arrivals_dropped;
+  Counter& reconnects;
 
   [[nodiscard]] Result<void> usable() const;
   [[nodiscard]] std::string next_owner() { return life + "." + std::to_string(++next_owner_); }
@@ -82,8 +106,15 @@ class Core : public std::enable_shared_from_this<Core> {
   [[nodiscard]] Task<Result<Group*>> find(std::string topic, std::string group, bool make);
   [[nodiscard]] Task<Result<Group*>> make_group(Topic& topic, std::string group);
 
-  // The consumer of a group, or the keeper; 0: it sees all that is retained, else what stands from there on.
-  [[nodiscard]] Task<Result<void>> make_consumer(const Topic& topic, std::string group, std::uint64_t from);
+  // A consumer of a group, or the keeper; 0: it sees all that is retained, else what stands from there on.
+  [[nodiscard]] Task<Result<void>> make_consumer(const Topic& topic, std::string group, Priority priority,
+                                                 std::uint64_t from);
+  // All of them, whoever made them; the keeper is none.
+  [[nodiscard]] Task<Result<std::vector<std::string>>> groups_of(const Topic& topic);
+  // Before the first message with a priority is published: every group gets a consumer for each, and everybody hears
+  // of it. Most topics never have priorities, and each consumer costs the server memory.
+  [[nodiscard]] Task<Result<void>> prioritize(std::string topic);
+  void learn(Topic& topic, const Json& stream);  // what the stream's configuration says
 
   void tell_backlog(const std::string& topic);
   // Makes the streams that all topics share, and looks what a confirmation is worth.
@@ -95,15 +126,29 @@ class Core : public std::enable_shared_from_this<Core> {
 
  private:
   void end();
-  [[nodiscard]] Task<Result<void>> adopt_consumer(const Topic& topic, std::string group);
+  [[nodiscard]] Task<Result<void>> adopt_consumer(const Topic& topic, std::string group, Priority priority);
+  [[nodiscard]] Task<Result<void>> adopt_or_make(const Topic& topic, std::string group, Priority priority);
+  [[nodiscard]] Task<Result<void>> make_lanes(const Topic& topic, std::string group);
+  void note_prioritized(Topic& topic);
+  void hear(const Message& news);
+  void all_anew();  // what came may have been missed
+  [[nodiscard]] Task<void> look_for_priorities();
+  // Whether the servers still have what they had when we came: a server whose store was emptied must not look like one
+  // on which nothing happens.
+  [[nodiscard]] Task<void> look_for_store();
   [[nodiscard]] Group& add_group(Topic& topic, const std::string& group);
   void reconnected();
   void watch_pulls();
 
   std::map<std::string, std::unique_ptr<Topic>, std::less<>> topics_;
+  std::map<std::string, KeyLine::Line> key_lines_;  // of publishes that wait or are on their way
+  Semaphore prioritizing_;
+  bool looking_for_priorities_ = false;
   std::vector<std::string> backlog_;  // topics to tell of, in a step that is posted already
   std::unique_ptr<EventLoop::Handle> pull_watch_;
   std::uint64_t next_owner_ = 0;
+  std::string store_;  // when the stream of attempts was made
+  std::optional<Error> lost_;
   bool closing_ = false;
   bool closed_ = false;
 };

@@ -1,10 +1,13 @@
 // A group at work in this process: what it asked the server for, what came and waits for a taker, what is held, and
-// what waits for its retry.
+// what waits for its retry or for its turn.
 //
 // Deliveries are asked for as many as there are next() calls with credit. While a subscription lives and nobody asks,
 // one is asked for all the same: its arrival is how we hear that there is something to do. If nobody takes it within
 // kUnclaimedMax it goes back, to a worker that may have a slot, and no other is asked for until somebody wants one or
 // the topic was found empty.
+//
+// A topic that has priorities has a consumer for each: a lane. Each is asked for its share, and lanes with messages
+// take turns by weight.
 //
 // Thread: the loop's.
 #pragma once
@@ -17,11 +20,13 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "async/event_loop.h"
 #include "async/task.h"
 #include "broker/broker.h"
 #include "broker/nats/core.h"
+#include "broker/nats/key_turns.h"
 #include "broker/nats/wire.h"
 #include "broker/wait_list.h"
 
@@ -34,6 +39,7 @@ class Group {
   struct Arrived {
     Message message;
     Position position;
+    Mark mark;
   };
 
   Group(Core& core, Topic& topic, std::string name);
@@ -45,6 +51,10 @@ class Group {
   [[nodiscard]] const Topic& topic() const { return topic_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::string stream() const { return core_.names.stream(topic_.name); }
+  // Raised when the group is removed: who subscribed before is no member of one that is made again.
+  [[nodiscard]] std::uint32_t life() const { return life_; }
+  [[nodiscard]] bool is_removed() const { return removed_; }
+  void restored() { removed_ = false; }
 
   // ---- subscriptions
 
@@ -67,22 +77,25 @@ class Group {
     Group& group_;
   };
   WaitList waits;  // of next() calls
-  [[nodiscard]] bool has_ready() const { return !ready_.empty(); }
+  [[nodiscard]] bool has_ready() const { return ready() > 0; }
   [[nodiscard]] std::optional<Arrived> take();
 
   // ---- deliveries
 
   void hold(std::uint64_t seq, NatsDelivery& delivery) { held_[seq] = &delivery; }
-  void release(std::uint64_t seq) { held_.erase(seq); }
+  void release(std::uint64_t seq, const Mark& mark);
   // It was given back until `delay` has passed; `ack_subject` is where the server hears of it. The server's own timer
   // is the safety net, and set a little later: ours is exact and moves with our clock.
   void wait(std::uint64_t seq, std::string ack_subject, std::chrono::milliseconds delay);
   [[nodiscard]] static std::string nak_text(std::chrono::milliseconds delay);
+  KeyTurns turns;
 
   // ---- the server
 
   [[nodiscard]] Task<Result<Lag>> lag();
   [[nodiscard]] Task<Result<void>> purge();
+  [[nodiscard]] Task<Result<void>> remove();
+  void prioritized();  // the topic has priorities now
   void reconnected();  // what was asked for is forgotten there
   void check_pulls();  // now and then: a request that was lost is made again
   void lose_all();     // what is held is lost, what is ready goes back
@@ -90,32 +103,62 @@ class Group {
   [[nodiscard]] NatsDelivery* find_held(std::uint64_t seq) const;
 
  private:
+  // A consumer at the server.
+  struct Lane {
+    Priority priority = Priority::normal;
+    std::string consumer;
+    std::string inbox;
+    std::uint32_t asked = 0;  // of the server, and not come yet
+    EventLoop::TimePoint asked_at{};
+    std::deque<Arrived> ready;
+    std::uint64_t pending = 0;  // behind the last one that came
+    std::int64_t favour = 0;    // its place in the turns of lanes
+  };
+
+  void add_lane(Priority priority);
   void ask();
-  void arrived(Message message);
-  void told(const Message& message, int status);
+  void ask(Lane& lane, std::uint32_t target);
+  [[nodiscard]] bool is_expected(const Lane& lane) const;
+  [[nodiscard]] Lane* choose();
+  void arrived(Lane& lane, Message message);
+  void told(Lane& lane, const Message& message, int status);
+  void arrived_with_key(Lane& lane, Arrived arrival);
+  [[nodiscard]] Task<void> look_at_turn(Lane& lane, Arrived arrival, std::uint32_t emptied);
+  void obey(Lane& lane, Arrived arrival, KeyTurns::Turn turn);
+  void accept(Lane& lane, Arrived arrival);
   void give_back_unclaimed();
-  void send_back(const Message& message);
+  void rest();
+  void send_back(const Arrived& arrival);
+  [[nodiscard]] std::size_t ready() const;
+  void forget_asked();
+  // Makes the consumers anew behind `last`, or only takes them away; meanwhile the keeper holds what comes.
+  [[nodiscard]] Task<Result<void>> clear_out(bool make_again);
   [[nodiscard]] Task<Result<std::chrono::milliseconds>> oldest(std::uint64_t from);
   [[nodiscard]] Task<Result<std::uint64_t>> dead();
 
   Core& core_;
   Topic& topic_;
   const std::string name_;
-  const std::string inbox_;
+  std::vector<std::unique_ptr<Lane>> lanes_;  // the first is that of Priority::normal
   std::uint32_t subscribers_ = 0;
-  std::uint32_t wanted_ = 0;  // next() calls that wait
-  std::uint32_t asked_ = 0;   // of the server, and not come yet
-  bool resting_ = false;      // nobody took the last one that came unasked
-  EventLoop::TimePoint asked_at_{};
-  std::deque<Arrived> ready_;
+  std::uint32_t wanted_ = 0;   // next() calls that wait
+  std::uint32_t looking_ = 0;  // arrivals whose turn is being looked for
+  WaitList looked_;            // until there are none
+  bool resting_ = false;       // nobody took the last one that came unasked
+  std::uint32_t life_ = 0;
+  std::uint32_t emptied_ = 0;  // how often
+  bool removed_ = false;
   std::unordered_map<std::uint64_t, NatsDelivery*> held_;
   struct Delayed {
     std::string ack_subject;
+    EventLoop::TimePoint due{};
     std::unique_ptr<EventLoop::Handle> timer;
   };
   std::unordered_map<std::uint64_t, Delayed> delayed_;
   std::unique_ptr<EventLoop::Handle> unclaimed_;
-  std::uint64_t oldest_from_ = 0;  // where it was looked for
+  std::unique_ptr<EventLoop::Handle> patience_;  // for a lane whose turn it is
+  std::unique_ptr<EventLoop::Handle> pause_;     // too many are parked
+  std::uint64_t oldest_from_ = 0;                // where it was looked for
   WallTime oldest_{};
 };
 

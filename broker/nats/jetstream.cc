@@ -60,6 +60,17 @@ bool says_all(const Json& there, const Json& wanted) {
   });
 }
 
+// What others noted there stays.
+void keep_metadata(const Json& there, Json& wanted) {
+  const Json* noted = there.find("metadata");
+  const Json* ours = wanted.find("metadata");
+  Json merged = noted == nullptr ? Json::object() : *noted;
+  if (ours != nullptr) {
+    for (const auto& member : ours->members()) merged.set(member.key, member.value);
+  }
+  if (!merged.members().empty()) wanted.set("metadata", std::move(merged));
+}
+
 bool is_passing(const Error& error) {
   return error.code == Errc::unavailable || error.code == Errc::deadline_exceeded;
 }
@@ -101,7 +112,8 @@ Task<Result<JetStream::Made>> JetStream::ensure_stream(std::string name, Json co
   if (!info && info.error().code != Errc::not_found) co_return fail(info.error());
   const Json* there = info ? info->find("config") : nullptr;
   if (there != nullptr && says_all(*there, config)) co_return Made{.created = false, .answer = std::move(*info)};
-  if (info) {
+  if (there != nullptr) {
+    keep_metadata(*there, config);
     auto updated = co_await call("STREAM.UPDATE." + name, std::move(config));
     if (!updated) co_return fail(updated.error());
     co_return Made{.created = false, .answer = std::move(*updated)};

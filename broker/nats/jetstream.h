@@ -74,4 +74,8 @@ class JetStream {
   return std::chrono::nanoseconds(span).count();
 }
 
+[[nodiscard]] constexpr std::chrono::milliseconds milliseconds(std::int64_t nanoseconds) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::nanoseconds(nanoseconds));
+}
+
 }  // namespace millrace::nats

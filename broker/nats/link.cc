@@ -3,6 +3,7 @@
 #include <nats/nats.h>
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,16 @@ namespace {
 constexpr std::size_t kDispatchMax = 256;  // in one turn of the loop
 constexpr std::chrono::milliseconds kFirstRetry{100};
 constexpr std::chrono::milliseconds kRetryMax{2000};
+// Times `reconnect_wait`: how long a client that is refused waits, doubled from try to try.
+constexpr int kRefusedWait = 4;
+constexpr int kRefusedWaitMax = 60;
+
+// Of a request, out of the last token of its reply subject; 0: none has it.
+std::uint64_t token_of(std::string_view text) {
+  std::uint64_t token = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), token);
+  return error == std::errc{} && end == text.data() + text.size() ? token : 0;
+}
 
 }  // namespace
 
@@ -34,34 +45,73 @@ class Link::Waiting {
   std::uint64_t token_;
 };
 
-Link::Link(EventLoop& loop, NatsBrokerOptions options, Log& log)
+Link::Link(EventLoop& loop, NatsBrokerOptions options, Log& log, std::vector<std::string> news)
     : loop_(loop),
       options_(std::move(options)),
       log_(log),
       pool_(loop, BlockingPool::Options{.threads = 1, .queued_max = 4}),
       inbox_("_INBOX." + random_hex(12)),
-      arrivals_(std::make_shared<Arrivals>(loop, [this] { take(); })),
-      connected_waits_(loop) {}
+      news_subjects_(std::move(news)),
+      arrivals_(std::make_shared<Arrivals>(loop, inbox_ + ".r.", options_.receive_bytes_max, [this] { take(); })),
+      connected_waits_(loop),
+      connecting_(loop) {}
 
 Link::~Link() {
   abandon();
 }
 
-Task<Result<std::unique_ptr<Link>>> Link::open(EventLoop& loop, NatsBrokerOptions options, Log& log) {
+Task<Result<std::unique_ptr<Link>>> Link::open(EventLoop& loop, NatsBrokerOptions options, Log& log,
+                                               std::vector<std::string> news) {
   if (auto ok = check_nats_url(options.url); !ok) co_return fail(ok.error());
-  std::unique_ptr<Link> link(new Link(loop, std::move(options), log));
+  std::unique_ptr<Link> link(new Link(loop, std::move(options), log, std::move(news)));
   auto connected = co_await link->connect();
   if (!connected) co_return fail(connected.error());
   co_return link;
+}
+
+Task<Result<std::shared_ptr<Link::Client>>> Link::try_connect() {
+  std::vector<std::string> subjects = news_subjects_;
+  subjects.insert(subjects.begin(), inbox_ + ".>");
+  auto client = co_await pool_.run([options = options_, arrivals = arrivals_, subjects = std::move(subjects)] {
+    return Client::connect(options, arrivals, subjects);
+  });
+  co_return client;
+}
+
+Task<void> Link::connect_anew() {
+  std::chrono::milliseconds pause = kRefusedWait * options_.reconnect_wait;
+  for (bool told = false;;) {
+    const auto slept = co_await sleep_for(loop_, pause, connecting_.stop_token());
+    if (!slept || closed_) co_return;
+    auto client = co_await try_connect();
+    if (closed_) co_return;
+    if (client) {
+      const auto sender = std::shared_ptr<Sender>(std::move(sender_));
+      auto old = std::exchange(client_, std::move(*client));
+      sender_ = std::make_unique<Sender>(client_, arrivals_, options_.send_bytes_max);
+      refused_.clear();
+      changed(static_cast<int>(Change::reconnected));
+      [[maybe_unused]] const auto gone = co_await pool_.run([sender, old = std::move(old)]() mutable -> Result<void> {
+        sender->finish();
+        old->close();
+        return {};
+      });
+      co_return;
+    }
+    const bool login = client.error().code == Errc::permission_denied;
+    if (login) refused_ = client.error().message;
+    if (login && !std::exchange(told, true)) {
+      log_.error("the NATS server takes this client no more; trying again now and then", {{"error", client.error()}});
+    }
+    pause = std::min(pause * 2, kRefusedWaitMax * options_.reconnect_wait);
+  }
 }
 
 Task<Result<void>> Link::connect() {
   const auto until = loop_.now() + options_.connect_for;
   std::chrono::milliseconds pause = kFirstRetry;
   for (bool first = true;; first = false) {
-    auto client = co_await pool_.run([options = options_, arrivals = arrivals_, inbox = inbox_] {
-      return Client::connect(options, arrivals, inbox + ".>");
-    });
+    auto client = co_await try_connect();
     if (client) {
       client_ = std::move(*client);
       break;
@@ -89,6 +139,7 @@ bool Link::send(Packet packet) {
 
 Task<Result<Message>> Link::request(Packet packet, std::chrono::milliseconds timeout) {
   if (closed_) co_return fail(Errc::unavailable, "the connection to the NATS server is closed");
+  if (!refused_.empty()) co_return fail(Errc::unavailable, refused_);
   const std::uint64_t token = ++next_token_;
   const OneShot<Result<Message>> answer(loop_);
   const Waiting waiting(*this, token, answer);
@@ -137,10 +188,14 @@ void Link::take() {
   for (auto& [reply, error] : batch.failures) {
     const auto last = reply.rfind('.');
     if (last == std::string::npos || !reply.starts_with(inbox_ + ".r.")) continue;
-    const auto waiting = waiting_.find(std::stoull(reply.substr(last + 1)));
+    const auto waiting = waiting_.find(token_of(std::string_view(reply).substr(last + 1)));
     if (waiting != waiting_.end()) waiting->second.set(fail(std::move(error)));
   }
   for (auto& message : batch.messages) dispatch(std::move(message));
+  if (batch.dropped == 0) return;
+  log_.warn("messages from the NATS server were thrown away: more of them waited than receive_bytes_max",
+            {{"messages", batch.dropped}, {"receive_bytes_max", options_.receive_bytes_max}});
+  if (dropped_) dropped_(batch.dropped);
 }
 
 void Link::dispatch(Message message) {
@@ -149,17 +204,15 @@ void Link::dispatch(Message message) {
   if (to_us) name.remove_prefix(inbox_.size() + 1);
   if (!to_us || !name.starts_with("r.")) {
     const auto found = listeners_.find(to_us ? name : consumer_of(message.reply()));
-    if (found == listeners_.end()) return;
+    if (found == listeners_.end()) {
+      if (!to_us && news_) news_(message);
+      return;
+    }
     const auto listener = found->second;
     listener->on_message(std::move(message));
     return;
   }
-  std::uint64_t token = 0;
-  for (const char digit : name.substr(2)) {
-    if (digit < '0' || digit > '9') return;
-    token = token * 10 + static_cast<std::uint64_t>(digit - '0');
-  }
-  const auto waiting = waiting_.find(token);
+  const auto waiting = waiting_.find(token_of(name.substr(2)));
   if (waiting == waiting_.end()) return;
   const auto answer = waiting->second;
   answer.set(std::move(message));
@@ -182,9 +235,11 @@ void Link::changed(int change) {
       return;
     case Change::closed:
       connected_ = false;
-      log_.error("the NATS server ended the connection for good: is this client still allowed?",
-                 {{"url", shown_nats_url(options_.url)}});
-      fail_all("the NATS server ended the connection for good");
+      refused_ = "the NATS server at " + shown_nats_url(options_.url) +
+                 " ended the connection for good: is this client still allowed?";
+      log_.error(refused_, {});
+      fail_all(refused_);
+      connecting_.spawn(connect_anew());
       return;
   }
 }
@@ -201,6 +256,7 @@ void Link::cut() {
   connected_ = false;
   listeners_.clear();
   fail_all("the connection to the NATS server is closed");
+  connecting_.request_stop();
   connected_waits_.wake_all();
 }
 

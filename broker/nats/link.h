@@ -6,8 +6,9 @@
 //
 // The client library brings threads of its own. What they hear is collected and hops to the loop with one wake-up for
 // all that came meanwhile; what is sent leaves by a thread of ours, since the library may block on a full socket. A
-// connection that breaks is made again for ever, with jitter; requests that were on their way fail with `unavailable`
-// at once, later ones wait for the new connection as long as their time allows.
+// connection that breaks is made again for ever, with jitter, also one that the servers ended because they refuse our
+// login by now; requests that were on their way fail with `unavailable` at once, later ones wait for the new connection
+// as long as their time allows.
 //
 // Thread: the loop's.
 #pragma once
@@ -23,11 +24,13 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "async/blocking_pool.h"
 #include "async/event_loop.h"
 #include "async/one_shot.h"
 #include "async/task.h"
+#include "async/task_group.h"
 #include "broker/nats/nats_options.h"
 #include "broker/wait_list.h"
 #include "core/error.h"
@@ -50,6 +53,7 @@ class Message {
   [[nodiscard]] Headers headers() const;  // as they came, percent signs and all
   // Of a message that the server itself sent instead of an answer: 404, 503, ...; 0: it is none.
   [[nodiscard]] int status() const;
+  [[nodiscard]] std::size_t size_bytes() const;  // about what it takes in memory
 
  private:
   struct Destroy {
@@ -70,8 +74,9 @@ class Link {
   struct Arrivals;  // link_client.h
 
   // Waits for a server for `options.connect_for`. Errors: invalid_argument (a URL, a file that cannot be read),
-  // permission_denied (the server knows us not), unavailable.
-  [[nodiscard]] static Task<Result<std::unique_ptr<Link>>> open(EventLoop& loop, NatsBrokerOptions options, Log& log);
+  // permission_denied (the server knows us not), unavailable. `news`: subjects to hear beside our own, see on_news().
+  [[nodiscard]] static Task<Result<std::unique_ptr<Link>>> open(EventLoop& loop, NatsBrokerOptions options, Log& log,
+                                                                std::vector<std::string> news = {});
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
   ~Link();
@@ -94,6 +99,11 @@ class Link {
   [[nodiscard]] bool steady_for(std::chrono::milliseconds span) const;
   [[nodiscard]] Task<void> wait_connected(std::stop_token stop);  // returns at once when it is, or is closed
   void on_reconnected(std::function<void()> told) { reconnected_ = std::move(told); }
+  void on_news(std::function<void(const Message&)> told) { news_ = std::move(told); }
+  // So many messages that came were thrown away, since more waited for the loop than `receive_bytes_max`. Deliveries
+  // come again when their leases at the server have run out; news are gone. Answers are not among them: whoever waits
+  // for one gets `unavailable`.
+  void on_dropped(std::function<void(std::size_t)> told) { dropped_ = std::move(told); }
 
   [[nodiscard]] std::size_t payload_bytes_max() const { return payload_bytes_max_; }
 
@@ -107,8 +117,11 @@ class Link {
   class Client;
   class Waiting;
 
-  Link(EventLoop& loop, NatsBrokerOptions options, Log& log);
+  Link(EventLoop& loop, NatsBrokerOptions options, Log& log, std::vector<std::string> news);
+  [[nodiscard]] Task<Result<std::shared_ptr<Client>>> try_connect();
   [[nodiscard]] Task<Result<void>> connect();
+  // After the library gave up. What waits to be sent is lost; who waits for an answer knows it.
+  [[nodiscard]] Task<void> connect_anew();
   void take();  // what came
   void dispatch(Message message);
   void changed(int change);
@@ -120,6 +133,7 @@ class Link {
   Log& log_;
   BlockingPool pool_;  // connecting and closing block
   const std::string inbox_;
+  const std::vector<std::string> news_subjects_;
   std::shared_ptr<Arrivals> arrivals_;
   std::shared_ptr<Client> client_;
   std::unique_ptr<Sender> sender_;
@@ -133,10 +147,14 @@ class Link {
   std::uint64_t next_inbox_ = 0;
   WaitList connected_waits_;
   std::function<void()> reconnected_;
+  std::function<void(const Message&)> news_;
+  std::function<void(std::size_t)> dropped_;
   bool connected_ = false;
   bool closed_ = false;
+  std::string refused_;  // why the servers take us no more; empty: they do
   std::optional<EventLoop::TimePoint> reconnected_at_;
   std::size_t payload_bytes_max_ = 0;
+  TaskGroup connecting_;
 };
 
 // "<stream>.<consumer>" out of the subject that an ack goes to; empty when it is none.

@@ -2,6 +2,7 @@
 
 #include <nats/nats.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 
@@ -9,8 +10,6 @@ namespace millrace::nats {
 namespace {
 
 constexpr std::int64_t kConnectTimeoutMs = 2000;
-constexpr std::int64_t kReconnectWaitMs = 250;
-constexpr std::int64_t kReconnectJitterMs = 500;
 constexpr std::int64_t kWriteDeadlineMs = 5000;
 constexpr int kReconnectBufferBytes = 8 << 20;
 constexpr int kPingsOutMax = 2;
@@ -39,7 +38,10 @@ Result<std::string> read_secret(const std::string& path, std::string_view what) 
 }
 
 Error error_of(natsStatus status, const std::string& what) {
-  const std::string message = what + ": " + natsStatus_GetText(status);
+  std::string message = what + ": " + natsStatus_GetText(status);
+  natsStatus last = NATS_OK;
+  const char* detail = nats_GetLastError(&last);  // of this thread
+  if (detail != nullptr && *detail != 0 && last == status) message += std::string(" (") + detail + ")";
   switch (status) {
     case NATS_NOT_PERMITTED:
     case NATS_CONNECTION_AUTH_FAILED: return {.code = Errc::permission_denied, .message = message};
@@ -162,6 +164,11 @@ int Message::status() const {
   return std::stoi(*status);
 }
 
+std::size_t Message::size_bytes() const {
+  constexpr std::size_t kOverhead = 256;  // the library's, and headers, which are not counted before they are read
+  return kOverhead + subject().size() + reply().size() + data().size();
+}
+
 void Message::Destroy::operator()(__natsMsg* message) const {
   natsMsg_Destroy(message);
 }
@@ -176,20 +183,44 @@ void Link::Arrivals::wake_locked() {
 void Link::Arrivals::put(Message message) {
   const std::lock_guard lock(mutex_);
   if (loop_ == nullptr) return;
-  messages_.push_back(std::move(message));
+  const std::size_t bytes = message.size_bytes();
+  if (bytes_ + bytes > bytes_max_ && !messages_.empty()) {
+    if (message.subject().starts_with(answers_)) {
+      fail_locked(std::string(message.subject()),
+                  {.code = Errc::unavailable,
+                   .message = "the NATS server answered, but more than " + std::to_string(bytes_max_) +
+                              " bytes of answers and messages wait here"});
+    } else {
+      ++dropped_;
+    }
+  } else {
+    bytes_ += bytes;
+    messages_.push_back(std::move(message));
+  }
   wake_locked();
 }
 
+// Only the last one counts for long, so the oldest go in pairs.
 void Link::Arrivals::put(Change change) {
   const std::lock_guard lock(mutex_);
+  if (changes_.size() >= kChangesMax) changes_.erase(changes_.begin(), changes_.begin() + 2);
   changes_.push_back(static_cast<int>(change));
   wake_locked();
 }
 
 void Link::Arrivals::put_failure(std::string reply, Error error) {
   const std::lock_guard lock(mutex_);
-  failures_.emplace_back(std::move(reply), std::move(error));
+  fail_locked(std::move(reply), std::move(error));
   wake_locked();
+}
+
+// Beyond the bound whoever waits finds out by his own timeout.
+void Link::Arrivals::fail_locked(std::string reply, Error error) {
+  if (failures_.size() < kFailuresMax) {
+    failures_.emplace_back(std::move(reply), std::move(error));
+  } else {
+    ++dropped_;
+  }
 }
 
 Link::Arrivals::Batch Link::Arrivals::take(std::size_t messages_max) {
@@ -198,7 +229,10 @@ Link::Arrivals::Batch Link::Arrivals::take(std::size_t messages_max) {
   told_ = false;
   batch.changes = std::exchange(changes_, {});
   batch.failures = std::exchange(failures_, {});
+  batch.dropped = std::exchange(dropped_, 0);
+  batch.messages.reserve(std::min(messages_.size(), messages_max));
   while (!messages_.empty() && batch.messages.size() < messages_max) {
+    bytes_ -= messages_.front().size_bytes();
     batch.messages.push_back(std::move(messages_.front()));
     messages_.pop_front();
   }
@@ -211,11 +245,12 @@ void Link::Arrivals::stop() {
   const std::lock_guard lock(mutex_);
   loop_ = nullptr;
   messages_.clear();
+  bytes_ = 0;
 }
 
 Result<std::shared_ptr<Link::Client>> Link::Client::connect(const NatsBrokerOptions& wanted,
                                                             const std::shared_ptr<Arrivals>& arrivals,
-                                                            const std::string& subject) {
+                                                            const std::vector<std::string>& subjects) {
   natsOptions* made = nullptr;
   if (const auto status = natsOptions_Create(&made); status != NATS_OK) {
     return fail(error_of(status, "prepare a NATS connection"));
@@ -224,6 +259,7 @@ Result<std::shared_ptr<Link::Client>> Link::Client::connect(const NatsBrokerOpti
   if (auto login = set_login(made, wanted); !login) return fail(login.error());
   if (auto tls = set_tls(made, wanted); !tls) return fail(tls.error());
   auto ear = std::make_unique<Ear>(arrivals);
+  const auto jitter_ms = 2 * wanted.reconnect_wait.count();
   const std::array steps{
       natsOptions_SetURL(made, wanted.url.c_str()),
       natsOptions_SetName(made, wanted.node.c_str()),
@@ -231,8 +267,8 @@ Result<std::shared_ptr<Link::Client>> Link::Client::connect(const NatsBrokerOpti
       natsOptions_SetPingInterval(made, wanted.ping_interval.count()),
       natsOptions_SetMaxPingsOut(made, kPingsOutMax),
       natsOptions_SetMaxReconnect(made, -1),
-      natsOptions_SetReconnectWait(made, kReconnectWaitMs),
-      natsOptions_SetReconnectJitter(made, kReconnectJitterMs, kReconnectJitterMs),
+      natsOptions_SetReconnectWait(made, wanted.reconnect_wait.count()),
+      natsOptions_SetReconnectJitter(made, jitter_ms, jitter_ms),
       natsOptions_SetReconnectBufSize(made, kReconnectBufferBytes),
       natsOptions_SetWriteDeadline(made, kWriteDeadlineMs),
       natsOptions_SetSendAsap(made, true),  // the library's own way adds up to a millisecond
@@ -250,15 +286,24 @@ Result<std::shared_ptr<Link::Client>> Link::Client::connect(const NatsBrokerOpti
     return fail(error_of(status, "connect to the NATS server at " + shown_nats_url(wanted.url)));
   }
   ear.release();  // NOLINT(bugprone-unused-return-value): heard_closed frees it, whatever happens below
-  auto heard = std::make_unique<Ear>(arrivals);
-  auto status = natsConnection_Subscribe(&client->subscription_, client->connection_, subject.c_str(), heard_message,
-                                         heard.get());
-  if (status != NATS_OK) return fail(error_of(status, "subscribe to our own subjects"));
-  status = natsSubscription_SetOnCompleteCB(client->subscription_, heard_all, heard.get());
-  if (status == NATS_OK) heard.release();  // NOLINT(bugprone-unused-return-value): heard_all frees it
-  if (status == NATS_OK) status = natsSubscription_SetPendingLimits(client->subscription_, -1, -1);
-  if (status != NATS_OK) return fail(error_of(status, "subscribe to our own subjects"));
+  for (const auto& subject : subjects) {
+    if (auto heard = client->subscribe(subject, arrivals); !heard) return fail(heard.error());
+  }
   return client;
+}
+
+Result<void> Link::Client::subscribe(const std::string& subject, const std::shared_ptr<Arrivals>& arrivals) {
+  auto heard = std::make_unique<Ear>(arrivals);
+  natsSubscription* subscription = nullptr;
+  auto status = natsConnection_Subscribe(&subscription, connection_, subject.c_str(), heard_message, heard.get());
+  if (status != NATS_OK) return fail(error_of(status, "subscribe to '" + subject + "'"));
+  subscriptions_.push_back(subscription);
+  status = natsSubscription_SetOnCompleteCB(subscription, heard_all, heard.get());
+  if (status == NATS_OK) heard.release();  // NOLINT(bugprone-unused-return-value): heard_all frees it
+  // Arrivals has the bound.
+  if (status == NATS_OK) status = natsSubscription_SetPendingLimits(subscription, -1, -1);
+  if (status != NATS_OK) return fail(error_of(status, "subscribe to '" + subject + "'"));
+  return {};
 }
 
 Result<void> Link::Client::publish(const Packet& packet) {
@@ -283,9 +328,8 @@ std::size_t Link::Client::payload_bytes_max() const {
 
 void Link::Client::close() {
   if (connection_ != nullptr) natsConnection_Close(connection_);
-  natsSubscription_Destroy(subscription_);
+  for (auto* subscription : std::exchange(subscriptions_, {})) natsSubscription_Destroy(subscription);
   natsConnection_Destroy(connection_);
-  subscription_ = nullptr;
   connection_ = nullptr;
 }
 

@@ -22,16 +22,23 @@ namespace millrace::nats {
 
 enum class Change : std::uint8_t { disconnected, reconnected, closed };
 
-// Where the library's threads leave what they hear. Any thread puts; the loop takes.
+// Where the library's threads leave what they hear. Any thread puts; the loop takes. What waits for the loop is bounded
+// by bytes, since anybody who may publish may send to us: beyond the bound an answer becomes a failure for whoever
+// waits for it, and everything else is dropped and counted (a delivery comes again).
 struct Link::Arrivals : std::enable_shared_from_this<Link::Arrivals> {
  public:
   struct Batch {
     std::vector<Message> messages;
     std::vector<int> changes;
-    std::vector<std::pair<std::string, Error>> failures;  // the reply subjects of what could not be sent
+    std::vector<std::pair<std::string, Error>> failures;  // the reply subjects of what got no answer
+    std::size_t dropped = 0;
   };
+  static constexpr std::size_t kFailuresMax = 100'000;
+  static constexpr std::size_t kChangesMax = 64;
 
-  Arrivals(EventLoop& loop, std::function<void()> on_arrival) : loop_(&loop), on_arrival_(std::move(on_arrival)) {}
+  // `answers`: how the subjects of answers begin.
+  Arrivals(EventLoop& loop, std::string answers, std::size_t bytes_max, std::function<void()> on_arrival)
+      : loop_(&loop), answers_(std::move(answers)), bytes_max_(bytes_max), on_arrival_(std::move(on_arrival)) {}
 
   void put(Message message);
   void put(Change change);
@@ -42,23 +49,28 @@ struct Link::Arrivals : std::enable_shared_from_this<Link::Arrivals> {
 
  private:
   void wake_locked();
+  void fail_locked(std::string reply, Error error);
 
-  std::mutex mutex_;  // guards all below but on_arrival_
+  std::mutex mutex_;  // guards all below but on_arrival_ and what is const
   EventLoop* loop_;   // null once stopped
+  const std::string answers_;
+  const std::size_t bytes_max_;
   bool told_ = false;
   std::deque<Message> messages_;
+  std::size_t bytes_ = 0;  // of messages_
+  std::size_t dropped_ = 0;
   std::vector<int> changes_;
   std::vector<std::pair<std::string, Error>> failures_;
   std::function<void()> on_arrival_;  // the loop's
 };
 
-// The library's connection and our one subscription.
+// The library's connection and our subscriptions.
 class Link::Client {
  public:
   // Blocks. `unavailable` when no server answers.
   [[nodiscard]] static Result<std::shared_ptr<Client>> connect(const NatsBrokerOptions& options,
                                                                const std::shared_ptr<Arrivals>& arrivals,
-                                                               const std::string& subject);
+                                                               const std::vector<std::string>& subjects);
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
   ~Client() { close(); }
@@ -69,9 +81,10 @@ class Link::Client {
 
  private:
   Client() = default;
+  [[nodiscard]] Result<void> subscribe(const std::string& subject, const std::shared_ptr<Arrivals>& arrivals);
 
   __natsConnection* connection_ = nullptr;
-  __natsSubscription* subscription_ = nullptr;
+  std::vector<__natsSubscription*> subscriptions_;
 };
 
 // The thread that sends.

@@ -10,6 +10,7 @@
 #include "broker/nats/durability.h"
 #include "broker/nats/group.h"
 #include "broker/nats/nats_delivery.h"
+#include "broker/nats/topic_admin.h"
 #include "broker/nats/wire.h"
 
 namespace millrace {
@@ -36,6 +37,7 @@ class NatsBroker final : public Broker {
   Capabilities capabilities() const override { return core_->capabilities; }
   Task<Result<void>> ensure(TopicSpec topic) override;
   Task<Result<std::vector<std::string>>> topics() override;
+  Task<Result<TopicInfo>> describe(std::string topic) override { return nats::describe(*core_, std::move(topic)); }
   Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) override;
   Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) override;
   Task<Result<Lag>> lag(std::string topic, std::string group) override;
@@ -43,6 +45,7 @@ class NatsBroker final : public Broker {
                                                      std::size_t limit) override;
   Task<Result<std::uint64_t>> redrive(std::string topic, std::string group, std::vector<std::string> ids) override;
   Task<Result<void>> purge(std::string topic, std::string group) override;
+  Task<Result<void>> remove_group(std::string topic, std::string group) override;
   void on_backlog(std::move_only_function<void(const std::string& topic)> changed) override {
     core_->backlog_changed = std::move(changed);
   }
@@ -59,22 +62,24 @@ class NatsBroker final : public Broker {
 // True when the stream was not there before.
 Task<Result<bool>> NatsBroker::make_stream(const TopicSpec& spec) {
   const Names& names = core_->names;
-  const Json config =
-      Json::object({{"name", names.stream(spec.name)},
-                    {"subjects", Json::array({names.subject(spec.name), names.redriven(spec.name, "*")})},
-                    {"retention", "interest"},
-                    {"storage", "file"},
-                    {"discard", "new"},
-                    {"num_replicas", core_->options.replicas},
-                    {"max_consumers", -1},
-                    {"max_msgs", std::min(spec.messages_max, core_->options.topic_messages_max)},
-                    {"max_bytes", limit(std::min(spec.bytes_max, core_->options.topic_bytes_max))},
-                    {"max_age", 0},
-                    {"duplicate_window", nanoseconds(std::max(spec.dedupe_window, kDedupeWindowMin))},
-                    {"metadata", Json::object({{"millrace-lease-ms", std::to_string(spec.lease.count())},
-                                               {"millrace-overdue-ms", std::to_string(spec.overdue_after.count())}})}});
+  const Json config = Json::object(
+      {{"name", names.stream(spec.name)},
+       {"subjects",
+        Json::array({names.subject(spec.name), names.redriven(spec.name, "*"), names.all_marked(spec.name)})},
+       {"retention", "interest"},
+       {"storage", "file"},
+       {"discard", "new"},
+       {"num_replicas", core_->options.replicas},
+       {"max_consumers", -1},
+       {"max_msgs", std::min(spec.messages_max, core_->options.topic_messages_max)},
+       {"max_bytes", limit(std::min(spec.bytes_max, core_->options.topic_bytes_max))},
+       {"max_age", 0},
+       {"duplicate_window", nanoseconds(std::max(spec.dedupe_window, kDedupeWindowMin))},
+       {"metadata", Json::object({{"millrace-lease-ms", std::to_string(spec.lease.count())},
+                                  {"millrace-overdue-ms", std::to_string(spec.overdue_after.count())}})}});
   auto made = co_await core_->jetstream.ensure_stream(names.stream(spec.name), config);
   if (!made) co_return fail(made.error().with("make the topic '" + spec.name + "'"));
+  core_->learn(core_->remember(spec.name), made->answer);
   co_return made->created;
 }
 
@@ -88,13 +93,13 @@ Task<Result<void>> NatsBroker::ensure(TopicSpec spec) {
   topic.lease = spec.lease;
   topic.overdue_after = spec.overdue_after;
   if (*created && spec.groups.empty()) {
-    auto kept = co_await core_->make_consumer(topic, std::string(nats::kKeeper), 0);
+    auto kept = co_await core_->make_consumer(topic, std::string(nats::kKeeper), Priority::normal, 0);
     if (!kept) co_return kept;
   }
   std::vector<std::string> groups = spec.groups;
   // A changed lease is the groups' as well.
   for (const auto& [name, group] : topic.groups) {
-    if (std::ranges::find(groups, name) == groups.end()) groups.push_back(name);
+    if (!group->is_removed() && std::ranges::find(groups, name) == groups.end()) groups.push_back(name);
   }
   for (auto& group : groups) {
     auto made = co_await core_->make_group(topic, std::move(group));
@@ -131,16 +136,27 @@ Task<Result<Receipt>> NatsBroker::publish_one(std::string topic, Outgoing messag
     co_return fail(Errc::not_found, "topic '" + topic.substr(0, 200) + "' does not exist");
   }
   if (auto ok = check_message(message, core_->capabilities.message_bytes_max); !ok) co_return fail(ok.error());
-  if (!message.key.empty() || message.priority != Priority::normal) {
-    co_return fail(Errc::unimplemented,
-                   "message '" + message.id + "': the NATS broker keeps neither ordering keys nor priorities");
+  const nats::Mark mark{.priority = message.priority,
+                        .key = message.key.empty() ? std::string() : nats::key_digest(message.key)};
+  if (mark.priority != Priority::normal) {
+    auto ready = co_await core_->prioritize(topic);
+    if (!ready) co_return fail(ready.error());
+  }
+  std::optional<Core::KeyLine> line;
+  Result<Semaphore::Permit> turn;
+  if (!mark.key.empty()) {
+    line.emplace(*core_, topic + "." + mark.key);
+    turn = co_await line->turn();
+    if (!turn) co_return fail(turn.error());
   }
   const std::size_t bytes =
       std::min<std::size_t>(message.event.data.size() + header_bytes(message.event), core_->options.flight_bytes_max);
   const auto room = co_await core_->flight.acquire(bytes);
   if (!room) co_return fail(room.error());
   auto stored = co_await core_->jetstream.publish(
-      core_->names.stream(topic), nats::encode(message, core_->names.subject(topic), core_->loop.wall_now()));
+      core_->names.stream(topic),
+      nats::encode(message, mark.plain() ? core_->names.subject(topic) : core_->names.marked(topic, mark),
+                   core_->loop.wall_now()));
   if (stored) {
     (stored->duplicate ? core_->duplicates : core_->published).add();
     co_return Receipt{.duplicate = stored->duplicate};
@@ -237,8 +253,11 @@ Task<Result<std::uint64_t>> NatsBroker::redrive(std::string topic, std::string g
     if (kept->seq > last) break;
     from = kept->seq + 1;
     if (!wanted.empty() && !wanted.contains(nats::decode_dead(*kept).id)) continue;
-    auto stored = co_await core_->jetstream.publish(core_->names.stream(topic),
-                                                    nats::encode_redriven(*kept, core_->names.redriven(topic, group)));
+    nats::Mark mark = nats::mark_of_dead(*kept);
+    mark.group = group;
+    auto stored = co_await core_->jetstream.publish(
+        core_->names.stream(topic), nats::encode_redriven(*kept, mark.plain() ? core_->names.redriven(topic, group)
+                                                                              : core_->names.marked(topic, mark)));
     if (!stored) co_return fail(stored.error());
     auto gone = co_await core_->jetstream.call("STREAM.MSG.DELETE." + stream,
                                                Json::object({{"seq", kept->seq}, {"no_erase", true}}));
@@ -256,6 +275,14 @@ Task<Result<void>> NatsBroker::purge(std::string topic, std::string group) {
   co_return purged;
 }
 
+Task<Result<void>> NatsBroker::remove_group(std::string topic, std::string group) {
+  auto found = co_await core_->find(topic, group, false);
+  if (!found) co_return fail(found.error());
+  core_->forget(topic);
+  auto removed = co_await (*found)->remove();
+  co_return removed;
+}
+
 }  // namespace
 
 Task<Result<std::unique_ptr<Broker>>> open_nats_broker(NatsBrokerOptions options, EventLoop& loop, Metrics& metrics,
@@ -265,7 +292,7 @@ Task<Result<std::unique_ptr<Broker>>> open_nats_broker(NatsBrokerOptions options
   if (options.replicas != 1 && options.replicas != 3 && options.replicas != 5) {
     co_return fail(Errc::invalid_argument, std::to_string(options.replicas) + " replicas: expected 1, 3 or 5");
   }
-  auto link = co_await nats::Link::open(loop, options, log);
+  auto link = co_await nats::Link::open(loop, options, log, names->news());
   if (!link) co_return fail(link.error());
   const std::string url = shown_nats_url(options.url);
   auto core = std::make_shared<Core>(loop, metrics, log, std::move(options), std::move(*names), std::move(*link));
@@ -279,8 +306,8 @@ Task<Result<std::unique_ptr<Broker>>> open_nats_broker(NatsBrokerOptions options
   core->capabilities = {.confirm = ready->durability,
                         .native_delay = true,
                         .durable_attempts = true,
-                        .ordered_keys = false,
-                        .priorities = false,
+                        .ordered_keys = true,
+                        .priorities = true,
                         .exact_lag = false,
                         .detects_id_reuse = false,
                         .bounds_count_dead = false,

@@ -55,11 +55,15 @@ NatsDelivery::NatsDelivery(std::shared_ptr<Core> core, Group& group, Group::Arri
     : core_(std::move(core)),
       group_(group),
       seq_(arrived.position.seq),
+      mark_(std::move(arrived.mark)),
       first_time_(arrived.position.delivered == 1),
       owner_(core_->next_owner()),
       ack_subject_(arrived.message.reply()),
       received_(decode(arrived.message.headers(), arrived.message.subject(), std::string(arrived.message.data()),
-                       group.stream(), seq_)),
+                       {.stream = group.stream(),
+                        .created = group.topic().created,
+                        .seq = seq_,
+                        .stored_at = stored_at(arrived.message.reply())})),
       lease_(group.topic().lease) {
   group_.hold(seq_, *this);
   lease_from_now();
@@ -68,7 +72,7 @@ NatsDelivery::NatsDelivery(std::shared_ptr<Core> core, Group& group, Group::Arri
 NatsDelivery::~NatsDelivery() {
   if (status_ != Status::held) return;
   core_->dropped.add();
-  group_.release(seq_);
+  group_.release(seq_, mark_);
   if (core_->closed()) return;
   const bool recorded = begun_ && known_;
   core_->background.spawn(give_back(*core_, group_, seq_, ack_subject_,
@@ -127,7 +131,7 @@ void NatsDelivery::lease_ran_out() {
   }
   status_ = Status::lost;
   core_->leases_lost.add();
-  group_.release(seq_);
+  group_.release(seq_, mark_);
   [[maybe_unused]] const bool sent = core_->link->send({.subject = ack_subject_, .data = Group::nak_text({})});
   auto lost = lost_;
   lost.request_stop();  // may drop this delivery
@@ -212,7 +216,7 @@ Task<Result<void>> NatsDelivery::extend() {
           if (status_ == Status::held) {
             status_ = Status::lost;
             core_->leases_lost.add();
-            group_.release(seq_);
+            group_.release(seq_, mark_);
             auto lost = lost_;
             lost.request_stop();
           }
@@ -250,12 +254,26 @@ void NatsDelivery::forget_record() {
       forget(*core_, core_->names.begun(group_.topic().name, group_.name(), seq_), known_ ? revision_ : 0));
 }
 
+Task<Result<void>> NatsDelivery::settle_key() {
+  const Deadline deadline(core_->loop, core_->options.verdict_timeout);
+  for (;;) {
+    auto done = co_await group_.turns.settle(mark_.key, seq_);
+    if (done || !is_passing(done.error()) || deadline.expired() || core_->closed()) co_return done;
+    co_await core_->link->wait_connected(deadline.token());
+    const auto slept = co_await sleep_for(core_->loop, kTellAgain, deadline.token());
+    if (!slept || core_->closed()) co_return done;
+  }
+}
+
 Task<Result<void>> NatsDelivery::ack() {
   if (auto held = check_held(); !held) co_return held;
   status_ = Status::settled;
   lease_timer_.reset();
-  auto told = co_await tell("+ACK");
-  group_.release(seq_);
+  Result<void> told;
+  if (!mark_.key.empty()) told = co_await settle_key();
+  if (told) told = co_await tell("+ACK");
+  if (told && !mark_.key.empty()) group_.turns.tidy(mark_.key, seq_);
+  group_.release(seq_, mark_);
   if (told) forget_record();
   co_return told;
 }
@@ -298,7 +316,7 @@ Task<Result<void>> NatsDelivery::nak(std::chrono::milliseconds delay, NakReason 
   status_ = Status::settled;
   lease_timer_.reset();
   auto counted = co_await count(reason);
-  group_.release(seq_);  // it may come again before the answer does
+  group_.release(seq_, mark_);  // it may come again before the answer does
   auto told = co_await tell(Group::nak_text(delay));
   if (told) group_.wait(seq_, ack_subject_, delay);
   if (!counted) co_return counted;
@@ -321,7 +339,7 @@ Task<Result<void>> NatsDelivery::term(std::string reason) {
     const std::string once = group_.stream() + ":" + group_.name() + ":" + std::to_string(seq_);
     auto stored = co_await core_->jetstream.publish(
         core_->names.dead_stream(),
-        encode_dead(received_, letter, core_->names.dead(group_.topic().name, group_.name()), once));
+        encode_dead(received_, letter, mark_, core_->names.dead(group_.topic().name, group_.name()), once));
     if (!stored) done = fail(stored.error());
   }
   if (!done) {
@@ -329,14 +347,17 @@ Task<Result<void>> NatsDelivery::term(std::string reason) {
     co_return done;
   }
   lease_timer_.reset();
-  auto told = co_await tell("+TERM");
-  group_.release(seq_);
+  Result<void> told;
+  if (!mark_.key.empty()) told = co_await settle_key();
+  if (told) told = co_await tell("+TERM");
+  if (told && !mark_.key.empty()) group_.turns.tidy(mark_.key, seq_);
+  group_.release(seq_, mark_);
   if (told) forget_record();
   co_return told;
 }
 
 NatsSubscription::NatsSubscription(std::shared_ptr<Core> core, Group& group)
-    : core_(std::move(core)), group_(group), waits_(core_->loop) {
+    : core_(std::move(core)), group_(group), life_(group.life()), waits_(core_->loop) {
   core_->credit_waits.insert(&waits_);
   group_.subscribed();
 }
@@ -357,6 +378,7 @@ Task<Result<std::unique_ptr<Delivery>>> NatsSubscription::next(std::stop_token s
     if (!usable && group_.has_ready()) group_.waits.wake(1);  // what this call was woken for is somebody else's now
     if (stop.stop_requested()) co_return fail(Errc::cancelled, "cancelled while waiting for a message");
     if (auto ok = core_->usable(); !ok) co_return fail(ok.error());
+    if (group_.life() != life_) co_return fail(Errc::not_found, "the group was removed");
     if (credit_ == 0) {
       co_await waits_.wait(stop);
       continue;

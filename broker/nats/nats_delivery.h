@@ -60,11 +60,14 @@ class NatsDelivery final : public Delivery {
   // Tells the server until it has heard, as long as verdict_timeout lasts.
   [[nodiscard]] Task<Result<void>> tell(std::string verdict);
   void forget_record();
+  // Of a message with a key: that it is settled, before anybody is told, as long as verdict_timeout lasts.
+  [[nodiscard]] Task<Result<void>> settle_key();
   [[nodiscard]] Task<Result<void>> count(NakReason reason);
 
   std::shared_ptr<Core> core_;
   Group& group_;
   const std::uint64_t seq_;
+  const Mark mark_;
   const bool first_time_;
   const std::string owner_;  // this delivery, in the record of attempts
   std::string ack_subject_;
@@ -91,6 +94,7 @@ class NatsSubscription final : public Subscription {
  private:
   std::shared_ptr<Core> core_;
   Group& group_;
+  const std::uint32_t life_;  // of the group
   std::uint32_t credit_ = 0;
   WaitList waits_;  // next() calls without credit
 };

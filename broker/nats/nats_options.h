@@ -33,11 +33,13 @@ struct NatsBrokerOptions {
   std::uint64_t dead_bytes_max = 1ULL << 30;     // of all dead letters
   std::uint64_t flight_bytes_max = 16ULL << 20;  // published and not confirmed; beyond that publishes wait
   std::size_t send_bytes_max = 64U << 20;        // given to the sending thread; beyond that sends fail
+  std::size_t receive_bytes_max = 256U << 20;    // heard and not yet handled; see Link::on_dropped
 
   std::chrono::milliseconds connect_for{60'000};       // how long a server that does not answer is waited for
   std::chrono::milliseconds request_timeout{5'000};    // for one answer
   std::chrono::milliseconds publish_timeout{10'000};   // for a confirmation, reconnects included
   std::chrono::milliseconds verdict_timeout{600'000};  // an ack is tried for so long
+  std::chrono::milliseconds reconnect_wait{250};       // and up to twice that by chance, between tries
   std::chrono::milliseconds ping_interval{2'000};      // a link that answers none of two is broken
 };
 

@@ -1,10 +1,13 @@
 #include "broker/nats/wire.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <utility>
 
+#include "formats/cloudevents.h"
 #include "formats/identity.h"
+#include "formats/media_type.h"
 
 namespace millrace::nats {
 namespace {
@@ -17,6 +20,8 @@ constexpr std::string_view kReason = "millrace-reason";
 constexpr std::string_view kFailures = "millrace-failures";
 constexpr std::string_view kLosses = "millrace-losses";
 constexpr std::string_view kDied = "millrace-died";
+constexpr std::string_view kKey = "millrace-key";
+constexpr std::string_view kPriority = "millrace-priority";
 constexpr std::string_view kMessageId = "Nats-Msg-Id";
 
 template <class Number>
@@ -51,18 +56,42 @@ Headers decoded(const Headers& encoded) {
   return headers;
 }
 
-// What came from somebody who knows no CloudEvents.
-Event opaque_event(const Headers& headers, std::string_view subject, std::string data, std::string_view stream,
-                   std::uint64_t seq) {
+constexpr std::size_t kForeignHeadersMax = 32;
+
+// What came from somebody who knows no CloudEvents: its plain headers are attributes of its own.
+Event opaque_event(const Headers& headers, std::string_view subject, std::string data, const Origin& origin) {
   Event event;
-  event.source = "nats:" + std::string(stream);
-  event.source_id = std::to_string(seq);
+  event.source = "nats:" + std::string(origin.stream);
+  event.source_id = std::to_string(origin.seq);
+  if (!origin.created.empty()) event.source_id = std::string(origin.created) + "/" + event.source_id;
   event.type = "nats.message";
   event.subject = subject;
-  event.content_type = text_of(headers, "Content-Type");
-  if (event.content_type.empty()) event.content_type = text_of(headers, "content-type");
+  for (const auto& [header, value] : headers) {
+    std::string name(header);
+    std::ranges::transform(name, name.begin(),
+                           [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    if (name == "content-type") event.content_type = value;
+    if (!is_extension_name(name) || event.extensions.size() >= kForeignHeadersMax) continue;
+    const bool known = std::ranges::find(event.extensions, name, &std::pair<std::string, std::string>::first) !=
+                       event.extensions.end();
+    if (!known) event.extensions.emplace_back(std::move(name), value);
+  }
   event.data = std::move(data);
   return event;
+}
+
+// Of anybody: ours, a CloudEvent in either mode, or something else.
+Event event_of(const Headers& headers, std::string_view subject, std::string data, const Origin& origin) {
+  // One without an id of its own would be taken for any other such.
+  if (auto event = from_headers(headers, data); event && !event->source_id.empty() && !event->source.empty()) {
+    return std::move(*event);
+  }
+  const auto type = std::ranges::find_if(
+      headers, [](const auto& each) { return each.first == "Content-Type" || each.first == "content-type"; });
+  if (type != headers.end() && same_media_type(type->second, kStructuredType)) {
+    if (auto event = event_from_structured(data)) return std::move(*event);
+  }
+  return opaque_event(headers, subject, std::move(data), origin);
 }
 
 // $JS.ACK.[domain.account.]stream.consumer.delivered.stream seq.consumer seq.time.pending[.token]
@@ -103,16 +132,14 @@ Packet encode(const Outgoing& message, std::string subject, WallTime now) {
   return packet;
 }
 
-Received decode(const Headers& encoded, std::string_view subject, std::string data, std::string_view stream,
-                std::uint64_t seq) {
+Received decode(const Headers& encoded, std::string_view subject, std::string data, const Origin& origin) {
   Received received;
   received.id = text_of(encoded, kId);
   if (received.id.empty()) received.id = text_of(encoded, kMessageId);
-  if (received.id.empty()) received.id = std::string(stream) + ":" + std::to_string(seq);
-  received.published_at = published_of(encoded).value_or(WallTime());
+  if (received.id.empty()) received.id = std::string(origin.stream) + ":" + std::to_string(origin.seq);
+  received.published_at = published_of(encoded).value_or(origin.stored_at);
   received.redrives = count_of(encoded, kRedrives);
-  auto event = from_headers(decoded(encoded), data);
-  received.event = event ? std::move(*event) : opaque_event(encoded, subject, std::move(data), stream, seq);
+  received.event = event_of(decoded(encoded), subject, std::move(data), origin);
   if (received.event.id.empty()) received.event.id = event_id(received.event.source, received.event.source_id);
   return received;
 }
@@ -129,7 +156,8 @@ std::optional<WallTime> published_of(const Headers& headers) {
   return ms ? std::optional(from_ms(*ms)) : std::nullopt;
 }
 
-Packet encode_dead(const Received& message, const DeadLetter& letter, std::string subject, std::string_view once) {
+Packet encode_dead(const Received& message, const DeadLetter& letter, const Mark& mark, std::string subject,
+                   std::string_view once) {
   Packet packet{.subject = std::move(subject), .headers = to_headers(message.event), .data = message.event.data};
   packet.headers.emplace_back(kMessageId, once);
   packet.headers.emplace_back(kId, letter.id);
@@ -139,11 +167,22 @@ Packet encode_dead(const Received& message, const DeadLetter& letter, std::strin
   packet.headers.emplace_back(kLosses, std::to_string(letter.counters.losses));
   packet.headers.emplace_back(kRedrives, std::to_string(letter.redrives));
   packet.headers.emplace_back(kDied, std::to_string(to_ms(letter.died_at)));
+  if (!mark.key.empty()) packet.headers.emplace_back(kKey, mark.key);
+  if (mark.priority != Priority::normal) packet.headers.emplace_back(kPriority, name_of(mark.priority));
   return packet;
 }
 
+Mark mark_of_dead(const Kept& kept) {
+  Mark mark;
+  if (const auto key = find(kept.headers, kKey); key && is_key_digest(*key)) mark.key = *key;
+  if (const auto priority = find(kept.headers, kPriority)) {
+    mark.priority = priority_of(*priority).value_or(Priority::normal);
+  }
+  return mark;
+}
+
 DeadLetter decode_dead(const Kept& kept) {
-  Received received = decode(kept.headers, kept.subject, kept.data, "dead", kept.seq);
+  Received received = decode(kept.headers, kept.subject, kept.data, {.stream = "dead", .seq = kept.seq});
   const auto died = number_of<std::int64_t>(text_of(kept.headers, kDied));
   return {.id = std::move(received.id),
           .event = std::move(received.event),
@@ -157,7 +196,7 @@ Packet encode_redriven(const Kept& kept, std::string subject) {
   Packet packet{.subject = std::move(subject), .data = kept.data};
   for (const auto& [name, value] : kept.headers) {
     const bool ours = name == kMessageId || name == kRedrives || name == kReason || name == kFailures ||
-                      name == kLosses || name == kDied || name == kDue;
+                      name == kLosses || name == kDied || name == kDue || name == kKey || name == kPriority;
     if (!ours) packet.headers.emplace_back(name, percent_decode(value));
   }
   packet.headers.emplace_back(kMessageId, "redrive " + std::to_string(kept.seq));
@@ -188,6 +227,16 @@ Result<Attempt> decode_attempt(std::string_view text) {
                  .counters = {.failures = *failures, .losses = *losses}};
 }
 
+std::string encode_turn(std::uint64_t settled) {
+  return std::to_string(settled);
+}
+
+Result<std::uint64_t> decode_turn(std::string_view text) {
+  const auto settled = number_of<std::uint64_t>(text);
+  if (!settled) return fail(Errc::data_loss, "the record of an ordering key cannot be read: somebody else wrote there");
+  return *settled;
+}
+
 std::string_view consumer_of(std::string_view ack_subject) {
   const AckSubject ack(ack_subject);
   if (ack.first == 0) return {};
@@ -195,6 +244,14 @@ std::string_view consumer_of(std::string_view ack_subject) {
   const auto consumer = ack.tokens[ack.first - 1];
   const auto start = static_cast<std::size_t>(stream.data() - ack_subject.data());
   return ack_subject.substr(start, stream.size() + 1 + consumer.size());
+}
+
+WallTime stored_at(std::string_view ack_subject) {
+  const AckSubject ack(ack_subject);
+  if (ack.first == 0) return {};
+  const auto ns = number_of<std::int64_t>(ack.tokens[ack.first + 3]);
+  if (!ns || *ns < 0) return {};
+  return WallTime(std::chrono::duration_cast<WallTime::duration>(std::chrono::nanoseconds(*ns)));
 }
 
 std::optional<Position> position_of(std::string_view ack_subject) {

@@ -44,29 +44,50 @@ ContainerExecutor::ContainerExecutor(EventLoop& loop, launched::LauncherClient& 
 
 std::vector<Control> ContainerExecutor::controls() const {
   if (client_.hello() == nullptr) return {};
-  return launched::controls_of(*client_.hello(), ExecutorKind::container);
+  return launched::controls_of(*client_.hello(), options_.kind);
 }
 
 Task<Result<std::vector<std::string>>> ContainerExecutor::check(std::shared_ptr<const FunctionSpec> function) {
   auto hello = co_await client_.wait_hello();
   if (!hello) co_return fail(hello.error());
-  auto warnings =
-      launched::check_function(*function, {.hello = std::move(*hello), .memory_bytes = options_.machine_memory_bytes});
+  auto warnings = launched::check_function(*function, {.hello = std::move(*hello),
+                                                       .memory_bytes = options_.machine_memory_bytes,
+                                                       .allow_host_network = options_.allow_host_network});
   if (!warnings || !container::is_rootfs(*function)) co_return std::move(warnings);
   auto image = co_await pool_.run(
       [function, allowed = options_.image_directories] { return container::check_rootfs(*function, allowed); });
   if (!image) co_return fail(image.error());
+  if (options_.kind == ExecutorKind::container) {
+    auto tried = co_await try_image(function);
+    if (!tried) co_return fail(tried.error());
+  }
   co_return std::move(warnings);
+}
+
+Task<Result<void>> ContainerExecutor::try_image(std::shared_ptr<const FunctionSpec> function) {
+  // Under a name of its own: what is checked may never be applied.
+  auto trial = std::make_shared<FunctionSpec>(*function);
+  trial->uid = FunctionUid("trial-" + std::to_string(++images_tried_));
+  trial->revision = 1;
+  const std::shared_ptr<const FunctionSpec> tried = std::move(trial);
+  auto use = co_await client_.use_template(
+      {.function = tried, .kind = launcher::Kind::container, .script = true, .open_image = image_opener(tried)}, {});
+  client_.forget(tried->uid, tried->revision);
+  // A busy server is no fault of the image.
+  const bool busy = !use && (use.error().code == Errc::resource_exhausted || use.error().code == Errc::unavailable);
+  if (use || busy) co_return Result<void>{};
+  co_return fail(use.error().with("image '" + function->image + "'"));
 }
 
 Task<Result<Execution>> ContainerExecutor::run(ExecutionRequest request, std::stop_token stop) {
   const auto function = request.function;
-  auto use = co_await client_.use_template({.function = function,
-                                            .kind = launcher::Kind::container,
-                                            .script = true,
-                                            .probe_directory = request.output_directory.get(),
-                                            .open_image = image_opener(function)},
-                                           stop);
+  auto use = co_await client_.use_template(
+      {.function = function,
+       .kind = options_.kind == ExecutorKind::oci ? launcher::Kind::oci : launcher::Kind::container,
+       .script = true,
+       .probe_directory = request.output_directory.get(),
+       .open_image = image_opener(function)},
+      stop);
   if (!use) co_return fail(use.error());
 
   launched::FunctionPaths paths{.script = std::string(launcher::kScriptPath),

@@ -2,6 +2,8 @@
 // programs (image: host) or a root file system in a directory (image: rootfs:/path), its inputs attached read-only and
 // its output directory writable.
 //
+// The same class is executor `oci`: the launcher then has an OCI runtime make the sandbox.
+//
 // Thread: the loop's. SIGPIPE must be ignored in this process (runtime/launched/pipe_stream.h).
 #pragma once
 
@@ -23,6 +25,8 @@ class ContainerExecutor final : public Executor {
   struct Options {
     std::uint64_t machine_memory_bytes = 0;           // 0: what this machine has
     std::vector<std::string> image_directories = {};  // beneath which images may lie; the launcher knows the same
+    ExecutorKind kind = ExecutorKind::container;      // or oci
+    bool allow_host_network = false;                  // functions may ask for the machine's own network
   };
 
   ContainerExecutor(EventLoop& loop, launched::LauncherClient& client, BlockingPool& pool, Options options);
@@ -33,6 +37,9 @@ class ContainerExecutor final : public Executor {
   void forget(const FunctionUid& function, std::uint64_t revision) override;
 
  private:
+  // Builds the function's template once and lets it go: what only root can tell, as whether the image's file system
+  // maps owners, is known at apply then and not at the first run.
+  Task<Result<void>> try_image(std::shared_ptr<const FunctionSpec> function);
   // Opens the function's image, if it is a directory.
   std::function<Task<Result<Fd>>()> image_opener(std::shared_ptr<const FunctionSpec> function);
 
@@ -40,6 +47,7 @@ class ContainerExecutor final : public Executor {
   launched::LauncherClient& client_;
   BlockingPool& pool_;
   Options options_;
+  std::uint64_t images_tried_ = 0;
 };
 
 }  // namespace millrace

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 
@@ -26,6 +27,7 @@ constexpr std::array<ControlName, launcher::kControls> kControlNames = {{
     {launcher::Control::seccomp, "seccomp"},
     {launcher::Control::idmapped_mounts, "idmapped_mounts"},
     {launcher::Control::read_leases, "write_check"},
+    {launcher::Control::private_network, "network_private"},
 }};
 
 ControlState state_of(launcher::Support support) {
@@ -73,6 +75,7 @@ Result<void> check_process_fields(const FunctionSpec& function) {
   if (function.profile != ProfileKind::strict) return refuse("profile: " + std::string(name_of(function.profile)));
   if (!function.secrets.empty()) return refuse("secrets");
   if (!function.files.empty()) return refuse("files");
+  if (function.network == NetworkKind::outbound && function.network_explicit) return refuse("network: private");
   return {};
 }
 
@@ -105,12 +108,66 @@ Result<void> check_fields(const FunctionSpec& function, const Host& host) {
 }
 
 Result<void> check_isolation(const FunctionSpec& function, const Host& host) {
-  if (function.executor != ExecutorKind::container) return {};
+  if (function.executor == ExecutorKind::process) return {};
   const std::string lacks = missing_isolation(host.hello);
   if (lacks.empty()) return {};
   return fail(Errc::failed_precondition,
-              "executor: container is not possible on this host: " + lacks +
+              "executor: " + std::string(name_of(function.executor)) + " is not possible on this host: " + lacks +
                   "; start the server as root, or write executor: process (no isolation, for development)");
+}
+
+// What an OCI runtime needs beside what a container needs.
+Result<void> check_runtime(const FunctionSpec& function, const Host& host) {
+  if (function.executor != ExecutorKind::oci) return {};
+  const auto& known = host.hello.runtimes;
+  if (known.empty()) {
+    return fail(Errc::failed_precondition, "executor: oci is not possible on this host: " + host.hello.no_runtimes +
+                                               "; install runc or crun, or write executor: container");
+  }
+  if (!function.oci_runtime.empty() && std::ranges::find(known, function.oci_runtime) == known.end()) {
+    std::string names;
+    for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+    return fail(Errc::failed_precondition, "runtime: " + function.oci_runtime +
+                                               " is none of those that this server has (" + names +
+                                               "); name its program in oci_runtimes");
+  }
+  // The runtime's own threads and pages count until the function begins.
+  if (function.limits.pids < kOciPidsMin) {
+    return fail(Errc::invalid_argument, "limits.pids: " + std::to_string(function.limits.pids) +
+                                            " is less than an OCI runtime needs to start; write at least " +
+                                            std::to_string(kOciPidsMin) + ", or executor: container");
+  }
+  if (function.memory_bytes < kOciMemoryBytesMin) {
+    return fail(Errc::invalid_argument, "memory: " + format_bytes(function.memory_bytes) +
+                                            " is less than an OCI runtime needs to start; write at least " +
+                                            format_bytes(kOciMemoryBytesMin) + ", or executor: container");
+  }
+  return {};
+}
+
+// The network that the author wrote must be had; of a default it is enough to say that it is none.
+Result<void> check_network(const FunctionSpec& function, const Host& host, std::vector<std::string>& warnings) {
+  if (function.executor == ExecutorKind::process) return {};
+  if (function.network == NetworkKind::host && !host.allow_host_network) {
+    return fail(Errc::failed_precondition,
+                "network: host is not allowed by this server: it opens to the function what listens on this machine's "
+                "loopback, the server itself included; write network: private, or start the server with "
+                "allow_host_network: yes");
+  }
+  if (function.network != NetworkKind::outbound) return {};
+  std::string reason;
+  if (function.executor != ExecutorKind::container) {
+    reason = "executor: " + std::string(name_of(function.executor)) + " has none";
+  } else if (missing(host, launcher::Control::private_network)) {
+    reason = host.hello.of(launcher::Control::private_network).reason;
+  }
+  if (reason.empty()) return {};
+  if (function.network_explicit) {
+    return fail(Errc::failed_precondition, "network: private is not possible: " + reason +
+                                               "; mend that (`millrace check` shows it), or write network: none");
+  }
+  warnings.push_back("network: private (default) is not possible: " + reason + "; the function gets no network");
+  return {};
 }
 
 }  // namespace
@@ -119,7 +176,8 @@ std::vector<Control> controls_of(const launcher::Hello& hello, ExecutorKind kind
   std::vector<Control> controls;
   for (const auto& [control, name] : kControlNames) {
     const bool isolation = control == launcher::Control::namespaces || control == launcher::Control::seccomp ||
-                           control == launcher::Control::idmapped_mounts;
+                           control == launcher::Control::idmapped_mounts ||
+                           control == launcher::Control::private_network;
     if (isolation && kind == ExecutorKind::process) continue;
     const auto& state = hello.of(control);
     controls.push_back({.name = std::string(name), .state = state_of(state.support), .detail = state.reason});
@@ -128,6 +186,14 @@ std::vector<Control> controls_of(const launcher::Hello& hello, ExecutorKind kind
     controls.push_back({.name = "isolation",
                         .state = ControlState::missing,
                         .detail = "executor process has none: use executor container for code you do not trust"});
+  }
+  if (kind != ExecutorKind::process) {
+    std::string names;
+    for (const std::string& name : hello.runtimes) names += (names.empty() ? "" : ", ") + name;
+    const bool any = !names.empty();
+    controls.push_back({.name = "oci_runtimes",
+                        .state = any ? ControlState::real : ControlState::missing,
+                        .detail = any ? names : hello.no_runtimes});
   }
   controls.push_back({.name = "output_bytes",
                       .state = ControlState::emulated,
@@ -152,8 +218,10 @@ std::string missing_isolation(const launcher::Hello& hello) {
 Result<std::vector<std::string>> check_function(const FunctionSpec& function, const Host& host) {
   if (auto fields = check_fields(function, host); !fields) return fail(fields.error());
   if (auto isolation = check_isolation(function, host); !isolation) return fail(isolation.error());
+  if (auto runtime = check_runtime(function, host); !runtime) return fail(runtime.error());
 
   std::vector<std::string> warnings;
+  if (auto network = check_network(function, host, warnings); !network) return fail(network.error());
   for (const Limit& limit : limits_of(function)) {
     if (!missing(host, limit.control)) continue;
     const std::string& reason = host.hello.of(limit.control).reason;

@@ -12,9 +12,14 @@
 
 namespace millrace::launched {
 
+// What OCI runtimes need themselves, in the function's group, before the function begins.
+inline constexpr std::uint32_t kOciPidsMin = 16;
+inline constexpr std::uint64_t kOciMemoryBytesMin = 16ULL << 20;
+
 struct Host {
   launcher::Hello hello;
-  std::uint64_t memory_bytes = 0;  // of the machine
+  std::uint64_t memory_bytes = 0;   // of the machine
+  bool allow_host_network = false;  // functions may ask for the machine's own network
 };
 
 // What every executor behind the launcher offers, under the names that `check` shows.

@@ -85,7 +85,6 @@ TemplateUse::TemplateUse(TaskGroup& senders, std::shared_ptr<Connection> connect
     : senders_(&senders), connection_(std::move(connection)), template_(std::move(used)) {
   ++template_->users;
   template_->last_used = ++connection_->clock;
-  template_->forgotten = false;
 }
 
 TemplateUse::~TemplateUse() {
@@ -334,7 +333,8 @@ Task<Result<TemplateUse>> LauncherClient::use_template(TemplatePlan plan, std::s
 Task<Result<void>> LauncherClient::prepare(std::shared_ptr<Connection> connection, std::shared_ptr<Template> made,
                                            TemplatePlan plan) {
   const FunctionSpec& function = *plan.function;
-  const launcher::Prepare request = prepare_request(plan, made->id);
+  const launcher::Prepare request =
+      prepare_request(plan, made->id, hello_->of(launcher::Control::private_network).support);
   Result<Fd> image;
   if (plan.open_image) image = co_await plan.open_image();
   auto parts = prepare_parts(request, plan, std::move(image));

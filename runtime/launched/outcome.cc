@@ -9,6 +9,7 @@ namespace millrace::launched {
 namespace {
 
 std::string output_message(const OutputSize& size, const LimitsSpec& limits) {
+  if (size.too_deep) return "folders in TMP_OUTPUT_DIR nested too deep to be counted (limits.output)";
   if (size.files > limits.output_files) {
     return "more than " + std::to_string(limits.output_files) + " output files (limits.output_files)";
   }
@@ -24,7 +25,7 @@ std::string signal_message(int signal) {
 }  // namespace
 
 bool over_limit(const OutputSize& size, const LimitsSpec& limits) {
-  return size.bytes > limits.output_bytes || size.files > limits.output_files;
+  return size.too_deep || size.bytes > limits.output_bytes || size.files > limits.output_files;
 }
 
 Verdict judge(const Ending& ending, const FunctionSpec& function) {
@@ -40,7 +41,10 @@ Verdict judge(const Ending& ending, const FunctionSpec& function) {
   };
   switch (ending.ended_by) {
     case EndedBy::timeout:
-      return say(AttemptOutcome::timed_out, "ran longer than " + format_duration(function.timeout));
+      return say(
+          AttemptOutcome::timed_out,
+          "ran longer than " + format_duration(function.timeout) +
+              (ending.log_full ? "; it waited to write: its log is full (limits.log, log_policy: backpressure)" : ""));
     case EndedBy::cancel: return say(AttemptOutcome::cancelled, "cancelled");
     case EndedBy::output_limit:
       return say(AttemptOutcome::output_too_large, output_message(ending.output, function.limits));

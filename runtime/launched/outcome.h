@@ -16,8 +16,9 @@ enum class EndedBy : std::uint8_t { nobody, timeout, cancel, output_limit };
 
 // What lies in the output directory.
 struct OutputSize {
-  std::uint64_t bytes = 0;  // of the files' contents, holes included
+  std::uint64_t bytes = 0;  // of the files: their lengths, holes included, or what they occupy, whichever is more
   std::uint64_t files = 0;
+  bool too_deep = false;  // folders nested deeper than anybody looks
 };
 
 [[nodiscard]] bool over_limit(const OutputSize& size, const LimitsSpec& limits);
@@ -26,6 +27,7 @@ struct Ending {
   EndedBy ended_by = EndedBy::nobody;
   std::optional<launcher::Exited> exited;  // nothing: lost with its launcher
   OutputSize output;
+  bool log_full = false;  // it waited for somebody to read more of its log
 };
 
 struct Verdict {

@@ -4,7 +4,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -19,9 +22,23 @@ struct CloseDirectory {
 };
 using Directory = std::unique_ptr<DIR, CloseDirectory>;
 
+constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks, whatever the file system's are
+
+// Reserved blocks are beyond the length (fallocate can do that), holes are within it: both are promised to the file.
+std::uint64_t counted_bytes(const struct stat& status) {
+  return std::max(static_cast<std::uint64_t>(status.st_size),
+                  static_cast<std::uint64_t>(status.st_blocks) * kBlockBytes);
+}
+
 // Never through a link: the function could point it anywhere.
 Directory open_directory(int parent, const char* name) {
-  Fd fd(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  constexpr int kFlags = O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  Fd fd(::openat(parent, name, O_RDONLY | kFlags));
+  if (!fd && errno == EACCES) {
+    const Fd path(::openat(parent, name, O_PATH | kFlags));
+    if (!path || ::chmod(("/proc/self/fd/" + std::to_string(path.get())).c_str(), 0700) != 0) return nullptr;
+    fd = Fd(::openat(parent, name, O_RDONLY | kFlags));
+  }
   if (!fd) return nullptr;
   Directory directory(::fdopendir(fd.get()));
   if (directory) static_cast<void>(fd.release());
@@ -48,7 +65,7 @@ OutputSize measure_outputs(int directory, const LimitsSpec& limits) {
     ++entries;
     if (S_ISREG(status.st_mode)) {
       ++size.files;
-      size.bytes += static_cast<std::uint64_t>(status.st_size);
+      size.bytes += counted_bytes(status);
     }
     // Directories, links and the like count as files only for the bound of this walk.
     if (over_limit(size, limits)) return size;
@@ -56,9 +73,12 @@ OutputSize measure_outputs(int directory, const LimitsSpec& limits) {
       size.files = entries;
       return size;
     }
-    if (S_ISDIR(status.st_mode) && open.size() < kOutputDepthMax) {
-      open.push_back(open_directory(::dirfd(open.back().get()), entry->d_name));
+    if (!S_ISDIR(status.st_mode)) continue;
+    if (open.size() == kOutputDepthMax) {
+      size.too_deep = true;
+      return size;
     }
+    open.push_back(open_directory(::dirfd(open.back().get()), entry->d_name));
   }
   return size;
 }

@@ -30,11 +30,16 @@ Result<Pipe> make_pipe_to_read() {
 }
 
 PipeReader::PipeReader(EventLoop& loop, Fd fd, OnBytes on_bytes, OnEnd on_end)
-    : fd_(std::move(fd)),
+    : loop_(loop),
+      fd_(std::move(fd)),
       on_bytes_(std::move(on_bytes)),
       on_end_(std::move(on_end)),
       buffer_(new char[kPipeTurnBytesMax]),
       watch_(loop.watch(fd_.get(), EventLoop::Interest::readable, [this] { read(); })) {}
+
+void PipeReader::resume() {
+  if (paused()) watch_ = loop_.watch(fd_.get(), EventLoop::Interest::readable, [this] { read(); });
+}
 
 void PipeReader::read() {
   const ssize_t got = ::read(fd_.get(), buffer_.get(), kPipeTurnBytesMax);

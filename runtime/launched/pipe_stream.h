@@ -35,9 +35,15 @@ class PipeReader {
   PipeReader(EventLoop& loop, Fd fd, OnBytes on_bytes, OnEnd on_end);
 
   [[nodiscard]] bool ended() const { return !fd_; }
+  // Leaves what comes in the pipe: once it is full, whoever writes waits. May be called from `on_bytes`.
+  void pause() { watch_.reset(); }
+  void resume();
+  [[nodiscard]] bool paused() const { return fd_ && !watch_; }
 
  private:
   void read();
+
+  EventLoop& loop_;
 
   Fd fd_;
   OnBytes on_bytes_;

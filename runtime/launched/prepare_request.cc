@@ -14,6 +14,19 @@ launcher::Image image_of(const TemplatePlan& plan) {
   return plan.function->root == RootKind::copy_on_write ? launcher::Image::directory_copy : launcher::Image::directory;
 }
 
+launcher::Network network_of(const TemplatePlan& plan, launcher::Support private_network) {
+  const FunctionSpec& function = *plan.function;
+  switch (function.network) {
+    case NetworkKind::none: return launcher::Network::none;
+    case NetworkKind::host: return launcher::Network::host;
+    case NetworkKind::outbound: {
+      const bool possible = plan.kind == launcher::Kind::container && private_network == launcher::Support::real;
+      return possible || function.network_explicit ? launcher::Network::outbound : launcher::Network::none;
+    }
+  }
+  return launcher::Network::none;
+}
+
 Result<Fd> provided_memfd(const FunctionSpec& function) {
   std::vector<ProvidedFile> files;
   for (const auto& [name, content] : function.secrets) {
@@ -29,18 +42,19 @@ Result<Fd> provided_memfd(const FunctionSpec& function) {
 
 }  // namespace
 
-launcher::Prepare prepare_request(const TemplatePlan& plan, std::uint32_t id) {
+launcher::Prepare prepare_request(const TemplatePlan& plan, std::uint32_t id, launcher::Support private_network) {
   const FunctionSpec& function = *plan.function;
-  const bool container = plan.kind == launcher::Kind::container;
+  const bool container = plan.kind != launcher::Kind::process;
   const bool compat = container && function.profile == ProfileKind::compat;
   return {.template_id = id,
           .kind = plan.kind,
-          .network = function.network == NetworkKind::host ? launcher::Network::host : launcher::Network::none,
+          .network = network_of(plan, private_network),
           .script = plan.script,
           .probe_directory = plan.probe_directory >= 0,
           .profile = compat ? launcher::Profile::compat : launcher::Profile::strict,
           .image = image_of(plan),
-          .provided = container && (!function.secrets.empty() || !function.files.empty())};
+          .provided = container && (!function.secrets.empty() || !function.files.empty()),
+          .runtime = plan.kind == launcher::Kind::oci ? function.oci_runtime : std::string()};
 }
 
 Result<std::vector<Fd>> prepare_parts(const launcher::Prepare& request, const TemplatePlan& plan, Result<Fd> image) {

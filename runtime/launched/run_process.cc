@@ -31,8 +31,9 @@ launcher::Limits limits_of(const FunctionSpec& function) {
           .scratch_inodes = 0};
 }
 
-Usage usage_of(const LaunchedRun::Timed& end, const OutputSize& output) {
+Usage usage_of(const LaunchedRun::Timed& end, const OutputSize& output, const FunctionSpec& function) {
   Usage usage;
+  usage.memory_limit_bytes = function.memory_bytes;
   usage.wall_us = microseconds(end.ended_at - end.started_at);
   usage.output_bytes = output.bytes;
   if (!end.exited) return usage;
@@ -53,7 +54,7 @@ class RunProcess {
       : loop_(loop),
         client_(client),
         plan_(std::move(plan)),
-        log_(plan_.function->limits.log_bytes),
+        log_(plan_.function->limits.log_bytes, plan_.function->limits.log_line_bytes),
         drained_(loop),
         measuring_(loop) {}
 
@@ -64,6 +65,9 @@ class RunProcess {
   Task<void> watch_outputs(std::stop_token over);
   Task<void> drain();
   void take_output(std::string_view bytes);
+  void take_errors(std::string_view bytes);
+  // With `backpressure`: leaves the rest in the pipe.
+  void hold_back(PipeReader& stream, std::uint64_t had, std::uint64_t most);
   void log(LogStream stream, std::string_view bytes);
   void stream_ended();
   void end(EndedBy why);
@@ -78,6 +82,7 @@ class RunProcess {
   OutputSize output_;
   EndedBy ended_by_ = EndedBy::nobody;
   bool ended_ = false;
+  bool log_full_ = false;  // it waits, or has waited, until somebody reads more of its log
   OneShot<bool> drained_;  // both streams are at their end, or we stop waiting for it
   std::unique_ptr<LaunchedRun> run_;
   // Registrations and tasks that call back into all of the above: they go first.
@@ -102,7 +107,7 @@ Result<StartRequest> RunProcess::open_pipes() {
       loop_, std::move(output->ours), [this](std::string_view bytes) { take_output(bytes); },
       [this] { stream_ended(); });
   stderr_.emplace(
-      loop_, std::move(errors->ours), [this](std::string_view bytes) { log(LogStream::err, bytes); },
+      loop_, std::move(errors->ours), [this](std::string_view bytes) { take_errors(bytes); },
       [this] { stream_ended(); });
 
   StartRequest request{.spawn = std::move(plan_.spawn),
@@ -141,7 +146,8 @@ Task<Result<Execution>> RunProcess::run(const TemplateUse& use, std::stop_token 
   co_await measuring_.join();
   co_await drain();
   const auto verdict_now = [&] {
-    return judge({.ended_by = ended_by_, .exited = last.exited, .output = output_}, *plan_.function);
+    return judge({.ended_by = ended_by_, .exited = last.exited, .output = output_, .log_full = log_full_},
+                 *plan_.function);
   };
   Verdict verdict = verdict_now();
   // What a success leaves is counted when it is sealed.
@@ -153,7 +159,7 @@ Task<Result<Execution>> RunProcess::run(const TemplateUse& use, std::stop_token 
                       .exit_code = verdict.exit_code,
                       .signal = verdict.signal,
                       .message = verdict.message,
-                      .usage = usage_of(last, output_),
+                      .usage = usage_of(last, output_, *plan_.function),
                       .result = std::move(result_),
                       .result_truncated = result_truncated_,
                       .log_tail = log_.tail(kLogTailBytesMax),
@@ -173,6 +179,9 @@ Task<void> RunProcess::watch_outputs(std::stop_token over) {
 }
 
 Task<void> RunProcess::drain() {
+  // Whoever waited is gone: what it left is short, and counted.
+  stdout_->resume();
+  stderr_->resume();
   if (!stdout_->ended() || !stderr_->ended()) {
     const auto no_longer = loop_.start_timer(kPipesAfterEnd, [this] { drained_.set(false); });
     co_await drained_.wait();
@@ -187,6 +196,20 @@ void RunProcess::take_output(std::string_view bytes) {
   const std::uint64_t room = plan_.function->limits.result_bytes - result_.size();
   result_truncated_ |= bytes.size() > room;
   result_ += bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(room, bytes.size())));
+  // A result is more than a log.
+  const LimitsSpec& limits = plan_.function->limits;
+  hold_back(*stdout_, log_.total_bytes(LogStream::out), std::max(limits.log_bytes, limits.result_bytes));
+}
+
+void RunProcess::take_errors(std::string_view bytes) {
+  log(LogStream::err, bytes);
+  hold_back(*stderr_, log_.total_bytes(LogStream::err), plan_.function->limits.log_bytes);
+}
+
+void RunProcess::hold_back(PipeReader& stream, std::uint64_t had, std::uint64_t most) {
+  if (plan_.function->limits.log_policy != LogPolicy::backpressure || had < most || ended_) return;
+  log_full_ = true;
+  stream.pause();
 }
 
 void RunProcess::log(LogStream stream, std::string_view bytes) {

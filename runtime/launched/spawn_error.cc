@@ -84,6 +84,18 @@ Error error_of(const launcher::SpawnFailed& failed, const SpawnContext& context)
     case launcher::Step::output:
       if (failed.error != EACCES && failed.error != EPERM) break;
       return {.code = Errc::permission_denied, .message = at_step("attach its outputs", failed.step, failed.error)};
+    case launcher::Step::image:
+    case launcher::Step::provided:
+    case launcher::Step::root_file_system:
+      return error_of(launcher::PrepareFailed{.step = failed.step, .error = failed.error, .text = failed.text});
+    case launcher::Step::runtime: {
+      Error error = host_error(what + " (step runtime)", failed.error);
+      error.message += ": " + failed.text;
+      return error;
+    }
+    case launcher::Step::request:
+      if (failed.error != EILSEQ) break;
+      return {.code = Errc::invalid_argument, .message = what + ": " + failed.text + "; write executor: container"};
     case launcher::Step::template_died:
       return {.code = Errc::unavailable, .message = what + ": its template was killed meanwhile; it is built anew"};
     default: break;

@@ -49,6 +49,11 @@ class Group {
   // Forbids new processes and sends SIGKILL to all there are. Repeat until populated() is false: a fork may have been
   // under way.
   virtual void kill_all() = 0;
+
+  // Its directory in one of the hierarchies. Where there are several it has the same name below each one's mount.
+  [[nodiscard]] virtual std::string place() const = 0;
+  // Somebody else has changed or removed it: it serves no other run.
+  virtual void retire() = 0;
 };
 
 class GroupDriver {

@@ -94,7 +94,10 @@ CgroupMounts parse_cgroup_mounts(std::string_view mountinfo) {
       mounts.v2 = path;
       mounts.v2_root = root;
     }
-    if (type == "cgroup") note_controllers(mounts, tail, path);
+    if (type == "cgroup") {
+      mounts.v1.emplace_back(path);
+      note_controllers(mounts, tail, path);
+    }
   }
   return mounts;
 }

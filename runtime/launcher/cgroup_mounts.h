@@ -15,8 +15,9 @@ struct CgroupMounts {
   std::string cpuacct;
   std::string memory;
   std::string pids;
-  std::string v2;       // the unified hierarchy, on a hybrid host without controllers
-  std::string v2_root;  // which of its groups is mounted there: "/" but in some containers
+  std::string v2;                 // the unified hierarchy, on a hybrid host without controllers
+  std::string v2_root;            // which of its groups is mounted there: "/" but in some containers
+  std::vector<std::string> v1{};  // every v1 mount point, also of controllers that we do not use
 
   // Every different mount point above.
   [[nodiscard]] std::vector<std::string> hierarchies() const;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -28,6 +29,8 @@ struct Hierarchies {
   }
 };
 
+constexpr std::size_t kControlFileBytesMax = 1024;
+
 std::string number(std::uint64_t value) {
   return std::to_string(value);
 }
@@ -45,6 +48,8 @@ class GroupV1 final : public Group {
   [[nodiscard]] GroupUsage usage() const override;
   [[nodiscard]] bool populated() const override;
   void kill_all() override;
+  [[nodiscard]] std::string place() const override { return paths_.empty() ? std::string() : paths_.front(); }
+  void retire() override { retired_ = true; }
 
   Result<void> apply(const Limits& limits);
   [[nodiscard]] Fate reset();  // makes the group as good as new
@@ -59,11 +64,13 @@ class GroupV1 final : public Group {
 
   std::vector<std::string> paths_;
   Fd cpu_, cpuacct_, memory_, pids_, v2_;
+  Fd cpu_used_, cpu_stat_, memory_used_, memory_peak_, oom_control_, events_;  // read for every run
   std::vector<Fd> task_files_;
   std::vector<int> tasks_;
   Fd event_;
   Limits applied_;
   bool fresh_ = true;  // nothing was applied yet
+  bool retired_ = false;
   GroupUsage base_;
 };
 
@@ -103,6 +110,15 @@ Result<void> GroupV1::open_files(const Hierarchies& where, std::uint32_t templat
   if (v2_ && ::fchownat(v2_.get(), "cgroup.procs", template_uid, template_uid, 0) < 0) {
     return fail(error_from_errno(errno, "hand a cgroup to the templates"));
   }
+  const auto open_file = [](const Fd& directory, const char* name, int flags = O_RDONLY) {
+    return directory ? Fd(::openat(directory.get(), name, flags | O_CLOEXEC)) : Fd();
+  };
+  cpu_used_ = cpuacct_ ? open_file(cpuacct_, "cpuacct.usage") : open_file(v2_, "cpu.stat");
+  cpu_stat_ = open_file(cpu_, "cpu.stat");
+  events_ = open_file(v2_, "cgroup.events");
+  memory_used_ = open_file(memory_, "memory.usage_in_bytes");
+  memory_peak_ = open_file(memory_, "memory.max_usage_in_bytes", O_RDWR);
+  oom_control_ = open_file(memory_, "memory.oom_control");
   if (memory_) {
     write_file(memory_.get(), "memory.swappiness", "0");
     watch_memory();
@@ -120,16 +136,15 @@ void GroupV1::watch_memory() {
 
 GroupUsage GroupV1::counters() const {
   GroupUsage now;
+  std::array<char, kControlFileBytesMax> buffer{};
   if (cpuacct_) {
-    now.cpu_us = read_number(cpuacct_.get(), "cpuacct.usage").value_or(0) / 1000;
-  } else if (v2_) {
-    now.cpu_us = read_keyed_number(v2_.get(), "cpu.stat", "usage_usec").value_or(0);
+    now.cpu_us = parse_number(read_open_file(cpu_used_, buffer)).value_or(0) / 1000;
+  } else {
+    now.cpu_us = keyed_number(read_open_file(cpu_used_, buffer), "usage_usec").value_or(0);
   }
-  if (cpu_) now.throttled_us = read_keyed_number(cpu_.get(), "cpu.stat", "throttled_time").value_or(0) / 1000;
-  if (memory_) {
-    now.memory_peak_bytes = read_number(memory_.get(), "memory.max_usage_in_bytes").value_or(0);
-    now.out_of_memory_kills = read_keyed_number(memory_.get(), "memory.oom_control", "oom_kill").value_or(0);
-  }
+  now.throttled_us = keyed_number(read_open_file(cpu_stat_, buffer), "throttled_time").value_or(0) / 1000;
+  now.memory_peak_bytes = parse_number(read_open_file(memory_peak_, buffer)).value_or(0);
+  now.out_of_memory_kills = keyed_number(read_open_file(oom_control_, buffer), "oom_kill").value_or(0);
   return now;
 }
 
@@ -143,7 +158,10 @@ GroupUsage GroupV1::usage() const {
 }
 
 bool GroupV1::populated() const {
-  if (v2_) return read_keyed_number(v2_.get(), "cgroup.events", "populated").value_or(0) != 0;
+  if (v2_) {
+    std::array<char, kControlFileBytesMax> buffer{};
+    return keyed_number(read_open_file(events_, buffer), "populated").value_or(0) != 0;
+  }
   const Fd& any = pids_ ? pids_ : memory_ ? memory_ : cpu_;
   const auto members = read_file(any.get(), "cgroup.procs");
   return members && !members->empty();
@@ -193,7 +211,7 @@ Result<void> GroupV1::apply(const Limits& limits) {
 }
 
 Fate GroupV1::reset() {
-  if (populated()) return Fate::remove;
+  if (retired_ || populated()) return Fate::remove;
   if (event_) {
     std::uint64_t count = 0;
     // Non-blocking: without an event there is nothing to clear.
@@ -201,8 +219,9 @@ Fate GroupV1::reset() {
   }
   std::uint64_t residue = 0;
   if (memory_) {
-    const auto used = read_number(memory_.get(), "memory.usage_in_bytes");
-    if (!used || !write_file(memory_.get(), "memory.max_usage_in_bytes", "0")) return Fate::remove;
+    std::array<char, kControlFileBytesMax> buffer{};
+    const auto used = parse_number(read_open_file(memory_used_, buffer));
+    if (!used || ::pwrite(memory_peak_.get(), "0", 1, 0) != 1) return Fate::remove;
     residue = *used;
   }
   base_ = counters();
@@ -212,6 +231,7 @@ Fate GroupV1::reset() {
 
 void GroupV1::remove() {
   event_.reset();
+  for (Fd* open : {&cpu_used_, &cpu_stat_, &memory_used_, &memory_peak_, &oom_control_, &events_}) open->reset();
   for (const std::string& path : paths_) sweep_group(path, kSweepPatienceMs);
   paths_.clear();
 }

@@ -27,13 +27,6 @@ namespace {
 constexpr std::size_t kControlFileBytesMax = 4096;
 constexpr std::size_t kMemoryStatBytesMax = 16 * 1024;
 
-// A file that is read for every run stays open; the kernel makes its text anew for each read at offset 0.
-std::string_view read_open_file(const Fd& fd, std::span<char> buffer) {
-  if (!fd) return {};
-  const ssize_t got = ::pread(fd.get(), buffer.data(), buffer.size(), 0);
-  return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
-}
-
 bool write_open_file(const Fd& fd, std::string_view text) {
   return fd && ::pwrite(fd.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
 }
@@ -63,6 +56,8 @@ class GroupV2 final : public Group {
   [[nodiscard]] GroupUsage usage() const override;
   [[nodiscard]] bool populated() const override;
   void kill_all() override;
+  [[nodiscard]] std::string place() const override { return path_; }
+  void retire() override { killed_ = true; }
 
   Result<void> apply(const Limits& limits);
   [[nodiscard]] Fate reset();  // makes the group as good as new
@@ -83,7 +78,7 @@ class GroupV2 final : public Group {
   Fd directory_, cpu_stat_, memory_events_, oom_group_, peak_;
   Limits applied_;
   bool fresh_ = true;    // nothing was applied yet
-  bool killed_ = false;  // whoever is born into it from now on dies
+  bool killed_ = false;  // of no more use: whoever is born into it from now on dies
   GroupUsage base_;
 };
 

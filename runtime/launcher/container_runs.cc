@@ -10,12 +10,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <span>
 #include <utility>
 
 #include "runtime/launcher/channel.h"
+#include "runtime/launcher/passed_files.h"
 #include "runtime/launcher/system.h"
 
 namespace millrace::launcher {
@@ -23,49 +25,6 @@ namespace {
 
 constexpr int kFirstTemplateDescriptor = 3;
 constexpr int kAboveTemplateDescriptors = 64;
-
-// A descriptor proves that the daemon may read the file; O_PATH would not.
-bool is_open_for_reading(int fd) {
-  const int flags = ::fcntl(fd, F_GETFL);
-  return flags >= 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_WRONLY;
-}
-
-bool is_read_only(int fd) {
-  return is_open_for_reading(fd) && (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
-}
-
-// Replaces the daemon's descriptor by a detached mount of what it means; false with errno.
-bool detach(Fd& fd, std::uint64_t attributes, const TemplateResources& resources) {
-  Fd mount = clone_mount(fd.get());
-  if (!mount) return false;
-  if (!set_mount_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | attributes,
-                            resources.idmap_namespace.get())) {
-    return false;
-  }
-  fd = std::move(mount);
-  return true;
-}
-
-bool take_output(Fd& fd, const LauncherOptions& options, const TemplateResources& resources) {
-  struct stat status{};
-  if (::fstat(fd.get(), &status) < 0) return false;
-  if (!S_ISDIR(status.st_mode) || status.st_uid != options.daemon_uid || !is_read_only(fd.get())) {
-    errno = EINVAL;
-    return false;
-  }
-  return detach(fd, 0, resources);
-}
-
-bool take_input(Fd& fd, InputMode mode, const TemplateResources& resources) {
-  struct stat status{};
-  if (::fstat(fd.get(), &status) < 0) return false;
-  const bool open = mode == InputMode::copy ? is_open_for_reading(fd.get()) : is_read_only(fd.get());
-  if (!S_ISREG(status.st_mode) || !open) {
-    errno = EINVAL;
-    return false;
-  }
-  return mode == InputMode::copy || detach(fd, MOUNT_ATTR_RDONLY, resources);
-}
 
 // Leaves a new template with these descriptors and nothing else of the launcher.
 void keep_descriptors(std::span<Fd* const> kept) {
@@ -84,15 +43,30 @@ void keep_descriptors(std::span<Fd* const> kept) {
 
 }  // namespace
 
-ContainerRuns::ContainerRuns(const LauncherOptions& options, ContainerSupport& support, GroupDriver& groups,
-                             Answers& answers, MemoryWatch& memory, TemplateWatch& watch)
-    : options_(options), support_(support), groups_(groups), answers_(answers), memory_(memory), watch_(watch) {}
+ContainerRuns::ContainerRuns(const LauncherOptions& options, ContainerSupport& support, PrivateNetworks& networks,
+                             GroupDriver& groups, Answers& answers, MemoryWatch& memory, TemplateWatch& watch)
+    : options_(options),
+      support_(support),
+      networks_(networks),
+      groups_(groups),
+      answers_(answers),
+      memory_(memory),
+      watch_(watch) {}
 
 ContainerRuns::~ContainerRuns() = default;
 
 // ---- templates
 
 void ContainerRuns::prepare(const Prepare& request, std::vector<Fd> descriptors) {
+  if (request.network == Network::outbound) {
+    // Here, once, and not in the functions' time: from its first instruction on a function may rely on its network.
+    if (auto started = networks_.start_helper(); !started) {
+      return answers_.send(PrepareFailed{.template_id = request.template_id,
+                                         .step = Step::network,
+                                         .error = ENETDOWN,
+                                         .text = started.error().message.substr(0, kTextBytesMax)});
+    }
+  }
   auto resources = support_.allocate(request, descriptors);
   if (!resources) return answers_.send(resources.error());
   Template& entry = templates_[request.template_id];
@@ -242,6 +216,9 @@ void ContainerRuns::lose_runs(Template& entry) {
 
 void ContainerRuns::forget(std::uint32_t id) {
   const auto found = templates_.find(id);
+  for (auto* networks : {&found->second.idle_networks, &found->second.returned_networks}) {
+    for (PrivateNetwork& network : *networks) networks_.discard(std::move(network));
+  }
   support_.free(found->second.resources.slot);
   templates_.erase(found);
 }
@@ -256,14 +233,27 @@ void ContainerRuns::spawn(std::string_view bytes, const Spawn& request, std::vec
   const auto found = templates_.find(request.template_id);
   if (found == templates_.end() || found->second.ending || found->second.failed) return refuse(Step::request, ENOENT);
   Template& entry = found->second;
-  if (const SpawnError error = take_files(entry, request, descriptors); error.error != 0) {
+  if (const SpawnError error = take_files(options_, entry.resources, request, descriptors); error.error != 0) {
     return refuse(error.step, error.error);
   }
+  std::optional<PrivateNetwork> network;
+  if (entry.request.network == Network::outbound) {
+    auto taken = take_network(entry);
+    if (!taken) return refuse(Step::network, ENETDOWN);
+    network = std::move(*taken);
+  }
+  const auto give_network_back = [&entry, &network] {
+    if (network) entry.returned_networks.push_back(std::move(*network));
+  };
   auto group = groups_.acquire(request.limits);
-  if (!group) return refuse(Step::cgroup, EIO);
+  if (!group) {
+    give_network_back();
+    return refuse(Step::cgroup, EIO);
+  }
 
   std::vector<int> passed;
   for (const Fd& fd : descriptors) passed.push_back(fd.get());
+  if (network) passed.push_back(network->descriptor.get());
   if (*group != nullptr) {
     passed.insert(passed.end(), (*group)->tasks().begin(), (*group)->tasks().end());
     if ((*group)->born_into() >= 0) passed.push_back((*group)->born_into());
@@ -271,6 +261,7 @@ void ContainerRuns::spawn(std::string_view bytes, const Spawn& request, std::vec
   const Transfer sent = send(entry.socket.get(), bytes, passed);
   if (sent != Transfer::done) {
     if (*group != nullptr) groups_.release(std::move(*group));
+    give_network_back();
     // Full: more starts wait in the template than its socket holds. Closed: it died, and is being built anew.
     return sent == Transfer::would_block ? refuse(Step::resources, EAGAIN) : refuse(Step::template_died, ESRCH);
   }
@@ -279,20 +270,10 @@ void ContainerRuns::spawn(std::string_view bytes, const Spawn& request, std::vec
   run.template_id = request.template_id;
   run.received_us = received_us;
   run.group = std::move(*group);
+  run.network = std::move(network);
   if (run.group != nullptr) memory_.watch(run.group->memory_event(), run.id);
   entry.runs.insert(run.id);
   runs_.emplace(run.id, std::move(run));
-}
-
-SpawnError ContainerRuns::take_files(const Template& entry, const Spawn& request, std::vector<Fd>& descriptors) {
-  std::size_t next = descriptors.size() - request.inputs.size();
-  if (request.output && !take_output(descriptors.at(next - 1), options_, entry.resources)) {
-    return {.step = Step::output, .error = errno};
-  }
-  for (const Input& input : request.inputs) {
-    if (!take_input(descriptors.at(next++), input.mode, entry.resources)) return {.step = Step::input, .error = errno};
-  }
-  return {};
 }
 
 void ContainerRuns::take_one(const Started& answer, std::vector<Fd> descriptors) {
@@ -315,9 +296,48 @@ void ContainerRuns::end_run(Template& entry, std::uint64_t id) {
   auto node = runs_.extract(id);
   entry.runs.erase(id);
   Run& run = node.mapped();
+  if (run.network) entry.returned_networks.push_back(std::move(*run.network));
   if (run.group == nullptr) return;
   memory_.forget(run.group->memory_event());
   groups_.release(std::move(run.group));
+}
+
+Result<PrivateNetwork> ContainerRuns::take_network(Template& entry) {
+  if (entry.idle_networks.empty()) {
+    auto made = networks_.make(entry.resources.user_namespace.get());
+    entry.spare_refused = !made.has_value();
+    return made;
+  }
+  PrivateNetwork network = std::move(entry.idle_networks.back());
+  entry.idle_networks.pop_back();
+  return network;
+}
+
+bool ContainerRuns::tidy_networks(Template& entry) {
+  if (!entry.returned_networks.empty()) {
+    PrivateNetwork network = std::move(entry.returned_networks.back());
+    entry.returned_networks.pop_back();
+    // A socket in TIME_WAIT would hold a port of the next run.
+    const bool reuse = ++network.uses < kPrivateNetworkUsesMax &&
+                       entry.idle_networks.size() < kIdlePrivateNetworksMax && network.tables.is_clean();
+    if (reuse) {
+      entry.idle_networks.push_back(std::move(network));
+    } else {
+      networks_.discard(std::move(network));
+    }
+    return true;
+  }
+  if (!entry.ready || entry.ending || entry.spare_refused || !entry.idle_networks.empty()) return false;
+  auto spare = networks_.make(entry.resources.user_namespace.get());
+  entry.spare_refused = !spare.has_value();
+  if (spare) entry.idle_networks.push_back(std::move(*spare));
+  return true;
+}
+
+bool ContainerRuns::tidy() {
+  return std::ranges::any_of(templates_, [this](auto& entry) {
+    return entry.second.request.network == Network::outbound && tidy_networks(entry.second);
+  });
 }
 
 bool ContainerRuns::kill(std::uint64_t run, KillSignal signal) {

@@ -13,6 +13,7 @@
 
 #include "runtime/launcher/container_support.h"
 #include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/private_network.h"
 #include "runtime/launcher/run.h"
 #include "runtime/launcher/spawn.h"
 #include "runtime/launcher/template_process.h"
@@ -29,8 +30,8 @@ class TemplateWatch {
 
 class ContainerRuns {
  public:
-  ContainerRuns(const LauncherOptions& options, ContainerSupport& support, GroupDriver& groups, Answers& answers,
-                MemoryWatch& memory, TemplateWatch& watch);
+  ContainerRuns(const LauncherOptions& options, ContainerSupport& support, PrivateNetworks& networks,
+                GroupDriver& groups, Answers& answers, MemoryWatch& memory, TemplateWatch& watch);
   ~ContainerRuns();
   ContainerRuns(const ContainerRuns&) = delete;
   ContainerRuns& operator=(const ContainerRuns&) = delete;
@@ -56,6 +57,8 @@ class ContainerRuns {
   [[nodiscard]] bool reaped(pid_t pid);
   // As of ProcessRuns.
   bool look_again();
+  // Does one piece of postponed work, for private networks; false if there is none left.
+  bool tidy();
 
  private:
   struct Template {
@@ -69,6 +72,10 @@ class ContainerRuns {
     bool failed = false;     // it said so and ends
     bool ending = false;     // we killed it
     std::unordered_set<std::uint64_t> runs;
+    // With Network::outbound only.
+    std::vector<PrivateNetwork> idle_networks;      // a stack: the last one is warm
+    std::vector<PrivateNetwork> returned_networks;  // to be looked at
+    bool spare_refused = false;                     // then only a run's own need tries again
   };
 
   void start(std::uint32_t id, Template& entry);  // may erase `entry`
@@ -78,12 +85,14 @@ class ContainerRuns {
   void take_answer(std::uint32_t id, Template& entry, Answer answer, std::vector<Fd> descriptors);
   void take_one(const Started& answer, std::vector<Fd> descriptors);
   void take_one(Template& entry, const Exited& answer);
-  // Turns the daemon's descriptors of inputs and output into detached mounts; `error` 0: done.
-  [[nodiscard]] SpawnError take_files(const Template& entry, const Spawn& request, std::vector<Fd>& descriptors);
   void end_run(Template& entry, std::uint64_t id);
+  [[nodiscard]] Result<PrivateNetwork> take_network(Template& entry);
+  // Of one template; false if there is nothing to do for it.
+  bool tidy_networks(Template& entry);
 
   const LauncherOptions& options_;
   ContainerSupport& support_;
+  PrivateNetworks& networks_;
   GroupDriver& groups_;
   Answers& answers_;
   MemoryWatch& memory_;

@@ -98,10 +98,10 @@ ContainerSupport::ContainerSupport(const LauncherOptions& options) : options_(op
     namespaces_ = seccomp_ = idmap_ = missing("the launcher does not run as root; only the kind process is possible");
     return;
   }
-  for (const Network network : {Network::none, Network::host}) {
+  for (const Network network : {Network::none, Network::host, Network::outbound}) {
     outer_filters_.at(static_cast<std::size_t>(network)) = compile_filter(network, FilterPart::outer);
   }
-  inner_filter_ = compile_filter(Network::none, FilterPart::inner);  // the same for both
+  inner_filter_ = compile_filter(Network::none, FilterPart::inner);  // the same for all
   seccomp_ = can_filter() ? real() : missing("this kernel has no seccomp filters");
   const std::string probe_map = map_line(0, run_host_id(0), 1);
   const auto tried = try_namespaces();

@@ -56,7 +56,7 @@ class ContainerSupport {
   [[nodiscard]] bool maps_ids(int directory, int idmap_namespace) const;
 
   const LauncherOptions& options_;
-  std::array<std::vector<sock_filter>, 2> outer_filters_;  // by Network
+  std::array<std::vector<sock_filter>, 3> outer_filters_;  // by Network
   std::vector<sock_filter> inner_filter_;
   ControlState namespaces_;
   ControlState seccomp_;

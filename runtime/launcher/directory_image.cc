@@ -43,7 +43,9 @@ class Builder : RootBuilder {
 
   std::expected<void, ImageError> build() {
     const bool made = make_base() && check_image() && make_skeleton() && fill_skeleton() &&
-                      (plan().request.image == Image::directory ? make_root() : make_parts()) && enter();
+                      (plan().bundle                              ? make_bundle_root()
+                       : plan().request.image == Image::directory ? make_root() && enter()
+                                                                  : make_parts() && enter());
     if (!made) return error();
     return {};
   }
@@ -54,7 +56,9 @@ class Builder : RootBuilder {
     const std::string size = std::to_string(kOwnBytes + provided_bytes());
     const Fd base = make_mount("tmpfs", {{"mode", "755"}, {"size", size.c_str()}, {"nr_inodes", "4096"}},
                                MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-    if (!base || !attach_mount(base.get(), AT_FDCWD, kBuildPoint) || ::chdir(kBuildPoint) < 0) return false;
+    if (!base || !attach_mount(base.get(), AT_FDCWD, plan().build_point) || ::chdir(plan().build_point) < 0) {
+      return false;
+    }
     if (!make_directory("image") || !make_directory("skeleton") || !make_directory("root")) return false;
     at(Step::image, "attach the image");
     return attach_mount(image_.get(), AT_FDCWD, "image");
@@ -94,7 +98,9 @@ class Builder : RootBuilder {
     skeleton_ = Fd(::open("skeleton", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!skeleton_ || !give(".")) return false;
     for (const char* name : kOwn) {
-      if (!make_skeleton_directory(name, 0755)) return false;
+      // An OCI runtime may give what it mounts the mode of what it covers.
+      const bool scratch = plan().bundle && std::string_view(name) == "tmp";
+      if (!make_skeleton_directory(name, scratch ? 01777 : 0755)) return false;
     }
     return std::ranges::all_of(kOpaque, [](const char* name) {
       return ::setxattr((std::string("skeleton/") + name).c_str(), "trusted.overlay.opaque", "y", 1, 0) == 0;
@@ -105,10 +111,9 @@ class Builder : RootBuilder {
 
   bool fill_skeleton() {
     at("write /etc/hosts and /etc/resolv.conf");
-    const bool host = plan().request.network == Network::host;
-    if (!write("/etc/resolv.conf", host ? of_host("/etc/resolv.conf") : "", 0644) ||
-        !write("/etc/hosts", host ? of_host("/etc/hosts") : std::string(kLoopbackHosts), 0644) ||
-        !place_script(skeleton_.get()) || (plan().request.script && !give(std::string(kScriptPath.substr(1))))) {
+    if (!write("/etc/resolv.conf", resolv_conf(of_host("/etc/resolv.conf")), 0644) ||
+        !write("/etc/hosts", hosts(of_host("/etc/hosts")), 0644) || !place_script(skeleton_.get()) ||
+        (plan().request.script && !give(std::string(kScriptPath.substr(1))))) {
       return false;
     }
     return std::ranges::all_of(plan().provided,
@@ -141,8 +146,34 @@ class Builder : RootBuilder {
   }
 
   bool attach_devices() {
+    at("make /dev");
     const Fd devices = make_devices();
     return devices && attach_mount(devices.get(), AT_FDCWD, "dev");
+  }
+
+  // Of a bundle.
+  bool make_bundle_root() {
+    const bool copy = plan().request.image == Image::directory_copy;
+    if (!(copy ? attach_writable_overlay("root") : attach_overlay("root")) || ::chdir("root") < 0) return false;
+    return attach_secrets(kSecretsDirectory.substr(1).data()) && (copy || enter());
+  }
+
+  // What a run changes counts as its scratch: it is written with the run's memory, and bounded.
+  bool attach_writable_overlay(const std::string& target) {
+    at(Step::copy_on_write, "make the copy-on-write root");
+    if (!make_directory("upper") ||
+        ::mount("tmpfs", "upper", "tmpfs", MS_NOSUID | MS_NODEV, plan().upper_options) < 0 ||
+        !make_directory("upper/changes") || !make_directory("upper/work") ||
+        ::chown("upper/changes", plan().root_id, plan().root_id) < 0) {
+      return false;
+    }
+    const Fd overlay = make_mount("overlay",
+                                  {{"lowerdir", "skeleton:image"},
+                                   {"upperdir", "upper/changes"},
+                                   {"workdir", "upper/work"},
+                                   {"volatile", nullptr}},
+                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    return overlay && attach_mount(overlay.get(), AT_FDCWD, target.c_str()) && at(Step::root_file_system, {});
   }
 
   bool make_root() {

@@ -52,10 +52,14 @@ class Builder : RootBuilder {
     const std::string size = std::to_string(kOwnBytes + provided_bytes());
     const Fd root = make_mount("tmpfs", {{"mode", "755"}, {"size", size.c_str()}, {"nr_inodes", "2048"}},
                                MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-    if (!root || !attach_mount(root.get(), AT_FDCWD, kBuildPoint) || ::chdir(kBuildPoint) < 0) return false;
+    if (!root || !attach_mount(root.get(), AT_FDCWD, plan().build_point) || ::chdir(plan().build_point) < 0) {
+      return false;
+    }
     for (const char* directory : {"dev", "proc", "tmp", "sys", "run", "root", "home", "var", "oscar", "oscar/config"}) {
       if (!make_directory(directory)) return false;
     }
+    // An OCI runtime may give what it mounts the mode of what it covers.
+    if (plan().bundle && ::chmod("tmp", 01777) < 0) return false;
     return ::symlink("/tmp", "var/tmp") == 0;
   }
 
@@ -73,10 +77,9 @@ class Builder : RootBuilder {
                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     if (!layers || !attach_mount(layers.get(), AT_FDCWD, kLayers.c_str())) return false;
     if (!make_directory(kLayers + "/etc")) return false;
-    const bool host_network = plan().request.network == Network::host;
     const std::string user = std::to_string(kRunUid);
-    return write_layer("etc/resolv.conf", host_network ? of_host("/etc/resolv.conf") : "") &&
-           write_layer("etc/hosts", host_network ? of_host("/etc/hosts") : kLoopbackHosts) &&
+    return write_layer("etc/resolv.conf", resolv_conf(of_host("/etc/resolv.conf"))) &&
+           write_layer("etc/hosts", hosts(of_host("/etc/hosts"))) &&
            write_layer("etc/passwd", of_host("/etc/passwd") + "function:x:" + user + ":" + user + "::/tmp:/bin/sh\n") &&
            write_layer("etc/group", of_host("/etc/group") + "function:x:" + user + ":\n");
   }
@@ -201,8 +204,11 @@ class Builder : RootBuilder {
   }
 
   bool add_own() {
-    const Fd devices = make_devices();
-    if (!devices || !attach_mount(devices.get(), AT_FDCWD, "dev")) return false;
+    if (!plan().bundle) {
+      at("make /dev");
+      const Fd devices = make_devices();
+      if (!devices || !attach_mount(devices.get(), AT_FDCWD, "dev")) return false;
+    }
     if (has_secrets() && !make_directory(std::string(kSecretsDirectory.substr(1)))) return false;
     const Fd root(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
     return root && attach_secrets(kSecretsDirectory.substr(1).data()) && place_script(root.get());

@@ -6,11 +6,14 @@
 #include <limits>
 #include <string_view>
 
+#include "runtime/launcher/protocol.h"
+
 namespace millrace::launcher {
 namespace {
 
 constexpr std::size_t kPrefixBytesMax = 64;
 constexpr std::size_t kPathsMax = 64;
+constexpr std::size_t kRuntimeArgumentsMax = 16;
 
 bool is_prefix(std::string_view text) {
   return !text.empty() && text.size() <= kPrefixBytesMax && std::ranges::all_of(text, [](char c) {
@@ -34,6 +37,23 @@ bool is_plain_path(std::string_view path) {
     at = end;
   }
   return true;
+}
+
+// "NAME=PROGRAM ARGUMENT..."
+bool parse_runtime(std::string_view text, std::vector<OciRuntime>& into) {
+  const auto equals = text.find('=');
+  if (equals == std::string_view::npos || equals > kRuntimeNameBytesMax || into.size() >= kRuntimesMax) return false;
+  OciRuntime runtime{.name = std::string(text.substr(0, equals)), .command = {}};
+  text.remove_prefix(equals + 1);
+  while (!text.empty()) {
+    const auto blank = std::min(text.find(' '), text.size());
+    if (blank > 0) runtime.command.emplace_back(text.substr(0, blank));
+    text.remove_prefix(std::min(blank + 1, text.size()));
+  }
+  const bool good = is_prefix(runtime.name) && !runtime.command.empty() && is_plain_path(runtime.command.front()) &&
+                    runtime.command.size() <= kRuntimeArgumentsMax;
+  into.push_back(std::move(runtime));
+  return good;
 }
 
 // What a container mounts itself would cover it.
@@ -66,9 +86,16 @@ Result<LauncherOptions> parse_launcher_options(std::span<const char* const> argu
       auto& paths = name == "--show" ? options.show : options.hide;
       good = is_plain_path(value) && paths.size() < kPathsMax && !(name == "--show" && is_own_of_containers(value));
       paths.emplace_back(value);
+    } else if (name == "--network-allow" || name == "--network-deny") {
+      auto& ranges = name == "--network-allow" ? options.network_allow : options.network_deny;
+      const auto range = parse_ipv4_range(value);
+      good = range.has_value() && ranges.size() < kPathsMax;
+      if (good) ranges.push_back(*range);
     } else if (name == "--images") {
       good = is_plain_path(value) && options.images.size() < kPathsMax;
       options.images.emplace_back(value);
+    } else if (name == "--runtime") {
+      good = parse_runtime(value, options.runtimes);
     }
     if (!good) return fail(Errc::invalid_argument, "launcher: unknown or malformed argument " + std::string(argument));
   }

@@ -1,7 +1,8 @@
 // The launcher's arguments, written by the supervisor, and how they are read:
 //
 //   millrace-launcher --prefix=millrace-1a2b3c4d --daemon-uid=998 --daemon-gid=998 [--show=DIR]... [--hide=PATH]...
-//                      [--images=DIR]...
+//                      [--images=DIR]... [--runtime='NAME=PROGRAM ARGUMENT...']...
+//                      [--network-allow=RANGE]... [--network-deny=RANGE]...
 //
 // Descriptors 3 (daemon) and 4 (life line) must be open; protocol.h tells the rest of the conversation.
 #pragma once
@@ -12,11 +13,18 @@
 #include <vector>
 
 #include "core/error.h"
+#include "runtime/launcher/route_socket.h"
 
 namespace millrace::launcher {
 
 inline constexpr int kDaemonSocket = 3;
 inline constexpr int kLifeLine = 4;
+
+// An OCI runtime as it is called. Its arguments are of the kind that stand before the command, and hold no blanks.
+struct OciRuntime {
+  std::string name;
+  std::vector<std::string> command;  // an absolute path, then arguments
+};
 
 struct LauncherOptions {
   std::string prefix;            // of every cgroup it makes, and of those it sweeps: [a-zA-Z0-9_-], 1 to 64 characters,
@@ -29,6 +37,11 @@ struct LauncherOptions {
   // Directories beneath which images may lie. The daemon cannot choose others: an image is shown to a function with the
   // owners that its files have, so that `/` as an image would let the daemon read what only root may.
   std::vector<std::string> images;
+  // Of private networks: what may be reached although it is an address of this machine, link-local or denied; and what
+  // may not.
+  std::vector<Ipv4Range> network_allow;
+  std::vector<Ipv4Range> network_deny;
+  std::vector<OciRuntime> runtimes;  // the only programs that the launcher starts besides functions
 };
 
 // invalid_argument naming the argument that is unknown, missing or malformed.

@@ -11,10 +11,13 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "runtime/launcher/cgroup.h"
 #include "runtime/launcher/container_support.h"
 #include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/oci_runs.h"
+#include "runtime/launcher/private_network.h"
 #include "runtime/launcher/probe.h"
 #include "runtime/launcher/raw_syscall.h"
 #include "runtime/launcher/server.h"
@@ -72,7 +75,7 @@ bool is_socket(int fd) {
 }
 
 int run(std::span<const char* const> arguments) {
-  const auto options = parse_launcher_options(arguments);
+  auto options = parse_launcher_options(arguments);
   if (!options) return complain(options.error().message);
   if (!is_socket(kDaemonSocket) || !is_socket(kLifeLine)) {
     return complain(
@@ -84,8 +87,12 @@ int run(std::span<const char* const> arguments) {
   if (!stack) return complain("launcher: " + stack.error().message);
   const auto groups = make_group_driver(options->prefix, kTemplateUid);
   ContainerSupport containers(*options);
-  Server server(*options, probe_host(*groups, containers), *groups, containers, *stack, Fd(kLifeLine),
-                Fd(kDaemonSocket));
+  PrivateNetworks networks(*options);
+  Hello hello = probe_host(*groups, containers, networks);
+  options->runtimes = usable_runtimes(*options, containers, hello.no_runtimes);
+  for (const OciRuntime& runtime : options->runtimes) hello.runtimes.push_back(runtime.name);
+  if (!hello.runtimes.empty()) hello.no_runtimes.clear();
+  Server server(*options, std::move(hello), *groups, containers, networks, *stack, Fd(kLifeLine), Fd(kDaemonSocket));
   const int status = server.serve();
   groups->remove_all();
   return status;

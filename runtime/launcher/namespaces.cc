@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -18,6 +19,8 @@
 
 namespace millrace::launcher {
 namespace {
+
+constexpr std::size_t kTableBytesMax = 1024;
 
 struct NamespaceKind {
   int flag;
@@ -30,10 +33,13 @@ constexpr std::array kNamespaceKinds = {NamespaceKind{CLONE_NEWUSER, "user"},   
                                         NamespaceKind{CLONE_NEWIPC, "ipc"},      NamespaceKind{CLONE_NEWUTS, "uts"},
                                         NamespaceKind{CLONE_NEWCGROUP, "cgroup"}};
 
-// A child that unshares, says so, and stays until our end of its socket is closed: by us, or by the kernel if we die.
+// A child that makes namespaces, says so, and stays until our end of its socket is closed: by us, or by the kernel if
+// we die.
 class NamespaceHolder {
  public:
-  NamespaceHolder() {
+  // `make` runs in the child.
+  template <class Make>
+  explicit NamespaceHolder(Make make) {
     std::array<int, 2> ends{-1, -1};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) return;
     socket_ = Fd(ends[0]);
@@ -41,7 +47,7 @@ class NamespaceHolder {
     pid_ = ::fork();
     if (pid_ == 0) {
       socket_.reset();
-      char said = ::unshare(CLONE_NEWUSER) == 0 ? 'y' : 'n';
+      char said = make() ? 'y' : 'n';
       if (::send(theirs.get(), &said, 1, MSG_NOSIGNAL) == 1) static_cast<void>(::read(theirs.get(), &said, 1));
       ::_exit(0);
     }
@@ -64,15 +70,6 @@ class NamespaceHolder {
   pid_t pid_ = -1;
   bool made_ = false;
 };
-
-bool raise_loopback() {
-  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!socket) return false;
-  ifreq request{};
-  std::strncpy(request.ifr_name, "lo", sizeof(request.ifr_name) - 1);
-  request.ifr_flags = IFF_UP;
-  return ::ioctl(socket.get(), SIOCSIFFLAGS, &request) == 0;
-}
 
 // Whether the line "<protocol>: ... <field> <number> ..." has 0 there, as sockstat(5) writes it.
 bool is_zero(std::string_view text, std::string_view protocol, std::string_view field) {
@@ -109,7 +106,7 @@ Result<void> try_namespaces() {
 }
 
 Result<Fd> make_user_namespace(const std::string& uid_map, const std::string& gid_map) {
-  const NamespaceHolder holder;
+  const NamespaceHolder holder([] { return ::unshare(CLONE_NEWUSER) == 0; });
   if (!holder.made()) return fail(Errc::unimplemented, "this host does not let root make user namespaces");
   const Fd proc = open_directory(AT_FDCWD, holder.proc().c_str());
   if (!proc || !write_file(proc.get(), "uid_map", uid_map) || !write_file(proc.get(), "gid_map", gid_map)) {
@@ -120,6 +117,50 @@ Result<Fd> make_user_namespace(const std::string& uid_map, const std::string& gi
   return made;
 }
 
+Result<OwnedNetwork> make_owned_network(std::uint32_t uid, std::uint32_t gid) {
+  const NamespaceHolder holder([uid, gid] {
+    return ::setresgid(gid, gid, gid) == 0 && ::setresuid(uid, uid, uid) == 0 &&
+           ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0;
+  });
+  if (!holder.made()) return fail(Errc::unimplemented, "this host does not let users make network namespaces");
+  const auto map = [](std::uint32_t id) { return "0 " + std::to_string(id) + " 1\n"; };
+  const Fd proc = open_directory(AT_FDCWD, holder.proc().c_str());
+  if (!proc || !write_file(proc.get(), "uid_map", map(uid)) || !write_file(proc.get(), "gid_map", map(gid))) {
+    return fail(error_from_errno(errno, "write the id map of a user namespace"));
+  }
+  OwnedNetwork made{.user = Fd(::openat(proc.get(), "ns/user", O_RDONLY | O_CLOEXEC)),
+                    .network = Fd(::openat(proc.get(), "ns/net", O_RDONLY | O_CLOEXEC))};
+  if (!made.user || !made.network) return fail(error_from_errno(errno, "open a network namespace"));
+  return made;
+}
+
+Result<Fd> make_network_namespace(int user_namespace) {
+  const NamespaceHolder holder(
+      [user_namespace] { return ::setns(user_namespace, CLONE_NEWUSER) == 0 && ::unshare(CLONE_NEWNET) == 0; });
+  Fd made;
+  if (holder.made()) made = Fd(::open((holder.proc() + "/ns/net").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!made) return fail(error_from_errno(errno, "make a network namespace"));
+  return made;
+}
+
+// Only where the way back is open: in a user namespace that does not own the network it runs in, it is not.
+NetworkVisit::NetworkVisit(int there, int home)
+    : home_(home), entered_(::setns(home, CLONE_NEWNET) == 0 && ::setns(there, CLONE_NEWNET) == 0) {}
+
+NetworkVisit::~NetworkVisit() {
+  // In the wrong namespace the launcher must not go on: everything it starts would be there, too.
+  if (entered_ && ::setns(home_, CLONE_NEWNET) < 0) std::abort();
+}
+
+bool raise_loopback() {
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket) return false;
+  ifreq request{};
+  std::strncpy(request.ifr_name, "lo", sizeof(request.ifr_name) - 1);
+  request.ifr_flags = IFF_UP;
+  return ::ioctl(socket.get(), SIOCSIFFLAGS, &request) == 0;
+}
+
 Result<Fd> enter_new_network_namespace() {
   if (::unshare(CLONE_NEWNET) < 0) return fail(error_from_errno(errno, "make a network namespace"));
   if (!raise_loopback()) return fail(error_from_errno(errno, "raise the loopback interface"));
@@ -128,13 +169,21 @@ Result<Fd> enter_new_network_namespace() {
   return made;
 }
 
-bool network_namespace_is_clean() {
+NetworkTables NetworkTables::open() {
+  NetworkTables tables;
   // The tables of sockets themselves (/proc/net/tcp) cost milliseconds: their reader walks the hash of the whole host.
-  const auto v4 = read_file(AT_FDCWD, "/proc/self/net/sockstat");
-  const auto v6 = read_file(AT_FDCWD, "/proc/self/net/sockstat6");
-  if (!v4 || !is_zero(*v4, "TCP", "inuse") || !is_zero(*v4, "TCP", "tw") || !is_zero(*v4, "UDP", "inuse")) return false;
-  // IPv6 may be off, then there is no second table.
-  return !v6 || (is_zero(*v6, "TCP6", "inuse") && is_zero(*v6, "UDP6", "inuse"));
+  tables.v4_ = Fd(::open("/proc/self/net/sockstat", O_RDONLY | O_CLOEXEC));
+  tables.v6_ = Fd(::open("/proc/self/net/sockstat6", O_RDONLY | O_CLOEXEC));
+  return tables;
+}
+
+bool NetworkTables::is_clean() const {
+  std::array<char, kTableBytesMax> buffer{};
+  const auto v4 = read_open_file(v4_, buffer);
+  if (!is_zero(v4, "TCP", "inuse") || !is_zero(v4, "TCP", "tw") || !is_zero(v4, "UDP", "inuse")) return false;
+  if (!v6_) return true;
+  const auto v6 = read_open_file(v6_, buffer);
+  return is_zero(v6, "TCP6", "inuse") && is_zero(v6, "UDP6", "inuse");
 }
 
 }  // namespace millrace::launcher

@@ -13,7 +13,7 @@ ControlState& of(Hello& hello, Control control) {
 
 }  // namespace
 
-Hello probe_host(const GroupDriver& groups, const ContainerSupport& containers) {
+Hello probe_host(const GroupDriver& groups, const ContainerSupport& containers, const PrivateNetworks& networks) {
   Hello hello;
   hello.privileged = ::geteuid() == 0;
   for (const Control control :
@@ -26,6 +26,7 @@ Hello probe_host(const GroupDriver& groups, const ContainerSupport& containers) 
   for (const Control control : {Control::namespaces, Control::seccomp, Control::idmapped_mounts}) {
     of(hello, control) = containers.state(control);
   }
+  of(hello, Control::private_network) = networks.state();
   of(hello, Control::read_leases) =
       hello.privileged
           ? ControlState{.support = Support::real, .reason = {}}

@@ -1,5 +1,6 @@
 #include "runtime/launcher/process_runs.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,7 +22,8 @@ ProcessRuns::ProcessRuns(const LauncherOptions& options, const ChildStack& stack
       answers_(answers),
       watch_(watch),
       is_ours_(std::move(is_ours)),
-      privileged_(::geteuid() == 0) {}
+      privileged_(::geteuid() == 0),
+      unkillable_(read_file(AT_FDCWD, "/proc/self/oom_score_adj").value_or("").starts_with('-')) {}
 
 void ProcessRuns::spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_t received_us) {
   const std::uint64_t id = request.run;
@@ -44,6 +46,7 @@ void ProcessRuns::spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_
   child.uid = options_.daemon_uid;
   child.gid = options_.daemon_gid;
   child.change_user = privileged_;
+  child.take_back_oom_score = unkillable_;
   child.die_with_parent = true;
   child.parent_pid = static_cast<std::uint32_t>(::getpid());
   child.adopt_orphans = made.run.group == nullptr;

@@ -18,8 +18,8 @@ namespace millrace::launcher {
 
 class ProcessRuns {
  public:
-  // `is_ours`: whether a child of the launcher is something else than a leftover: a template or a helper of the group
-  // driver.
+  // `is_ours`: whether a child of the launcher is something else than a leftover: a template, a keeper of an OCI
+  // runtime's container or the helper of a network.
   ProcessRuns(const LauncherOptions& options, const ChildStack& stack, GroupDriver& groups, Answers& answers,
               MemoryWatch& watch, std::function<bool(pid_t)> is_ours);
 
@@ -58,6 +58,7 @@ class ProcessRuns {
   MemoryWatch& watch_;
   std::function<bool(pid_t)> is_ours_;
   bool privileged_;
+  bool unkillable_;  // for memory; what it starts must not be
   std::unordered_map<std::uint64_t, ProcessRun> runs_;
   std::unordered_map<pid_t, std::uint64_t> by_pid_;
   std::vector<std::uint64_t> ending_;

@@ -150,6 +150,8 @@ void fields(auto& io, Is<Hello> auto& m) {
     io.enumerator(control.support, Support::missing);
     io.text(control.reason, kReasonBytesMax);
   }
+  io.list(m.runtimes, kRuntimesMax, [&io](auto& name) { io.text(name, kRuntimeNameBytesMax); });
+  io.text(m.no_runtimes, kReasonBytesMax);
 }
 void fields(auto& io, Is<Prepared> auto& m) {
   io.number(m.template_id);
@@ -168,6 +170,7 @@ void fields(auto& io, Is<SpawnFailed> auto& m) {
   io.number(m.run);
   io.enumerator(m.step, kLastStep);
   io.number(m.error);
+  io.text(m.text, kTextBytesMax);
 }
 void fields(auto& io, Is<Usage> auto& m) {
   io.number(m.cpu_us);
@@ -196,13 +199,14 @@ void fields(auto& io, Is<Sampled> auto& m) {
 }
 void fields(auto& io, Is<Prepare> auto& m) {
   io.number(m.template_id);
-  io.enumerator(m.kind, Kind::container);
-  io.enumerator(m.network, Network::host);
+  io.enumerator(m.kind, Kind::oci);
+  io.enumerator(m.network, Network::outbound);
   io.boolean(m.script);
   io.boolean(m.probe_directory);
   io.enumerator(m.profile, Profile::compat);
   io.enumerator(m.image, Image::directory_copy);
   io.boolean(m.provided);
+  io.text(m.runtime, kRuntimeNameBytesMax);
 }
 void fields(auto& io, Is<Drop> auto& m) {
   io.number(m.template_id);
@@ -294,7 +298,8 @@ std::string_view name_of(Step step) {
       "input",       "output",        "rlimit",         "hostname",
       "descriptors", "identity",      "seccomp",        "working_directory",
       "exec",        "template_died", "user_namespace", "root_file_system",
-      "script",      "image",         "provided",       "copy_on_write"};
+      "script",      "image",         "provided",       "copy_on_write",
+      "runtime"};
   const auto index = static_cast<std::size_t>(step);
   return index < kNames.size() ? kNames.at(index) : "unknown";
 }

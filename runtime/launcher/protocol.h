@@ -72,6 +72,8 @@ inline constexpr std::size_t kScriptBytesMax = 1024 * 1024;
 inline constexpr std::size_t kTemplatesMax = 1024;
 inline constexpr std::size_t kRunsMax = 4096;  // at the same time; more is SpawnFailed{request, EAGAIN}
 inline constexpr std::size_t kOutgoingMax = 256;
+inline constexpr std::size_t kRuntimesMax = 8;  // OCI runtimes that one launcher knows
+inline constexpr std::size_t kRuntimeNameBytesMax = 32;
 
 inline constexpr std::uint32_t kRunUid = 65533;             // inside; also the gid
 inline constexpr std::uint32_t kTemplateUidBeside = 65535;  // of the template where runs are id 0
@@ -94,8 +96,9 @@ enum class Control : std::uint8_t {
   seccomp,
   idmapped_mounts,  // files in and out with their real owners
   read_leases,      // CheckQuiet on files of every owner; emulated: only on files of the launcher's own user
+  private_network,  // Network::outbound
 };
-inline constexpr std::size_t kControls = 9;
+inline constexpr std::size_t kControls = 10;
 
 struct ControlState {
   Support support = Support::missing;
@@ -107,6 +110,8 @@ struct Hello {
   std::uint16_t version = kProtocolVersion;
   bool privileged = false;  // it runs as root
   std::array<ControlState, kControls> controls{};
+  std::vector<std::string> runtimes{};  // names of the OCI runtimes that the kind `oci` can use, the default one first
+  std::string no_runtimes{};            // why there are none
 
   [[nodiscard]] const ControlState& of(Control control) const { return controls[static_cast<std::size_t>(control)]; }
   bool operator==(const Hello&) const = default;
@@ -151,9 +156,10 @@ enum class Step : std::uint8_t {
   image,             // of a template: the directory that is its image
   provided,          // of a template: secrets and files
   copy_on_write,     // the child making its own copy-on-write root
+  runtime,           // an OCI runtime refused; the text is its own last words
 };
-inline constexpr std::size_t kSteps = 24;
-inline constexpr Step kLastStep = Step::copy_on_write;
+inline constexpr std::size_t kSteps = 25;
+inline constexpr Step kLastStep = Step::runtime;
 [[nodiscard]] std::string_view name_of(Step step);
 
 struct PrepareFailed {
@@ -173,6 +179,7 @@ struct SpawnFailed {
   std::uint64_t run = 0;
   Step step = Step::request;
   std::int32_t error = 0;  // errno
+  std::string text{};      // what was tried, where a step can fail in more than one way
   bool operator==(const SpawnFailed&) const = default;
 };
 
@@ -221,8 +228,16 @@ using Answer = std::variant<Hello, Prepared, PrepareFailed, Started, SpawnFailed
 
 // ---- daemon -> launcher
 
-enum class Kind : std::uint8_t { process, container };
-enum class Network : std::uint8_t { none, host };
+enum class Kind : std::uint8_t {
+  process,
+  container,
+  oci,  // a container made by a runtime of the launcher's table (oci_runs.h); files and secrets as of a container
+};
+enum class Network : std::uint8_t {
+  none,      // a loopback interface of its own
+  host,      // that of the machine
+  outbound,  // the outside by way of private_network.h, with names; nothing of this machine
+};
 
 // What the run's user may do within its own user namespace.
 enum class Profile : std::uint8_t {
@@ -251,6 +266,7 @@ struct Prepare {
   Profile profile = Profile::strict;
   Image image = Image::host;
   bool provided = false;
+  std::string runtime{};  // kind `oci`: a name of Hello::runtimes; empty: the first
   bool operator==(const Prepare&) const = default;
 };
 

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "runtime/launcher/private_network.h"
 #include "runtime/launcher/system.h"
 
 namespace millrace::launcher {
@@ -71,8 +72,7 @@ bool RootBuilder::place_script(int directory) {
   return at(Step::root_file_system, {});
 }
 
-Fd RootBuilder::make_devices() {
-  at("make /dev");
+Fd make_devices() {
   Fd devices = make_mount("tmpfs", {{"mode", "755"}, {"size", "64k"}, {"nr_inodes", "32"}},
                           MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
   if (!devices) return {};
@@ -86,6 +86,8 @@ Fd RootBuilder::make_devices() {
   bool made = std::ranges::all_of(kNodes, [&devices](const Node& node) {
     return ::mknodat(devices.get(), node.name, S_IFCHR | 0666, makedev(node.major, node.minor)) == 0;
   });
+  // An OCI runtime may give what it mounts there the mode of what it covers.
+  made = made && ::mkdirat(devices.get(), "shm", 01777) == 0;
   ::umask(mask);
   using Link = std::pair<const char*, const char*>;
   static constexpr std::array kLinks{Link{"/proc/self/fd", "fd"}, Link{"/proc/self/fd/0", "stdin"},
@@ -93,8 +95,21 @@ Fd RootBuilder::make_devices() {
   made = made && std::ranges::all_of(kLinks, [&devices](const Link& link) {
            return ::symlinkat(link.first, devices.get(), link.second) == 0;
          });
-  made = made && ::mkdirat(devices.get(), "shm", 0755) == 0 && set_mount_attributes(devices.get(), MOUNT_ATTR_RDONLY);
+  made = made && set_mount_attributes(devices.get(), MOUNT_ATTR_RDONLY);
   return made ? std::move(devices) : Fd();
+}
+
+std::string RootBuilder::resolv_conf(std::string of_host) const {
+  switch (plan_.request.network) {
+    case Network::host: return of_host;
+    case Network::outbound: return private_resolv_conf(of_host);
+    case Network::none: return {};
+  }
+  return {};
+}
+
+std::string RootBuilder::hosts(std::string of_host) const {
+  return plan_.request.network == Network::host ? std::move(of_host) : std::string(kLoopbackHosts);
 }
 
 bool RootBuilder::has_secrets() const {
@@ -133,10 +148,11 @@ bool RootBuilder::attach_secrets(const char* target) {
 
 bool RootBuilder::enter() {
   at("mount /proc");
-  if (::mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) < 0) return false;
+  if (!plan_.bundle && ::mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) < 0) return false;
   at("make the root read-only");
   const Fd root(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root || !set_mount_attributes(root.get(), MOUNT_ATTR_RDONLY)) return false;
+  if (plan_.bundle) return true;
   at("change the root");
   return ::syscall(SYS_pivot_root, ".", ".") == 0 && ::umount2(".", MNT_DETACH) == 0 && ::chdir("/") == 0;
 }

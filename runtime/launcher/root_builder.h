@@ -25,6 +25,9 @@ struct ImageError {
   std::string what;
 };
 
+// Any directory that every host has and that no image comes from: the new root is put over it.
+inline constexpr const char* kBuildPoint = "/sys";
+
 struct ImagePlan {
   const LauncherOptions& options;
   const Prepare& request;
@@ -32,17 +35,21 @@ struct ImagePlan {
   std::span<const ProvidedFile> provided;
   std::uint32_t run_id = 0;   // host id of the run's user, who owns the secrets
   std::uint32_t root_id = 0;  // host id of id 0 of the function's user namespace
+  const char* build_point = kBuildPoint;
+  // The root is for an OCI runtime: it stays at the build point, without /dev and /proc, which the runtime makes.
+  bool bundle = false;
+  const char* upper_options = nullptr;  // of a bundle's tmpfs that takes what a copy-on-write root changes
 };
 
-// Any directory that every host has and that no image comes from: the new root is put over it.
-inline constexpr const char* kBuildPoint = "/sys";
-
-// /etc/hosts where there is no network but loopback.
+// /etc/hosts where the network is not the host's.
 inline constexpr std::string_view kLoopbackHosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
 
 // Makes the directories above `path`, and `path` itself as a file with these bytes, below `directory`. Errno: ELOOP or
 // ENOTDIR for a part that is a link or a file.
 [[nodiscard]] bool write_below(int directory, std::string_view path, std::string_view bytes, mode_t mode);
+
+// /dev as a mount to attach; invalid with errno.
+[[nodiscard]] Fd make_devices();
 
 class RootBuilder {
  protected:
@@ -57,13 +64,14 @@ class RootBuilder {
   bool make_directory(const std::string& path);
   // Puts the script into `directory`, a file system of ours that is or becomes part of the root.
   bool place_script(int directory);
-  // /dev as a mount to attach.
-  [[nodiscard]] Fd make_devices();
   // A read-only tmpfs with the secrets at `target`; nothing if there are none.
   bool attach_secrets(const char* target);
-  // The current directory, a mount, becomes the root.
+  // The current directory, a mount, becomes the root. That of a bundle only becomes read-only.
   bool enter();
 
+  // /etc/resolv.conf and /etc/hosts for the network of the function, from what the host has there.
+  [[nodiscard]] std::string resolv_conf(std::string of_host) const;
+  [[nodiscard]] std::string hosts(std::string of_host) const;
   [[nodiscard]] bool has_secrets() const;
   [[nodiscard]] std::size_t provided_bytes() const;
   [[nodiscard]] const ImagePlan& plan() const { return plan_; }

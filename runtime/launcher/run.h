@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "core/fd.h"
 #include "runtime/launcher/cgroup.h"
+#include "runtime/launcher/private_network.h"
 #include "runtime/launcher/protocol.h"
 
 namespace millrace::launcher {
@@ -33,9 +35,10 @@ struct Run {
   std::uint64_t received_us = 0;  // when the request came, CLOCK_MONOTONIC
   std::uint64_t start_us = 0;
   std::unique_ptr<Group> group;  // null without cgroups
-  Fd process;                    // pidfd of the first process, once started
-  int kill_wanted = 0;           // a signal that was asked for before it started
-  int memory_looks = 0;          // the kernel was short of memory: look this often whether it killed somebody
+  std::optional<PrivateNetwork> network;
+  Fd process;            // pidfd of the first process, once started
+  int kill_wanted = 0;   // a signal that was asked for before it started
+  int memory_looks = 0;  // the kernel was short of memory: look this often whether it killed somebody
 };
 
 [[nodiscard]] Usage usage_of(const rusage& used);

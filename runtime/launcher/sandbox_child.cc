@@ -197,6 +197,14 @@ bool drop_rights(ChildPlan& plan) {
   return !plan.adopt_orphans || good(plan, Step::identity, call(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1));
 }
 
+// A sandbox's template has done it before.
+void take_back_oom_score() {
+  const long file = call(SYS_openat, kHere, word("/proc/self/oom_score_adj"), O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  call(SYS_write, static_cast<std::uint64_t>(file), word("0"), 1);
+  call(SYS_close, static_cast<std::uint64_t>(file));
+}
+
 // As execvp does: the first candidate that exists decides, but one that may not be executed only counts if no other is
 // found.
 void exec_program(ChildPlan& plan) {
@@ -226,6 +234,7 @@ std::uint64_t compat_capabilities() {
 void sandbox_child(void* argument) {
   ChildPlan& plan = *static_cast<ChildPlan*>(argument);
   call(SYS_umask, 022);
+  if (plan.take_back_oom_score) take_back_oom_score();
   if (!enter_groups(plan)) return;
   if (plan.container && !enter_container(plan)) return;
   call(SYS_setsid);

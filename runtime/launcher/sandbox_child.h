@@ -44,7 +44,8 @@ struct ChildPlan {
   std::span<const char* const> candidates;  // paths to try in this order
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  bool change_user = false;  // false: the launcher is an ordinary user already
+  bool change_user = false;          // false: the launcher is an ordinary user already
+  bool take_back_oom_score = false;  // its parent is never killed for memory, and it must not inherit that
   bool die_with_parent = false;
   bool adopt_orphans = false;    // the only sure way to find a tree again without cgroups
   std::uint32_t parent_pid = 0;  // checked with die_with_parent

@@ -136,8 +136,6 @@ constexpr auto kSandboxCalls = std::to_array<std::uint32_t>(
 static_assert(std::ranges::is_sorted(kSandboxCalls));
 
 constexpr std::uint32_t kX32Bit = 0x4000'0000;
-constexpr std::uint32_t kNamespaceFlags =
-    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 constexpr std::uint32_t kAskPersonality = 0xffff'ffff;
 constexpr std::uint32_t kRouteProtocol = 0;  // NETLINK_ROUTE
 
@@ -239,7 +237,7 @@ class Compiler {
   }
 
   void decide_socket() {
-    const bool route = network_ == Network::host;
+    const bool route = network_ != Network::none;
     // Distances to permit(), over what stands between.
     const std::uint8_t after = route ? 4 : 1;
     load_argument(0);

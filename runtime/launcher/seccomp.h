@@ -23,7 +23,7 @@ enum class CallAction : std::uint8_t {
   deny,           // EPERM
   absent,         // ENOSYS: libraries fall back to an older call
   clone_flags,    // EPERM with a flag for a new namespace
-  socket_domain,  // EAFNOSUPPORT but for unix, inet, inet6; with the host's network also netlink route
+  socket_domain,  // EAFNOSUPPORT but for unix, inet, inet6; with a network also netlink route
   personality,    // EPERM but for asking and for the default
   ioctl_request,  // EPERM for what types into a terminal
   user_id,        // EPERM for the id that all templates share: in the first argument,
@@ -46,6 +46,9 @@ inline constexpr std::uint32_t kSharedCallsBegin = 424;  // common to all machin
 inline constexpr std::uint32_t kSharedCallsEnd = 463;
 
 [[nodiscard]] CallAction action_of(std::uint32_t number);
+
+// What CallAction::clone_flags refuses: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET.
+inline constexpr std::uint32_t kNamespaceFlags = 0x7e02'0000;
 
 // Which of the two filters refuses the call: the inner one those that a template makes itself.
 enum class FilterPart : std::uint8_t { outer, inner };

@@ -24,8 +24,8 @@ constexpr int kRequestsPerTurn = 16;
 constexpr int kLookAgainMs = 5;
 constexpr std::uint64_t kEndingPatienceUs = 10'000'000;  // then leave although something does not die (D state)
 
-// What an event belongs to: kind in the upper half, descriptor or template id in the lower.
-enum class Source : std::uint32_t { life_line = 1, daemon, children, memory, templates };
+// What an event belongs to: kind in the upper half; descriptor, template id or keeper's pid in the lower.
+enum class Source : std::uint32_t { life_line = 1, daemon, children, memory, templates, addresses, keepers };
 
 std::uint64_t tag(Source source, std::uint32_t id) {
   return std::uint64_t{static_cast<std::uint32_t>(source)} << 32 | id;
@@ -39,13 +39,18 @@ bool add(int poll, int fd, Source source, std::uint32_t id, std::uint32_t events
 }  // namespace
 
 Server::Server(const LauncherOptions& options, Hello hello, GroupDriver& groups, ContainerSupport& containers,
-               const ChildStack& stack, Fd life_line, Fd daemon)
+               PrivateNetworks& networks, const ChildStack& stack, Fd life_line, Fd daemon)
     : hello_(std::move(hello)),
       groups_(groups),
+      networks_(networks),
       life_line_(std::move(life_line)),
       next_daemon_(std::move(daemon)),
-      processes_(options, stack, groups, *this, *this, [this](pid_t pid) { return containers_.is_template(pid); }),
-      containers_(options, containers, groups, *this, *this, *this) {}
+      processes_(options, stack, groups, *this, *this,
+                 [this](pid_t pid) {
+                   return containers_.is_template(pid) || networks_.is_helper(pid) || oci_.is_keeper(pid);
+                 }),
+      containers_(options, containers, networks, groups, *this, *this, *this),
+      oci_(options, containers, groups, *this, *this, *this) {}
 
 bool Server::open() {
   sigset_t children;
@@ -54,7 +59,8 @@ bool Server::open() {
   child_signals_ = Fd(::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK));
   poll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
   return child_signals_ && poll_ && add(poll_.get(), child_signals_.get(), Source::children, 0) &&
-         add(poll_.get(), life_line_.get(), Source::life_line, 0);
+         add(poll_.get(), life_line_.get(), Source::life_line, 0) &&
+         (networks_.address_news() < 0 || add(poll_.get(), networks_.address_news(), Source::addresses, 0));
 }
 
 int Server::serve() {
@@ -73,7 +79,7 @@ void Server::turn() {
   std::array<epoll_event, kEventsMax> events{};
   // Postponed work is done when nothing else is waiting.
   int count = ::epoll_wait(poll_.get(), events.data(), kEventsMax, 0);
-  if (count == 0 && !groups_.tidy()) {
+  if (count == 0 && !groups_.tidy() && !containers_.tidy()) {
     count = ::epoll_wait(poll_.get(), events.data(), kEventsMax, look_again_soon_ ? kLookAgainMs : -1);
   }
   // The life line first: when the supervisor is gone, nothing the others say matters.
@@ -83,15 +89,18 @@ void Server::turn() {
     });
   };
   if (ready(Source::life_line)) read_life_line();
+  if (ready(Source::addresses)) networks_.take_address_news();
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events.at(static_cast<std::size_t>(i));
     const auto id = static_cast<std::uint32_t>(event.data.u64);
     if (event.data.u64 >> 32 == static_cast<std::uint32_t>(Source::templates)) containers_.read_template(id);
+    if (event.data.u64 >> 32 == static_cast<std::uint32_t>(Source::keepers)) oci_.read_keeper(static_cast<pid_t>(id));
     if (event.data.u64 >> 32 == static_cast<std::uint32_t>(Source::memory)) take_memory_event(static_cast<int>(id));
   }
   if (ready(Source::children)) reap_children();
   look_again_soon_ = processes_.look_again();
   look_again_soon_ = containers_.look_again() || look_again_soon_;
+  look_again_soon_ = oci_.look_again() || look_again_soon_;
   if (ready(Source::daemon) && daemon_) read_daemon();
   if (daemon_) flush();
   if (daemon_broken_) end_daemon();
@@ -128,7 +137,8 @@ void Server::reap_children() {
     const pid_t pid = ::wait4(-1, &status, WNOHANG, &used);
     if (pid <= 0) return;
     // Others are leftovers of runs of the kind `process`, adopted and killed.
-    static_cast<void>(processes_.reaped(pid, status, used) || containers_.reaped(pid));
+    static_cast<void>(processes_.reaped(pid, status, used) || containers_.reaped(pid) || networks_.reaped(pid) ||
+                      oci_.reaped(pid, status));
   }
 }
 
@@ -155,7 +165,8 @@ void Server::end_daemon() {
 }
 
 bool Server::everything_ended() const {
-  return processes_.size() == 0 && containers_.size() == 0 && containers_.templates() == 0;
+  return processes_.size() == 0 && containers_.size() == 0 && containers_.templates() == 0 && oci_.size() == 0 &&
+         oci_.templates() == 0;
 }
 
 void Server::go_on_ending() {
@@ -166,6 +177,7 @@ void Server::go_on_ending() {
   // Repeated: a start may have been under way in a template.
   processes_.kill_all();
   containers_.kill_all();
+  oci_.kill_all();
   look_again_soon_ = true;
 }
 
@@ -200,12 +212,15 @@ void Server::handle(std::string_view bytes, Request request, std::vector<Fd> des
 
 void Server::handle_one(const Prepare& request, std::vector<Fd> descriptors) {
   const auto id = request.template_id;
-  if (process_templates_.contains(id) || containers_.has_template(id)) return end_daemon();
+  if (process_templates_.contains(id) || containers_.has_template(id) || oci_.has_template(id)) return end_daemon();
   const auto refuse = [this, id](int error, std::string text) {
     send(PrepareFailed{.template_id = id, .step = Step::request, .error = error, .text = std::move(text)});
   };
-  if (process_templates_.size() + containers_.templates() >= kTemplatesMax) return refuse(EAGAIN, "too many templates");
+  if (process_templates_.size() + containers_.templates() + oci_.templates() >= kTemplatesMax) {
+    return refuse(EAGAIN, "too many templates");
+  }
   if (request.kind == Kind::container) return containers_.prepare(request, std::move(descriptors));
+  if (request.kind == Kind::oci) return oci_.prepare(request, std::move(descriptors));
   if (!descriptors.empty()) return refuse(EINVAL, "the kind process takes no script and no directory");
   process_templates_.insert(id);
   send(Prepared{.template_id = id, .files = FileAccess::none});
@@ -214,6 +229,8 @@ void Server::handle_one(const Prepare& request, std::vector<Fd> descriptors) {
 void Server::handle_one(const Drop& request) {
   if (process_templates_.erase(request.template_id) != 0) {
     processes_.kill_template(request.template_id);
+  } else if (oci_.has_template(request.template_id)) {
+    oci_.drop(request.template_id);
   } else {
     containers_.drop(request.template_id);
   }
@@ -221,19 +238,22 @@ void Server::handle_one(const Drop& request) {
 
 void Server::handle_spawn(std::string_view bytes, Spawn request, std::vector<Fd> descriptors) {
   const std::uint64_t received_us = monotonic_us();
-  if (processes_.has(request.run) || containers_.has(request.run)) return end_daemon();
-  if (processes_.size() + containers_.size() >= kRunsMax) {
+  if (processes_.has(request.run) || containers_.has(request.run) || oci_.has(request.run)) return end_daemon();
+  if (processes_.size() + containers_.size() + oci_.size() >= kRunsMax) {
     return send(SpawnFailed{.run = request.run, .step = Step::request, .error = EAGAIN});
   }
   if (process_templates_.contains(request.template_id)) {
     processes_.spawn(std::move(request), std::move(descriptors), received_us);
+  } else if (oci_.has_template(request.template_id)) {
+    oci_.spawn(std::move(request), std::move(descriptors), received_us);
   } else {
     containers_.spawn(bytes, request, std::move(descriptors), received_us);
   }
 }
 
 void Server::handle_one(const Kill& request) {
-  if (!processes_.kill(request.run, request.signal)) static_cast<void>(containers_.kill(request.run, request.signal));
+  static_cast<void>(processes_.kill(request.run, request.signal) || oci_.kill(request.run, request.signal) ||
+                    containers_.kill(request.run, request.signal));
 }
 
 void Server::handle_one(const CheckQuiet& request, const Fd& file) {
@@ -243,7 +263,8 @@ void Server::handle_one(const CheckQuiet& request, const Fd& file) {
 void Server::handle_one(const Sample& request) {
   Sampled answer;
   answer.run = request.run;
-  answer.known = processes_.sample(request.run, answer.usage) || containers_.sample(request.run, answer.usage);
+  answer.known = processes_.sample(request.run, answer.usage) || containers_.sample(request.run, answer.usage) ||
+                 oci_.sample(request.run, answer.usage);
   send(answer);
 }
 
@@ -298,7 +319,8 @@ void Server::take_memory_event(int memory_event) {
   std::uint64_t count = 0;
   const auto found = memory_events_.find(memory_event);
   if (found == memory_events_.end() || ::read(memory_event, &count, sizeof(count)) < 0) return;
-  if (!processes_.memory_event(found->second)) containers_.memory_event(found->second);
+  const std::uint64_t run = found->second;
+  if (!processes_.memory_event(run) && !oci_.memory_event(run)) containers_.memory_event(run);
 }
 
 void Server::watch_template(int socket, std::uint32_t template_id) {
@@ -306,6 +328,14 @@ void Server::watch_template(int socket, std::uint32_t template_id) {
 }
 
 void Server::forget_template(int socket) {
+  ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, socket, nullptr);
+}
+
+void Server::watch_keeper(int socket, pid_t keeper) {
+  static_cast<void>(add(poll_.get(), socket, Source::keepers, static_cast<std::uint32_t>(keeper)));
+}
+
+void Server::forget_keeper(int socket) {
   ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, socket, nullptr);
 }
 

@@ -15,17 +15,18 @@
 #include "runtime/launcher/cgroup.h"
 #include "runtime/launcher/container_runs.h"
 #include "runtime/launcher/launcher_options.h"
+#include "runtime/launcher/oci_runs.h"
 #include "runtime/launcher/process_runs.h"
 #include "runtime/launcher/protocol.h"
 #include "runtime/launcher/run.h"
 
 namespace millrace::launcher {
 
-class Server final : private Answers, private MemoryWatch, private TemplateWatch {
+class Server final : private Answers, private MemoryWatch, private TemplateWatch, private KeeperWatch {
  public:
   // Takes the life line and the first daemon's socket.
   Server(const LauncherOptions& options, Hello hello, GroupDriver& groups, ContainerSupport& containers,
-         const ChildStack& stack, Fd life_line, Fd daemon);
+         PrivateNetworks& networks, const ChildStack& stack, Fd life_line, Fd daemon);
 
   // Serves until the life line ends; the exit status of the program.
   int serve();
@@ -45,6 +46,9 @@ class Server final : private Answers, private MemoryWatch, private TemplateWatch
   // TemplateWatch
   void watch_template(int socket, std::uint32_t template_id) override;
   void forget_template(int socket) override;
+  // KeeperWatch
+  void watch_keeper(int socket, pid_t keeper) override;
+  void forget_keeper(int socket) override;
 
   [[nodiscard]] bool open();
   void turn();
@@ -69,6 +73,7 @@ class Server final : private Answers, private MemoryWatch, private TemplateWatch
 
   Hello hello_;
   GroupDriver& groups_;
+  PrivateNetworks& networks_;
   Fd life_line_;
   Fd daemon_;
   std::optional<Fd> next_daemon_;
@@ -84,6 +89,7 @@ class Server final : private Answers, private MemoryWatch, private TemplateWatch
   std::unordered_map<int, std::uint64_t> memory_events_;  // eventfd to run
   ProcessRuns processes_;
   ContainerRuns containers_;
+  OciRuns oci_;
 };
 
 }  // namespace millrace::launcher

@@ -104,8 +104,7 @@ bool SpawnPlan::lay_out() {
   return true;
 }
 
-std::expected<SpawnedProcess, SpawnError> SpawnPlan::start(const ChildStack& stack, std::uint64_t clone_flags,
-                                                           int group) {
+void SpawnPlan::point() {
   child_.argv = program_.argv.data();
   child_.environment = program_.environment.data();
   child_.candidates = candidate_pointers_;
@@ -116,7 +115,11 @@ std::expected<SpawnedProcess, SpawnError> SpawnPlan::start(const ChildStack& sta
   child_.hostname_size = request_.hostname.size();
   child_.scratch_options = scratch_options_.c_str();
   child_.upper_options = upper_options_.c_str();
+}
 
+std::expected<SpawnedProcess, SpawnError> SpawnPlan::start(const ChildStack& stack, std::uint64_t clone_flags,
+                                                           int group) {
+  point();
   int pidfd = -1;
   clone_args arguments{};
   arguments.flags = CLONE_VFORK | CLONE_PIDFD | clone_flags;

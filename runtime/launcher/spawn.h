@@ -47,6 +47,8 @@ class SpawnPlan {
   SpawnPlan& operator=(SpawnPlan&&) = delete;
 
   [[nodiscard]] ChildPlan& child() { return child_; }
+  // Fills in the child's pointers to what this plan owns; the plan is not to be moved any more. start() does it.
+  void point();
   [[nodiscard]] std::uint64_t run() const { return request_.run; }
   [[nodiscard]] const Limits& limits() const { return request_.limits; }
 

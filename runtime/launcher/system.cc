@@ -86,6 +86,17 @@ Fd open_directory(int directory, const char* path) {
   return Fd(::openat(directory, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
 }
 
+void be_killable_for_memory() {
+  const auto score = read_file(AT_FDCWD, "/proc/self/oom_score_adj");
+  if (score && score->starts_with('-')) write_file(AT_FDCWD, "/proc/self/oom_score_adj", "0");
+}
+
+std::string_view read_open_file(const Fd& fd, std::span<char> buffer) {
+  if (!fd) return {};
+  const ssize_t got = ::pread(fd.get(), buffer.data(), buffer.size(), 0);
+  return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
+}
+
 bool signal_process(int pidfd, int signal) {
   return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0;
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,10 @@ bool write_file(int directory, const char* name, std::string_view text);
 [[nodiscard]] std::optional<std::uint64_t> read_number(int directory, const char* name);
 [[nodiscard]] std::optional<std::uint64_t> read_keyed_number(int directory, const char* name, std::string_view key);
 
+// A control file that is read for every run stays open: the kernel makes its text anew for each read at offset 0. Empty
+// if it cannot be read.
+[[nodiscard]] std::string_view read_open_file(const Fd& fd, std::span<char> buffer);
+
 // The same of a text that was read already.
 [[nodiscard]] std::optional<std::uint64_t> parse_number(std::string_view text);
 [[nodiscard]] std::optional<std::uint64_t> keyed_number(std::string_view text, std::string_view key);
@@ -33,6 +38,10 @@ bool write_file(int directory, const char* name, std::string_view text);
 [[nodiscard]] Fd open_directory(int directory, const char* path);
 
 bool signal_process(int pidfd, int signal);
+
+// Takes back an inherited promise that this process is never killed for memory: whoever runs code of functions, or
+// packets of theirs, must be. Does nothing where there is none.
+void be_killable_for_memory();
 
 // Mounts by descriptor (Linux 5.12 and later). `attributes` are MOUNT_ATTR_*; user_namespace -1: no id mapping.
 [[nodiscard]] Fd clone_mount(int fd);

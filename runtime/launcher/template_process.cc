@@ -29,6 +29,7 @@
 #include "runtime/launcher/directory_image.h"
 #include "runtime/launcher/host_image.h"
 #include "runtime/launcher/namespaces.h"
+#include "runtime/launcher/proc_masks.h"
 #include "runtime/launcher/provided.h"
 #include "runtime/launcher/run.h"
 #include "runtime/launcher/spawn.h"
@@ -43,16 +44,11 @@ constexpr std::uint32_t kNetworkUsesMax = 1000;
 constexpr int kLastCapability = 63;  // more than any kernel has
 constexpr std::uint64_t kSandboxNamespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 
-// What tells of the host or reaches into it. What a kernel does not have is left out.
-constexpr std::array kMaskedPaths{"/proc/kcore",         "/proc/keys",        "/proc/key-users",  "/proc/timer_list",
-                                  "/proc/sysrq-trigger", "/proc/config.gz",   "/proc/kallsyms",   "/proc/kmsg",
-                                  "/proc/cmdline",       "/proc/sched_debug", "/proc/interrupts", "/proc/latency_stats",
-                                  "/proc/acpi",          "/proc/scsi"};
-
 // A network namespace with nothing but loopback. Reused within one function revision only: no process in it may change
 // rules or addresses, so it carries nothing over but sockets, and those are checked.
 struct SandboxNetwork {
   Fd descriptor;
+  NetworkTables tables;
   std::uint32_t uses = 0;
 };
 
@@ -177,6 +173,8 @@ std::expected<void, ImageError> TemplateProcess::settle() {
   };
   ::prctl(PR_SET_NAME, "millrace-templ");
   ::setsid();
+  // Sandboxes inherit it: a launcher that must not be killed would have functions that cannot be.
+  be_killable_for_memory();
   if (auto entered = enter_image(); !entered) return std::unexpected(entered.error());
   if (!become_namespace_root()) return failed(Step::user_namespace, "enter the function's user namespace");
 
@@ -195,7 +193,7 @@ std::expected<void, ImageError> TemplateProcess::settle() {
   if (wants_networks()) {
     auto network = enter_new_network_namespace();
     if (!network) return failed(Step::network, "make a network namespace");
-    idle_networks_.push_back({.descriptor = std::move(*network)});
+    idle_networks_.push_back({.descriptor = std::move(*network), .tables = NetworkTables::open()});
   }
   const sock_fprog outer_filter = program_of(plan_.outer_filter);
   if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &outer_filter) < 0) {
@@ -222,7 +220,7 @@ void TemplateProcess::turn() {
     // Nothing else to do: make what the next run will need.
     auto network = enter_new_network_namespace();
     spare_refused_ = !network.has_value();
-    if (network) idle_networks_.push_back({.descriptor = std::move(*network)});
+    if (network) idle_networks_.push_back({.descriptor = std::move(*network), .tables = NetworkTables::open()});
     return;
   }
   if (waiting[1].revents != 0) reap();
@@ -246,11 +244,14 @@ void TemplateProcess::start(Spawn request, std::vector<Fd> descriptors) {
   const auto refuse = [this, run](const SpawnError& why) {
     say(SpawnFailed{.run = run, .step = why.step, .error = why.error});
   };
-  // Behind the request's own descriptors come those of the group.
+  // Behind the request's own descriptors come a private network, and those of the group.
   const std::size_t own = descriptors_of(request);
   const std::size_t with_v2 = plan_.into_group ? 1 : 0;
-  if (descriptors.size() < own + with_v2) return refuse({.step = Step::request, .error = EINVAL});
-  std::vector<Fd> group(std::make_move_iterator(descriptors.begin() + static_cast<std::ptrdiff_t>(own)),
+  const std::size_t with_network = plan_.request.network == Network::outbound ? 1 : 0;
+  if (descriptors.size() < own + with_network + with_v2) return refuse({.step = Step::request, .error = EINVAL});
+  const Fd outbound = with_network != 0 ? std::move(descriptors[own]) : Fd();
+  const auto first = static_cast<std::ptrdiff_t>(own + with_network);
+  std::vector<Fd> group(std::make_move_iterator(descriptors.begin() + first),
                         std::make_move_iterator(descriptors.end()));
   descriptors.resize(own);
   std::vector<int> tasks;
@@ -264,7 +265,7 @@ void TemplateProcess::start(Spawn request, std::vector<Fd> descriptors) {
   child.container = true;
   child.group_tasks = tasks;
   child.cgroup_namespace = !group.empty();
-  child.network = network->has_value() ? (*network)->descriptor.get() : -1;
+  child.network = network->has_value() ? (*network)->descriptor.get() : outbound.get();
   child.proc_masks = masks_;
   child.filter = &inner_filter_;
   const bool as_root = runs_as_root(plan_.request);
@@ -322,7 +323,7 @@ std::expected<std::optional<SandboxNetwork>, SpawnError> TemplateProcess::take_n
   if (idle_networks_.empty()) {
     auto made = enter_new_network_namespace();
     if (!made) return std::unexpected(SpawnError{.step = Step::network, .error = errno});
-    return SandboxNetwork{.descriptor = std::move(*made)};
+    return SandboxNetwork{.descriptor = std::move(*made), .tables = NetworkTables::open()};
   }
   std::optional<SandboxNetwork> network(std::move(idle_networks_.back()));
   idle_networks_.pop_back();
@@ -331,8 +332,8 @@ std::expected<std::optional<SandboxNetwork>, SpawnError> TemplateProcess::take_n
 
 void TemplateProcess::give_back(SandboxNetwork network) {
   if (++network.uses >= kNetworkUsesMax || idle_networks_.size() >= kIdleNetworksMax) return;
-  // Looked at from inside: a socket in TIME_WAIT would hold a port of the next run.
-  if (::setns(network.descriptor.get(), CLONE_NEWNET) < 0 || !network_namespace_is_clean()) return;
+  // A socket in TIME_WAIT would hold a port of the next run.
+  if (!network.tables.is_clean()) return;
   idle_networks_.push_back(std::move(network));
 }
 

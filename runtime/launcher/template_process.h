@@ -2,7 +2,7 @@
 // /dev, system call filter) and makes sandboxes by cloning with shared memory. It talks to the launcher over a
 // SEQPACKET socket with the messages of protocol.h:
 //   launcher -> template  Spawn, with the descriptors of the request (inputs and output as detached mounts), then the
-//                         group's `tasks` files and its v2 directory
+//                         network namespace of a private network, the group's `tasks` files and its v2 directory
 //   template -> launcher  Prepared once, or PrepareFailed and the end; Started with the run's pidfd, SpawnFailed,
 //   Exited
 // It has no way to cgroupfs, the daemon's files or other images: a fault in it costs one function.

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "core/ids.h"
 #include "runtime/launched/function_environment.h"
 #include "runtime/launched/host_check.h"
 #include "runtime/launched/output_meter.h"
@@ -19,10 +20,11 @@ Result<std::unique_ptr<ProcessExecutor>> ProcessExecutor::open(EventLoop& loop, 
   if (options.machine_memory_bytes == 0) options.machine_memory_bytes = launched::machine_memory_bytes();
   std::unique_ptr<ProcessExecutor> executor(new ProcessExecutor(loop, client, pool, log, std::move(options)));
   for (const std::string& path : {executor->functions(), executor->scratch()}) {
+    // What cannot be removed is in nobody's way: names in there are never used twice.
     if (auto swept = process::remove_tree(path); !swept) {
-      return fail(swept.error().with("remove what an earlier life left"));
+      executor->log_.warn("what an earlier life left stays", {{"directory", path}, {"error", swept.error()}});
     }
-    if (::mkdir(path.c_str(), 0700) != 0) {
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
       return fail(error_from_errno(errno, "make the directory '" + path + "'"));
     }
   }
@@ -50,8 +52,8 @@ Task<Result<std::shared_ptr<ProcessExecutor::Installed>>> ProcessExecutor::insta
   const Revision revision(function->uid, function->revision);
   if (const auto found = installed_.find(revision); found != installed_.end()) co_return found->second;
   const auto made = std::make_shared<Installed>();
-  made->directory = functions() + "/" + function->uid.str() + "-" + std::to_string(function->revision) + "-" +
-                    std::to_string(++directories_);
+  made->directory =
+      functions() + "/" + function->uid.str() + "-" + std::to_string(function->revision) + "-" + random_hex(8);
   auto written = co_await pool_.run(
       [directory = made->directory, function] { return process::write_script(directory, function->script); });
   if (!written) co_return fail(written.error().with("install the script of function " + function->name));
@@ -66,7 +68,7 @@ Task<Result<Execution>> ProcessExecutor::run(ExecutionRequest request, std::stop
   const auto script = *installed;
   ++script->users;
 
-  const std::string directory = scratch() + "/" + request.run_id.str() + "-" + std::to_string(++directories_);
+  const std::string directory = scratch() + "/" + request.run_id.str() + "-" + random_hex(8);
   std::vector<process::ScratchInput> inputs;
   for (const InputFile& input : request.inputs) {
     inputs.push_back({.name = input.name, .host_path = input.host_path, .fd = input.fd.get()});

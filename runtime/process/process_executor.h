@@ -66,7 +66,6 @@ class ProcessExecutor final : public Executor {
   Log& log_;
   Options options_;
   std::map<Revision, std::shared_ptr<Installed>> installed_;  // shared with the runs under way
-  std::uint64_t directories_ = 0;                             // made so far
   TaskGroup tasks_;
 };
 

@@ -20,6 +20,7 @@ namespace millrace::process {
 namespace {
 
 constexpr std::size_t kCopyBytes = 1 << 20;
+constexpr std::size_t kOpenLevelsMax = 32;  // of directories, one descriptor each
 
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
@@ -88,6 +89,7 @@ Result<void> remove_tree(const std::string& path) {
     std::string name;
   };
   std::vector<Level> levels;
+  bool lifted = false;
   levels.push_back({open_directory(AT_FDCWD, path.c_str()), path});
   if (!levels.back().directory) {
     if (errno == ENOENT) return {};
@@ -96,6 +98,10 @@ Result<void> remove_tree(const std::string& path) {
   while (!levels.empty()) {
     DIR* const directory = levels.back().directory.get();
     const dirent* entry = ::readdir(directory);
+    if (entry == nullptr && levels.size() == 1 && std::exchange(lifted, false)) {
+      ::rewinddir(directory);
+      continue;
+    }
     if (entry == nullptr) {
       const std::string name = levels.back().name;
       levels.pop_back();
@@ -111,6 +117,15 @@ Result<void> remove_tree(const std::string& path) {
     if (errno != EISDIR) return fail(here("remove", entry->d_name));
     levels.push_back({open_directory(::dirfd(directory), entry->d_name), entry->d_name});
     if (!levels.back().directory) return fail(here("open", levels.back().name));
+    if (levels.size() <= kOpenLevelsMax) continue;
+    // A function may nest deeper than we may have descriptors: what lies so deep is moved up, and met there later.
+    const std::string above = random_hex(16);
+    const int top = ::dirfd(levels.front().directory.get());
+    if (::renameat(::dirfd(directory), levels.back().name.c_str(), top, above.c_str()) != 0) {
+      return fail(here("move up", levels.back().name));
+    }
+    levels.pop_back();
+    lifted = true;
   }
   return {};
 }

@@ -120,12 +120,15 @@ class MemoryRunStore final : public RunStore {
     co_return select([&run_id](const AttemptRow& row) { return row.attempt.run_id == run_id; }, attempts_.size());
   }
 
-  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override {
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, AttemptToken after, std::size_t limit) override {
     if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
     co_await yield(loop_);
+    const auto last = attempts_.find(after);
+    if (!after.empty() && last == attempts_.end()) co_return std::vector<Attempt>();
     co_return select(
-        [before](const AttemptRow& row) {
-          return !row.attempt.outcome && !row.named && row.attempt.started_at < before;
+        [&](const AttemptRow& row) {
+          return !row.attempt.outcome && !row.named && row.attempt.started_at < before &&
+                 (after.empty() || starts_earlier(last->second.attempt, row.attempt));
         },
         limit);
   }
@@ -151,6 +154,9 @@ class MemoryRunStore final : public RunStore {
   Task<Result<CommitResult>> commit(RunRecord record) override {
     if (auto checked = state::check(record); !checked) co_return fail(checked.error());
     co_await yield(loop_);
+    const auto own = attempts_.find(record.token);
+    const bool lost = own != attempts_.end() && own->second.attempt.outcome == AttemptOutcome::lost;
+    if (lost && !record.outputs.empty() && !runs_.contains(record.run_id)) co_return fail(state::given_up(record));
     const auto [standing, won] = runs_.try_emplace(record.run_id, record);
     if (won) {
       lives_[record.run_id] = {.number = ++commits_, .finished_at = record.committed_at};

@@ -36,6 +36,11 @@ const Statement kOf{"attempts_of", kSelect + "WHERE run_id = $1 ORDER BY started
 const Statement kOpen{
     "attempts_open",
     kSelect + "WHERE outcome IS NULL AND NOT named AND started_at < $1 ORDER BY started_at, token LIMIT $2"};
+const Statement kOpenAfter{"attempts_open_after",
+                           kSelect +
+                               "WHERE outcome IS NULL AND NOT named AND started_at < $1 AND (started_at, token) >"
+                               " (SELECT started_at, token FROM attempts WHERE token = $3)"
+                               " ORDER BY started_at, token LIMIT $2"};
 const Statement kStale{"attempts_stale",
                        kSelect +
                            "WHERE outcome IS NOT NULL AND directory = 1 AND (outcome <> 'succeeded' OR"
@@ -72,10 +77,11 @@ Query attempts_of(const RunId& run_id) {
   return query;
 }
 
-Query attempts_open(WallTime before, std::size_t limit) {
-  Query query(kOpen);
+Query attempts_open(WallTime before, const AttemptToken& after, std::size_t limit) {
+  Query query(after.empty() ? kOpen : kOpenAfter);
   query.parameters.add(to_column(before));
   query.parameters.add(static_cast<std::int64_t>(limit));
+  if (!after.empty()) query.parameters.add(after.str());
   return query;
 }
 
@@ -102,7 +108,7 @@ Result<std::vector<Attempt>> read_attempts(const Answer& answer) {
 }
 
 std::vector<Statement> attempt_statements() {
-  return {kBegin, kEnd, kAbandon, kOf, kOpen, kStale, kForget};
+  return {kBegin, kEnd, kAbandon, kOf, kOpen, kOpenAfter, kStale, kForget};
 }
 
 }  // namespace millrace::postgres

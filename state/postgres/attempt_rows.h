@@ -15,7 +15,7 @@ namespace millrace::postgres {
 // Answers two flags: the attempt is known; this call ended it. `unless_named`: not one that a row names.
 [[nodiscard]] Query end_attempt(const Attempt& attempt, bool unless_named);
 [[nodiscard]] Query attempts_of(const RunId& run_id);
-[[nodiscard]] Query attempts_open(WallTime before, std::size_t limit);
+[[nodiscard]] Query attempts_open(WallTime before, const AttemptToken& after, std::size_t limit);
 [[nodiscard]] Query attempts_stale(std::size_t limit);
 [[nodiscard]] Query forget_directory(const AttemptToken& token);
 

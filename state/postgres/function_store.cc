@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "formats/function_json.h"
+#include "state/postgres/notices.h"
 
 namespace millrace::postgres {
 namespace {
@@ -10,12 +11,17 @@ namespace {
 // What the table may hold for one function; the registry's own bounds are far below.
 constexpr std::size_t kSpecBytesMax = 64 << 20;
 
+// Tells every node, with the commit, if there was something to do.
+const std::string kCountAndTell =
+    " SELECT count(*), CASE WHEN count(*) > 0 THEN " + notify(quoted(kFunctionsNotice)) + "::text END FROM ";
+
 const Statement kPut{"put_function",
-                     "INSERT INTO functions (name, spec) VALUES ($1, $2)"
-                     " ON CONFLICT (name) DO UPDATE SET spec = EXCLUDED.spec"};
+                     "WITH put AS (INSERT INTO functions (name, spec, revision) VALUES ($1, $2, $3)"
+                     " ON CONFLICT (name) DO UPDATE SET spec = EXCLUDED.spec, revision = EXCLUDED.revision"
+                     " WHERE functions.revision = 0 OR functions.revision < EXCLUDED.revision RETURNING 1)" +
+                         kCountAndTell + "put"};
 const Statement kRemove{"remove_function",
-                        "WITH gone AS (DELETE FROM functions WHERE name = $1 RETURNING 1)"
-                        " SELECT count(*) FROM gone"};
+                        "WITH gone AS (DELETE FROM functions WHERE name = $1 RETURNING 1)" + kCountAndTell + "gone"};
 const Statement kAll{"all_functions", "SELECT name, spec FROM functions ORDER BY name"};
 
 Result<FunctionSpec> decode(const std::string& name, std::string_view text) {
@@ -32,8 +38,12 @@ Task<Result<void>> PostgresFunctionStore::put(FunctionSpec function) {
   Query query(kPut);
   query.parameters.add(function.name);
   query.parameters.add(to_full_json(function).dump());
+  query.parameters.add(static_cast<std::int64_t>(function.revision));
   const auto answer = co_await writer_.run(std::move(query));
   if (!answer) co_return fail(answer.error());
+  if (answer->number(0, 0) == 0) {
+    co_return fail(Errc::aborted, "function '" + function.name + "' was changed by another node just now");
+  }
   co_return Result<void>();
 }
 

@@ -10,6 +10,8 @@
 #include "state/postgres/function_store.h"
 #include "state/postgres/lane.h"
 #include "state/postgres/link.h"
+#include "state/postgres/listener.h"
+#include "state/postgres/node_store.h"
 #include "state/postgres/run_store.h"
 #include "state/postgres/schema.h"
 #include "state/postgres/seen_store.h"
@@ -25,7 +27,7 @@ using postgres::Link;
 
 std::vector<postgres::Statement> all_statements() {
   std::vector<postgres::Statement> all = postgres::run_store_statements();
-  for (auto statements : {postgres::function_statements(), postgres::seen_statements()}) {
+  for (auto statements : {postgres::function_statements(), postgres::seen_statements(), postgres::node_statements()}) {
     for (auto& statement : statements) all.push_back(std::move(statement));
   }
   return all;
@@ -67,14 +69,16 @@ Lane::Options read_options(const PostgresOptions& options) {
 class PostgresState final : public StateStore {
  public:
   PostgresState(const PostgresOptions& options, const Dialing& dialing, EventLoop& loop, Log& log, Metrics& metrics)
-      : dialler_(std::make_unique<BlockingPool>(loop, BlockingPool::Options{.threads = 2, .queued_max = 2})),
+      : dialler_(std::make_unique<BlockingPool>(loop, BlockingPool::Options{.threads = 3, .queued_max = 3})),
         writer_(loop, make_link(dialing, "write", options, loop, log, metrics), write_options(options),
                 lane_meters(metrics, "write")),
         reader_(loop, make_link(dialing, "read", options, loop, log, metrics), read_options(options),
                 lane_meters(metrics, "read")),
+        listener_(loop, *dialler_, dialing.address, log, metrics),
         functions_(writer_, reader_),
         runs_(loop, writer_, reader_),
-        seen_(writer_, reader_) {}
+        seen_(writer_, reader_),
+        nodes_(writer_, reader_, listener_) {}
 
   void start(Dialed write, Dialed read) {
     writer_.start(std::move(write.connection));
@@ -84,8 +88,10 @@ class PostgresState final : public StateStore {
   FunctionStore& functions() override { return functions_; }
   RunStore& runs() override { return runs_; }
   SeenStore& seen() override { return seen_; }
+  SharedState* shared() override { return &nodes_; }
 
   Task<void> close() override {
+    co_await listener_.close();
     co_await reader_.close();
     co_await writer_.close();
   }
@@ -102,9 +108,11 @@ class PostgresState final : public StateStore {
   std::unique_ptr<BlockingPool> dialler_;
   Lane writer_;
   Lane reader_;
+  postgres::Listener listener_;
   postgres::PostgresFunctionStore functions_;
   postgres::PostgresRunStore runs_;
   postgres::PostgresSeenStore seen_;
+  postgres::PostgresNodeStore nodes_;
 };
 
 // A server may come up later than we do.

@@ -21,19 +21,24 @@ std::string extra(int number) {
 }
 
 // The row, and what the commit says of its attempt, in one step: that it is named, that its directory holds the row's
-// outputs, and how it ended, where the row alone says so.
+// outputs, and how it ended, where the row alone says so. The attempt's row is locked before anything is decided: of a
+// commit with outputs and a sweeper that gives the attempt up, one comes first, and the other sees it. The lock stands
+// in a step of its own, since a condition on the outcome would be tried before it, on the row as it was.
 const Statement kInsert{
-    "insert_run",
-    "WITH won AS (INSERT INTO runs (" + kColumns + ", log_tail, result, output_count, finished_at) VALUES (" +
-        placeholders<RunRecord>(1) + ", " + output_placeholders(kOutputs + 1) + ", " + extra(0) + "::bytea, " +
-        extra(1) + "::bytea, " + extra(2) + "::bigint, " + extra(3) +
-        "::bigint) ON CONFLICT (run_id) DO NOTHING RETURNING token),"
-        " named AS (UPDATE attempts SET named = true, outcome = COALESCE(outcome, " +
-        extra(4) + "::text), ended_at = CASE WHEN outcome IS NULL AND " + extra(4) + "::text IS NOT NULL THEN " +
-        extra(3) + "::bigint ELSE ended_at END, directory = CASE WHEN " + extra(2) +
-        "::bigint > 0 AND directory = 1 THEN 2 ELSE directory END"
-        " FROM won WHERE attempts.token = won.token)"
-        " SELECT EXISTS (SELECT FROM won)"};
+    "insert_run", "WITH own AS MATERIALIZED (SELECT outcome FROM attempts WHERE token = " + extra(5) +
+                      "::bytea FOR NO KEY UPDATE), lost AS (SELECT FROM own WHERE outcome = 'lost'), won AS (INSERT"
+                      " INTO runs (" +
+                      kColumns + ", log_tail, result, output_count, finished_at) SELECT " + placeholders<RunRecord>(1) +
+                      ", " + output_placeholders(kOutputs + 1) + ", " + extra(0) + "::bytea, " + extra(1) +
+                      "::bytea, " + extra(2) + "::bigint, " + extra(3) + "::bigint WHERE " + extra(2) +
+                      "::bigint = 0 OR NOT EXISTS (SELECT FROM lost) ON CONFLICT (run_id) DO NOTHING RETURNING token),"
+                      " named AS (UPDATE attempts SET named = true, outcome = COALESCE(outcome, " +
+                      extra(4) + "::text), ended_at = CASE WHEN outcome IS NULL AND " + extra(4) +
+                      "::text IS NOT NULL THEN " + extra(3) + "::bigint ELSE ended_at END, directory = CASE WHEN " +
+                      extra(2) +
+                      "::bigint > 0 AND directory = 1 THEN 2 ELSE directory END"
+                      " FROM won WHERE attempts.token = won.token)"
+                      " SELECT EXISTS (SELECT FROM won), EXISTS (SELECT FROM lost)"};
 
 const Statement kMark{"mark_run",
                       "WITH marked AS (UPDATE runs SET placed = placed OR $2, published = published OR $3,"
@@ -86,6 +91,7 @@ Query insert_run(const RunRecord& record) {
   parameters.add(to_column(record.committed_at));
   const auto end = state::end_of_attempt(record);
   end ? parameters.add(name_of(*end)) : parameters.add_null();
+  parameters.add(record.token.str());
   return query;
 }
 

@@ -12,7 +12,7 @@
 
 namespace millrace::postgres {
 
-// Answers a flag: this record is the one that stands.
+// Answers two flags: this record is the one that stands; its attempt was ended as lost.
 [[nodiscard]] Query insert_run(const RunRecord& record);
 // Answers a flag: there is such a run.
 [[nodiscard]] Query mark_run(const RunId& run_id, const RunMarks& marks, WallTime now);

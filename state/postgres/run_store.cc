@@ -48,9 +48,10 @@ Task<Result<std::vector<Attempt>>> PostgresRunStore::attempts(RunId run_id) {
   return read_attempts(attempts_of(run_id));
 }
 
-Task<Result<std::vector<Attempt>>> PostgresRunStore::open_attempts(WallTime before, std::size_t limit) {
+Task<Result<std::vector<Attempt>>> PostgresRunStore::open_attempts(WallTime before, AttemptToken after,
+                                                                   std::size_t limit) {
   if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
-  auto found = co_await read_attempts(attempts_open(before, limit));
+  auto found = co_await read_attempts(attempts_open(before, after, limit));
   co_return found;
 }
 
@@ -72,9 +73,11 @@ Task<Result<CommitResult>> PostgresRunStore::commit(RunRecord record) {
   const auto answer = co_await writer_.run(insert_run(record), Urgency::patient);
   if (!answer) co_return fail(answer.error());
   if (answer->flag(0, 0)) co_return CommitResult{.won = true, .standing = std::move(record)};
+  const bool lost = answer->flag(0, 1);
   // In a statement of its own, which sees what others have committed meanwhile.
   auto standing = co_await get(record.run_id);
   if (!standing) co_return fail(standing.error());
+  if (!*standing && lost) co_return fail(state::given_up(record));
   if (!*standing) {
     co_return fail(Errc::unavailable,
                    "run " + record.run_id.str() + " lost against a record that was removed just now; commit again");

@@ -18,7 +18,7 @@ class PostgresRunStore final : public RunStore {
   Task<Result<void>> end_attempt(Attempt attempt) override;
   Task<Result<bool>> abandon_attempt(Attempt attempt) override;
   Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override;
-  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override;
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, AttemptToken after, std::size_t limit) override;
   Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override;
   Task<Result<void>> forget_directory(AttemptToken token) override;
 

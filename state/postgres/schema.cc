@@ -139,7 +139,37 @@ CREATE TABLE seen_filled (
 );
 )sql";
 
-constexpr std::array<const char*, 1> kMigrations = {kVersion1};
+// functions.revision: of the spec; 0 where an earlier build wrote it.
+//
+// nodes: the daemons that share this database. Their leases are by the server's clock.
+constexpr const char* kVersion2 = R"sql(
+ALTER TABLE functions ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;
+
+CREATE TABLE nodes (
+  name BYTEA PRIMARY KEY,
+  identity BYTEA NOT NULL,
+  session BYTEA NOT NULL,
+  broker BYTEA NOT NULL,
+  roles BYTEA NOT NULL,
+  version BYTEA NOT NULL,
+  address BYTEA NOT NULL,
+  started_at BIGINT NOT NULL,
+  running BIGINT NOT NULL,
+  memory_bytes BIGINT NOT NULL,
+  memory_free_bytes BIGINT NOT NULL,
+  cpu_millicores BIGINT NOT NULL,
+  cpu_free_millicores BIGINT NOT NULL,
+  beaten_at TIMESTAMPTZ NOT NULL,
+  lease_until TIMESTAMPTZ NOT NULL
+);
+)sql";
+
+constexpr const char* kVersion3 = R"sql(
+ALTER TABLE attempts ADD COLUMN memory_limit_bytes BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN memory_limit_bytes BIGINT NOT NULL DEFAULT 0;
+)sql";
+
+constexpr std::array<const char*, 3> kMigrations = {kVersion1, kVersion2, kVersion3};
 
 }  // namespace
 

@@ -52,7 +52,7 @@ Result<void> finish_attempt(Database& database, const Attempt& attempt) {
       "UPDATE attempts SET ended_at = ?, outcome = ?, exit_code = ?, signal = ?, message = ?, wall_us = ?, queued_us = "
       "?,"
       " start_us = ?, cpu_us = ?, memory_peak_bytes = ?, rss_peak_bytes = ?, read_bytes = ?, written_bytes = ?,"
-      " throttled_us = ?, output_bytes = ? WHERE token = ?");
+      " throttled_us = ?, output_bytes = ?, memory_limit_bytes = ? WHERE token = ?");
   ColumnBinder binder{query};
   binder("ended_at", attempt.ended_at);
   binder("outcome", attempt.outcome);
@@ -83,10 +83,14 @@ Result<std::vector<Attempt>> attempts_of(Database& database, const RunId& run_id
   return read_all(query, database);
 }
 
-Result<std::vector<Attempt>> attempts_open(Database& database, WallTime before, std::size_t limit) {
-  Query query = database.query(
-      kSelect + "WHERE outcome IS NULL AND named = 0 AND started_at < ? ORDER BY started_at, token LIMIT ?");
+Result<std::vector<Attempt>> attempts_open(Database& database, WallTime before, const AttemptToken& after,
+                                           std::size_t limit) {
+  const std::string open = "WHERE outcome IS NULL AND named = 0 AND started_at < ?";
+  const std::string behind =
+      after.empty() ? "" : " AND (started_at, token) > (SELECT started_at, token FROM attempts WHERE token = ?)";
+  Query query = database.query(kSelect + open + behind + " ORDER BY started_at, token LIMIT ?");
   query.bind(to_column(before));
+  if (!after.empty()) query.bind(after.str());
   query.bind(static_cast<std::int64_t>(limit));
   return read_all(query, database);
 }
@@ -104,6 +108,12 @@ Result<void> forget_directory(Database& database, const AttemptToken& token) {
   Query query = database.query("UPDATE attempts SET directory = 0 WHERE token = ?");
   query.bind(token.str());
   return query.run();
+}
+
+Result<bool> is_lost(Database& database, const AttemptToken& token) {
+  Query query = database.query("SELECT 1 FROM attempts WHERE token = ? AND outcome = 'lost'");
+  query.bind(token.str());
+  return query.next();
 }
 
 Result<void> name_attempt(Database& database, const RunRecord& record) {

@@ -13,9 +13,13 @@ namespace millrace::sqlite {
 // False: it has an end, or a row names it; nothing was written.
 [[nodiscard]] Result<bool> abandon_attempt(Database& database, const Attempt& attempt);
 [[nodiscard]] Result<std::vector<Attempt>> attempts_of(Database& database, const RunId& run_id);
-[[nodiscard]] Result<std::vector<Attempt>> attempts_open(Database& database, WallTime before, std::size_t limit);
+[[nodiscard]] Result<std::vector<Attempt>> attempts_open(Database& database, WallTime before, const AttemptToken& after,
+                                                         std::size_t limit);
 [[nodiscard]] Result<std::vector<Attempt>> attempts_stale(Database& database, std::size_t limit);
 [[nodiscard]] Result<void> forget_directory(Database& database, const AttemptToken& token);
+
+// It was ended as lost: its directory is no row's.
+[[nodiscard]] Result<bool> is_lost(Database& database, const AttemptToken& token);
 
 // The row names its attempt from now on; with outputs, the directory is the row's.
 [[nodiscard]] Result<void> name_attempt(Database& database, const RunRecord& record);

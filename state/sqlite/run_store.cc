@@ -21,11 +21,14 @@ std::size_t bytes_of(const RunRecord& record) {
 }
 
 Result<CommitResult> commit_run(Database& database, RunRecord record) {
-  const auto won = insert_run(database, record);
+  const auto lost = record.outputs.empty() ? Result<bool>(false) : is_lost(database, record.token);
+  if (!lost) return fail(lost.error());
+  const auto won = *lost ? Result<bool>(false) : insert_run(database, record);
   if (!won) return fail(won.error());
   if (*won) return CommitResult{.won = true, .standing = std::move(record)};
   auto standing = find_run(database, record.run_id);
   if (!standing) return fail(standing.error());
+  if (!*standing && *lost) return fail(state::given_up(record));
   if (!*standing)
     return fail(Errc::internal, "run " + record.run_id.str() + " lost against a record that is not there");
   return CommitResult{.won = false, .standing = std::move(**standing)};
@@ -70,10 +73,12 @@ Task<Result<std::vector<Attempt>>> SqliteRunStore::attempts(RunId run_id) {
   co_return found;
 }
 
-Task<Result<std::vector<Attempt>>> SqliteRunStore::open_attempts(WallTime before, std::size_t limit) {
+Task<Result<std::vector<Attempt>>> SqliteRunStore::open_attempts(WallTime before, AttemptToken after,
+                                                                 std::size_t limit) {
   if (auto checked = state::check_limit(limit); !checked) co_return fail(checked.error());
-  auto found =
-      co_await reader_.run([before, limit](Database& database) { return attempts_open(database, before, limit); }, 1);
+  auto found = co_await reader_.run([before, after = std::move(after), limit](
+                                        Database& database) { return attempts_open(database, before, after, limit); },
+                                    1);
   co_return found;
 }
 

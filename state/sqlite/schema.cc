@@ -146,8 +146,13 @@ CREATE INDEX runs_finished ON runs (finished_at) WHERE placed <> 0 AND published
 CREATE INDEX attempts_over ON attempts (started_at) WHERE outcome IS NOT NULL AND directory = 0 AND named = 0;
 )sql";
 
+constexpr const char* kVersion3 = R"sql(
+ALTER TABLE attempts ADD COLUMN memory_limit_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN memory_limit_bytes INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 // kMigrations[n] brings version n to n + 1.
-constexpr std::array<const char*, kSchemaVersion> kMigrations = {kVersion1, kVersion2};
+constexpr std::array<const char*, kSchemaVersion> kMigrations = {kVersion1, kVersion2, kVersion3};
 
 Result<std::int64_t> number(Database& database, const std::string& sql) {
   Query query = database.query(sql);

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "core/file_time.h"
+
 namespace millrace::fs {
 namespace {
 
@@ -88,7 +90,7 @@ Result<void> sync_folder(const Folder& folder, const std::string& name) {
 
 ObjectVersion version_of(const struct stat& status) {
   return {.size_bytes = static_cast<std::uint64_t>(status.st_size),
-          .mtime_ns = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
+          .mtime_ns = nanoseconds_of(status.st_mtim),
           .inode = status.st_ino};
 }
 

@@ -45,7 +45,7 @@ class FsStore {
   // Where the bucket's directory is, or would be; for those who watch it.
   [[nodiscard]] std::string directory_of(const std::string& bucket) const { return buckets_->path_of(bucket); }
 
-  // True where names cannot be exchanged in one step (NFS): a worker that pauses while it places may put an older
+  // True where names cannot be exchanged in one step (NFS, FUSE): a worker that pauses while it places may put an older
   // result over a later one. Tries it out; blocks.
   [[nodiscard]] Result<bool> weak_placing(const std::string& bucket);
 

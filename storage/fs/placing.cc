@@ -1,12 +1,15 @@
 #include "storage/fs/placing.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <optional>
+#include <thread>
 
 #include "storage/fs/beneath.h"
 #include "storage/fs/mark.h"
@@ -16,6 +19,10 @@ namespace {
 
 // How often a name may appear and vanish, or its folder go, under our feet before we let others go first.
 constexpr int kRacesMax = 100;
+
+constexpr const char* kTurnLock = "placing.lock";  // shorter than the names of instances
+constexpr int kTurnTries = 200;
+constexpr std::chrono::milliseconds kTurnPause{10};
 
 // A name in `tmp/` and its companion; removed at the end unless what hangs there must be kept for a sweep.
 class TemporaryName {
@@ -112,7 +119,20 @@ struct Target {
   Folder folder;
 };
 
-// Placing where names cannot be exchanged: between the look and the rename another placer may come in.
+// Where names cannot be exchanged, one placer at a time looks and renames, also of those on other machines. The lock is
+// not waited for for ever: a placer that pauses holds nobody up, and may put an older file back when it goes on.
+Fd take_turn(int tmp) {
+  Fd lock(openat(tmp, kTurnLock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  for (int i = 0; lock && i < kTurnTries; ++i) {
+    if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+    if (errno != EWOULDBLOCK) break;
+    std::this_thread::sleep_for(kTurnPause);
+  }
+  return {};
+}
+
+// Placing where names cannot be exchanged: between the look and the rename a placer that has not awaited its turn may
+// come in.
 Result<std::optional<Placed>> try_weak(const TemporaryName& temporary, int tmp, const Target& target,
                                        const Standing& standing) {
   if (!standing.exists) {
@@ -216,9 +236,10 @@ Result<std::optional<Placed>> try_once(Workspace& workspace, TemporaryName& temp
   if (workspace.exchanges) {
     auto placed = try_strong(temporary, workspace.tmp(), target, *standing, rank);
     if (placed || placed.error().code != Errc::invalid_argument) return placed;
-    // EINVAL: a file system without these flags. The temporary name still holds our file.
+    // EINVAL: a file system without these flags. The temporary name still holds our file; the next try has its turn.
     workspace.exchanges = false;
     temporary.set_used();
+    return std::nullopt;
   }
   return try_weak(temporary, workspace.tmp(), target, *standing);
 }
@@ -230,6 +251,7 @@ Result<Placed> place_file(Workspace& workspace, int bucket, const PlacingSource&
   Target target{.bucket = bucket, .key = key, .parts = split_path(key), .folder = {}};
   TemporaryName temporary(workspace.tmp(), workspace.temporary_name());
   for (int i = 0; i < kRacesMax; ++i) {
+    const Fd turn = workspace.exchanges ? Fd() : take_turn(workspace.tmp());
     const auto placed = try_once(workspace, temporary, target, source, rank);
     if (!placed) return fail(placed.error());
     if (*placed) return **placed;

@@ -1,5 +1,7 @@
 // Placing: how a result comes to stand under a user's name, without a lock, so that the latest run's file stands
-// however many placers race, pause and die. docs/adr/0006-placing-outputs.md tells why.
+// however many placers race, pause and die. docs/adr/0006-placing-outputs.md tells why. Where the file system cannot
+// exchange names (NFS, FUSE), placers take turns by a lock, and one that pauses for longer than others wait may put an
+// older file back.
 //
 // Threads: any; everything blocks.
 #pragma once

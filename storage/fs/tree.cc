@@ -20,6 +20,7 @@ namespace {
 constexpr std::size_t kMeasureDepthMax = 64;
 constexpr std::size_t kRemoveDepthMax = 32;
 constexpr mode_t kOwnerAll = 0700;
+constexpr const char* kFuseHidden = ".fuse_hidden";
 constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks, whatever the file system's are
 
 bool over(const AttemptUsage& usage, const SealLimits& limits) {
@@ -102,9 +103,23 @@ class Remover {
     return fail(error_from_errno(errno, "remove '" + shown_name(name) + "'"));
   }
 
+  // FUSE keeps a file that is removed while it is open under a name of its own, and again each time that is removed.
+  static bool holds_only_open_files(int parent, const std::string& name) {
+    Entries entries(open_own_directory(parent, name));
+    bool any = false;
+    while (const Entry* entry = entries.next()) {
+      if (!entry->name.starts_with(kFuseHidden)) return false;
+      any = true;
+    }
+    return any && entries.error() == 0;
+  }
+
   static Result<bool> remove_directory(int parent, const std::string& name) {
     if (unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return true;
-    if (errno == ENOTEMPTY || errno == EEXIST) return false;  // lifted folders, or entries the reading missed
+    if (errno == ENOTEMPTY || errno == EEXIST) {
+      if (!holds_only_open_files(parent, name)) return false;  // lifted folders, or entries the reading missed
+      return fail(Errc::unavailable, "remove folder '" + shown_name(name) + "': a file that lay in it is still open");
+    }
     return fail(error_from_errno(errno, "remove folder '" + shown_name(name) + "'"));
   }
 

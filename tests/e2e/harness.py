@@ -80,6 +80,7 @@ class Server:
         self.log_path = folder / "serve.log"
         self.options = options
         self.program = BIN
+        self.command = "serve"
         self.wrapper = wrapper  # a command that becomes the server, with the rights or the host that it shall have
         self.process = None
         self.prefix = None  # of its cgroups
@@ -94,7 +95,7 @@ class Server:
         options = OPTIONS | {"--data": str(self.data)} | self.options
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [*self.wrapper, self.program, "serve", *(text for option in options.items() for text in option)],
+                [*self.wrapper, self.program, self.command, *(text for option in options.items() for text in option)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent,
                 env={k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")})
         self.sessions.add(self.process.pid)

@@ -34,6 +34,26 @@ class Client(harness.TestCase):
         server.cli("cancel", run)
         server.wait_idle()
 
+    def test_wait_ends_in_time_although_a_file_is_left_alone_for_an_hour(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "true\n", "input": ["in"], "settle": "1h"})
+        server.drop("in", "a", b"x")
+        done = server.cli("wait", "--idle", "--timeout", "200ms", status=6)
+        self.assertIn(b"files in the inputs are still looked at", done.stderr)
+
+    def test_log_of_a_run_that_goes_on(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "echo so far\nprintf '\\377\\n'\nsleep 1000\n"})
+        run = server.cli("run", "f", "--async").stdout.decode().strip()
+
+        def written():
+            done = server.cli("logs", run, status=None)
+            return done.returncode == 0 and done.stdout.count(b"\n") == 2 and done.stdout
+        self.assertEqual(harness.until(written, "the log tells"), b"so far\n\xff\n")
+        self.assertEqual(server.ask("logs", run)["log"], {"base64": "c28gZmFyCv8K"})
+        server.cli("cancel", run)
+        server.wait_idle()
+
     def test_run_sends_stdin_and_exits_like_the_function(self):
         server = self.start_server()
         server.apply({"name": "cat", "script": "cat\nexit $(wc -c <\"$INPUT_FILE_PATH\")\n"},
@@ -86,7 +106,8 @@ class Client(harness.TestCase):
 
     def test_publish_and_topics(self):
         server = self.start_server()
-        self.assertEqual(server.ask("publish", "news", "--text", "hello", "--id", "1"), {"topic": "news", "duplicate": False})
+        self.assertEqual(server.ask("publish", "news", "--text", "hello", "--id", "1"),
+                         {"topic": "news", "id": "1", "duplicate": False})
         self.assertEqual(server.ask("publish", "news", "--text", "hello", "--id", "1")["duplicate"], True)
         topics = {topic["name"]: topic for topic in server.ask("topics")["topics"]}
         self.assertEqual(topics["news"]["pending"], 1)
@@ -122,7 +143,10 @@ class Client(harness.TestCase):
         self.assertEqual((len(cut["objects"]), cut["truncated"]), (1050, True))
         runs = server.ask("runs", "--limit", "5000")
         self.assertEqual((len({run["run_id"] for run in runs["runs"]}), runs["truncated"]), (1100, False))
-        self.assertEqual(len(server.ask("runs", "--limit", "1005")["runs"]), 1005)
+        self.assertTrue(all(run["outputs_count"] == 0 and "outputs" not in run for run in runs["runs"]))
+        for limit, truncated in ((1005, True), (1100, False)):
+            cut = server.ask("runs", "--limit", str(limit))
+            self.assertEqual((len(cut["runs"]), cut["truncated"]), (limit, truncated))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ that the following blocks talk to. The commands run in a directory that looks li
 touch is replaced: /var/lib/millrace and /tmp by directories of the test, the port by a free one, `sudo` by nothing, and
 `make` by a look whether its targets exist.
 """
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -105,6 +107,13 @@ class Documents(harness.TestCase):
         self.assertGreaterEqual(self.follow("config/examples/hello/README.md", MILLRACE_TOKEN=self.server.token()), 6)
         self.assertEqual([run["outcome"] for run in self.server.runs("hello")], ["succeeded"] * 2)
 
+    def test_topics(self):
+        definition, = blocks("docs/guides/topics.md", "yaml")
+        (self.checkout / "topics.yaml").write_text(definition)
+        self.server.start()
+        self.assertGreaterEqual(self.follow("docs/guides/topics.md", MILLRACE_TOKEN=self.server.token()), 12)
+        self.assertEqual({run["outcome"] for run in self.server.runs()}, {"succeeded"})
+
     def test_people(self):
         self.require_packages("demo")
         subprocess.run([harness.REPOSITORY / "scripts" / "fetch_demo_video", self.checkout / "video.avi"],
@@ -117,11 +126,42 @@ class Documents(harness.TestCase):
         self.assertGreaterEqual(self.follow("config/examples/people/README.md", MILLRACE_TOKEN=self.server.token()), 4)
         self.assertEqual([run["outcome"] for run in self.server.runs("people")], ["succeeded"] * 2)
 
+    def test_several_workers(self):
+        nats_server = os.environ.get("MILLRACE_NATS_SERVER", "")
+        if not nats_server:
+            self.skipTest("no NATS server: say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
+        directory = self.folder / "replicas"
+        self.replaced = {"/var/lib/millrace-replicas": str(directory)} | self.replaced  # the longer one first
+        start, commands = blocks("docs/guides/several-workers.md", "sh")
+        (command, _), = self.commands(start)
+        output = self.folder / "replicas.log"
+        with open(output, "wb") as log:
+            replicas = subprocess.Popen(["/bin/bash", "-c", f"exec {command} {directory}"], cwd=self.checkout,
+                                        env=self.environment(NATS_SERVER=nats_server, LISTEN="127.0.0.1:0"),
+                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        preexec_fn=harness.die_with_parent)
+        try:
+            def ready():
+                self.assertIsNone(replicas.poll(), output.read_text())
+                return "ready: " in output.read_text()
+            harness.until(ready, "the gateway and its workers are ready", 120)
+            gateway = directory / "gateway"
+            self.type(self.commands(commands), {"MILLRACE_TOKEN": (gateway / "admin-token").read_text().strip()})
+            nodes = json.loads(subprocess.run([harness.BIN, "nodes", "-o", "json"], capture_output=True, check=True,
+                                              env={"MILLRACE_DATA": str(gateway)}).stdout)["nodes"]
+            self.assertEqual([node["name"] for node in nodes], ["gateway", "worker-1", "worker-2", "worker-3"])
+        finally:
+            replicas.terminate()
+            replicas.wait(120)
+        self.assertNotEqual(replicas.returncode, 1, output.read_text())
+        self.assertEqual([pid for pid in harness.all_pids()
+                          if str(directory).encode() in harness.read_proc(pid, "cmdline")], [])
+
     def test_contributing(self):
         self.assertGreaterEqual(self.follow("CONTRIBUTING.md"), 5)
 
     def test_every_example_is_followed_here(self):
-        self.assertEqual(sorted(path.name for path in harness.EXAMPLES.iterdir()), ["hello", "people"])
+        self.assertEqual(sorted(path.name for path in harness.EXAMPLES.iterdir()), ["hello", "people", "replicas"])
 
     def test_commented_configuration_is_what_the_program_prints(self):
         printed = subprocess.run([harness.BIN, "serve", "--print-config"], stdout=subprocess.PIPE, text=True, check=True)

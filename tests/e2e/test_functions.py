@@ -4,7 +4,8 @@ import re
 import harness
 
 GUIDE = harness.REPOSITORY / "docs" / "guides" / "functions.md"
-ALWAYS = {"HOME", "INPUT_FILE", "INPUT_FILE_PATH", "FILE_NAME", "JOB_UUID", "LC_CTYPE", "MILLRACE_EVENT_ID", "MILLRACE_FUNCTION",
+ALWAYS = {"HOME", "INPUT_FILE", "INPUT_FILE_PATH", "FILE_NAME", "JOB_UUID", "LC_CTYPE", "MILLRACE_EVENT_ID", "MILLRACE_EVENT_SOURCE",
+          "MILLRACE_EVENT_TYPE", "MILLRACE_FUNCTION",
           "MILLRACE_RUN_ID", "OSCAR_SERVICE_NAME", "PATH", "REQUEST_ID", "RESOURCE_ID", "SCRIPT", "TMPDIR", "TMP_INPUT_DIR",
           "TMP_OUTPUT_DIR"}
 PRINT_ENVIRONMENT = "cat /proc/self/environ\n"
@@ -42,7 +43,7 @@ class Functions(harness.TestCase):
         self.server.apply({"name": "env", "script": PRINT_ENVIRONMENT,
                            "environment": {"OWN": "1", "HOME": "/opt", "MILLRACE_RUN_ID": "mine", "TMP_OUTPUT_DIR": "/"}})
         found = variables(self.server.cli("run", "env", stdin=b"sent").stdout)
-        self.assertEqual(set(found), ALWAYS | {"EVENT", "OWN"})
+        self.assertEqual(set(found), ALWAYS | {"EVENT", "MILLRACE_EVENT_CONTENT_TYPE", "OWN"})
         self.assertEqual((found["OWN"], found["HOME"], found["EVENT"]), ("1", "/opt", "sent"))
         self.assertEqual((found["MILLRACE_FUNCTION"], found["TMP_OUTPUT_DIR"]), ("env", "/tmp/out"))
         self.assertEqual(found["MILLRACE_RUN_ID"], self.server.runs("env")[0]["run_id"])
@@ -56,7 +57,7 @@ class Functions(harness.TestCase):
         self.server.cli("put", __file__, "in/deep/a.txt")
         self.server.wait_idle()
         found = variables((self.server.bucket("out") / "env").read_bytes())
-        self.assertEqual(set(found), ALWAYS | {"EVENT", "EVENT_TIME", "STORAGE_OBJECT_KEY"})
+        self.assertEqual(set(found), ALWAYS | {"EVENT", "EVENT_TIME", "MILLRACE_EVENT_SUBJECT", "STORAGE_OBJECT_KEY"})
         self.assertEqual((found["FILE_NAME"], found["STORAGE_OBJECT_KEY"]), ("a.txt", "deep/a.txt"))
         self.assertEqual((found["INPUT_FILE_PATH"], found["HOME"]), ("/tmp/in/a.txt", "/tmp"))
         self.assert_one_output(self.server, "out", "stdin", found["EVENT"].encode())

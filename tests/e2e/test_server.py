@@ -89,13 +89,30 @@ class ServerItself(harness.TestCase):
 
     def test_second_server_on_one_directory(self):
         server = self.start_server()
+        server.apply({"name": "f", "script": "sleep 1000\n"})
+        run = server.cli("run", "f", "--async").stdout.decode().strip()
+        running = harness.until(lambda: server.children("function"), "the function runs")
         address = server.address()
         other = subprocess.run([harness.BIN, "serve", "--data", str(server.data), "--listen", "127.0.0.1:0"],
                                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
         self.assertNotEqual(other.returncode, 0)
         self.assertIn(str(server.data), other.stderr)
-        self.assertRegex(other.stderr, "in use|another")
+        self.assertIn(f"in use by another server (process {server.process.pid})", other.stderr)
         self.assertEqual(server.address(), address)
+        self.assertEqual(server.children("function"), running)
+        self.assertEqual(len(server.ask("runs", run)["attempts"]), 1)
+        server.cli("cancel", run)
+        server.wait_idle()
+
+    def test_ipv6(self):
+        server = self.make_server({"--listen": "[::1]:0"})
+        server.launch()
+        harness.until(lambda: server.process.poll() is not None or (server.data / "listen").exists(), "it listens")
+        if server.process.poll() is not None:
+            self.assertIn("listen on [::1]", server.log())
+            server.process = None
+            self.skipTest("this machine has no IPv6")
+        self.assertTrue((server.data / "listen").read_text().startswith("[::1]:"))
         server.cli("ls")
 
     def test_newer_data_is_left_alone(self):

@@ -22,6 +22,7 @@ enum class Allowed : std::uint8_t {
   nowhere,
   compat,    // in that profile, within the user namespace
   own_root,  // in a copy-on-write root, which nobody else sees
+  outbound,  // in a private network, which leads outside
 };
 
 struct Row {

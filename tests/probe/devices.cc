@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -95,6 +97,55 @@ long add_an_address() {
   return answer(::ioctl(fd, SIOCSIFADDR, &request));
 }
 
+long metadata_by_ipv6() {
+  const int fd = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return answer(fd);
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_port = htons(80);
+  ::inet_pton(AF_INET6, "fd00:ec2::254", &address.sin6_addr);
+  const long result = answer(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)));
+  return result == -EINPROGRESS ? 0 : result;
+}
+
+long foreign_source() {
+  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const int on = 1;
+  return answer(::setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof(on)));
+}
+
+long add_a_route() {
+  const int fd = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  if (fd < 0) return answer(fd);
+  struct {
+    nlmsghdr header;
+    rtmsg route;
+  } request{};
+  request.header = {.nlmsg_len = sizeof(request),
+                    .nlmsg_type = RTM_NEWROUTE,
+                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE,
+                    .nlmsg_seq = 1,
+                    .nlmsg_pid = 0};
+  request.route.rtm_family = AF_INET;
+  request.route.rtm_table = RT_TABLE_MAIN;
+  request.route.rtm_type = RTN_UNREACHABLE;
+  if (::send(fd, &request, sizeof(request), 0) < 0) return answer(-1);
+  struct {
+    nlmsghdr header;
+    nlmsgerr error;
+    std::array<char, 512> rest;
+  } reply{};
+  if (::recv(fd, &reply, sizeof(reply), 0) < 0) return answer(-1);
+  return reply.error.error;
+}
+
+long take_the_way_out_down() {
+  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq request{};
+  std::strncpy(request.ifr_name, "eth0", sizeof(request.ifr_name) - 1);
+  return answer(::ioctl(fd, SIOCSIFFLAGS, &request));
+}
+
 long foreign_interface() {
   std::array<ifreq, 16> found{};
   ifconf all{};
@@ -128,7 +179,11 @@ constexpr std::array kRows{
     Row{"F14", "capture packets (AF_PACKET)", open_socket<AF_PACKET, SOCK_RAW, 0>, {EAFNOSUPPORT}},
     Row{"F15", "a raw socket", open_socket<AF_INET, SOCK_RAW, IPPROTO_ICMP>, {EPERM}},
     Row{"F16", "a raw IPv6 socket", open_socket<AF_INET6, SOCK_RAW, IPPROTO_ICMPV6>, {EPERM, EAFNOSUPPORT}},
-    Row{"F17", "talk to the kernel (AF_NETLINK)", open_socket<AF_NETLINK, SOCK_RAW, 0>, {EAFNOSUPPORT}},
+    Row{"F17",
+        "talk to the kernel (AF_NETLINK)",
+        open_socket<AF_NETLINK, SOCK_RAW, 0>,
+        {EAFNOSUPPORT},
+        Allowed::outbound},
     Row{"F18", "audit (AF_NETLINK)", open_socket<AF_NETLINK, SOCK_RAW, 9>, {EAFNOSUPPORT}},
     Row{"F19", "the kernel's ciphers (AF_ALG)", open_socket<kAlg, SOCK_SEQPACKET, 0>, {EAFNOSUPPORT}},
     Row{"F20", "bluetooth", open_socket<kBluetooth, SOCK_RAW, 1>, {EAFNOSUPPORT}},
@@ -144,11 +199,25 @@ constexpr std::array kRows{
         "reach the metadata of a cloud",
         [] { return connect_to("169.254.169.254", 80); },
         {ENETUNREACH, EHOSTUNREACH}},
-    Row{"F27", "reach the internet", [] { return connect_to("192.0.2.1", 80); }, {ENETUNREACH, EHOSTUNREACH}},
+    Row{"F27",
+        "reach the internet",
+        [] { return connect_to("192.0.2.1", 80); },
+        {ENETUNREACH, EHOSTUNREACH},
+        Allowed::outbound},
     Row{"F28", "reach an abstract socket of the host", abstract_socket, {ECONNREFUSED}},
-    Row{"F29", "reach an interface other than loopback", foreign_interface, {ENODEV}},
+    Row{"F29", "reach an interface other than loopback", foreign_interface, {ENODEV}, Allowed::outbound},
     Row{"F30", "take loopback down, which the next run of the pool would meet", raise_an_interface, {EPERM}},
     Row{"F31", "add an address", add_an_address, {EPERM}},
+    Row{"F32", "reach another sandbox", [] { return connect_to("198.18.128.9", 7000); }, {ENETUNREACH, EHOSTUNREACH}},
+    Row{"F33",
+        "reach the host's loopback by the helper of private networks",
+        [] { return connect_to("198.18.0.2", 8090); },
+        {ENETUNREACH, EHOSTUNREACH}},
+    Row{"F34", "reach a link-local address", [] { return connect_to("169.254.1.1", 80); }, {ENETUNREACH, EHOSTUNREACH}},
+    Row{"F35", "reach the metadata of a cloud by IPv6", metadata_by_ipv6, {ENETUNREACH, EAFNOSUPPORT, EADDRNOTAVAIL}},
+    Row{"F36", "speak from somebody else's address", foreign_source, {EPERM}},
+    Row{"F37", "add a route", add_a_route, {EPERM, EAFNOSUPPORT}},
+    Row{"F38", "take the way out down", take_the_way_out_down, {EPERM, ENODEV}},
 };
 
 }  // namespace

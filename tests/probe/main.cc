@@ -1,7 +1,7 @@
 // The probe: tries everything in its table, each attempt in a child of its own, and prints a line for each:
 //   <id> held|absent|allowed|LEAK <what came back> <what was tried>
-// Exit status 1 if anything leaked. `--list` prints the table as a document; `--compat` and `--own-root` tell what is
-// meant to be possible here, `--no-bounds` leaves out what would fill a machine.
+// Exit status 1 if anything leaked. `--list` prints the table as a document; `--compat`, `--own-root` and `--private`
+// tell what is meant to be possible here, `--no-bounds` leaves out what would fill a machine.
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -54,15 +54,19 @@ long attempt_in_child(const Row& row, volatile long* result) {
 struct Expectation {
   bool compat = false;
   bool own_root = false;
+  bool outbound = false;
   bool bounds = true;  // false: nothing bounds us here, so family H would fill the machine
 };
 
 std::string_view verdict(const Row& row, long result, const Expectation& where) {
   if (result == kKilled) return "held";
-  const bool meant =
-      (row.allowed == Allowed::compat && where.compat) || (row.allowed == Allowed::own_root && where.own_root);
+  const bool meant = (row.allowed == Allowed::compat && where.compat) ||
+                     (row.allowed == Allowed::own_root && where.own_root) ||
+                     (row.allowed == Allowed::outbound && where.outbound);
   if (result >= 0) return meant ? "allowed" : "LEAK";
   const int error = static_cast<int>(-result);
+  // Nobody may be there, outside.
+  if (meant && (error == ETIMEDOUT || error == ECONNREFUSED)) return "allowed";
   if (std::ranges::find(row.held, error) != row.held.end()) return "held";
   return error == ENOSYS || error == ENOENT || error == ENODEV || error == ENOPROTOOPT ? "absent" : "LEAK";
 }
@@ -94,6 +98,7 @@ const char* note_of(Allowed allowed) {
     case Allowed::nowhere: return "";
     case Allowed::compat: return "meant to be possible in `compat`";
     case Allowed::own_root: return "meant to be possible in a copy-on-write root";
+    case Allowed::outbound: return "meant to be possible with `network: private`";
   }
   return "";
 }
@@ -137,6 +142,7 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     where.compat = where.compat || argv[i] == "--compat"sv;
     where.own_root = where.own_root || argv[i] == "--own-root"sv;
+    where.outbound = where.outbound || argv[i] == "--private"sv;
     where.bounds = where.bounds && argv[i] != "--no-bounds"sv;
   }
   return millrace::probe::try_all(where);

@@ -180,6 +180,21 @@ class FakeBroker final : public Broker {
     if (subscribe_error) co_return fail(*subscribe_error);
     co_return std::unique_ptr<Subscription>(std::make_unique<FakeSubscription>(loop_, member_of(options.topic)));
   }
+  Task<Result<TopicInfo>> describe(std::string topic) override {
+    co_await yield(loop_);
+    const auto found = ensured.find(topic);
+    if (found == ensured.end()) co_return fail(Errc::not_found, "topic '" + topic + "' does not exist");
+    co_return TopicInfo{
+        .spec = found->second, .messages = published[topic].size(), .published = published[topic].size()};
+  }
+  Task<Result<void>> remove_group(std::string topic, std::string group) override {
+    co_await yield(loop_);
+    const auto found = ensured.find(topic);
+    if (found == ensured.end() || std::erase(found->second.groups, group) == 0) {
+      co_return fail(Errc::not_found, "topic '" + topic + "' has no group '" + group + "'");
+    }
+    co_return Result<void>{};
+  }
   Task<Result<Lag>> lag(std::string topic, std::string) override {
     co_await yield(loop_);
     if (failing_lags > 0) {

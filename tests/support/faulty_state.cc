@@ -60,9 +60,9 @@ class FaultyState::Runs final : public ForwardingRunStore {
     auto done = co_await store_.abandon_attempt(std::move(attempt));
     co_return done;
   }
-  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override {
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, AttemptToken after, std::size_t limit) override {
     if (auto ok = faults_.enter(StateCall::open_attempts); !ok) co_return fail(ok.error());
-    auto found = co_await store_.open_attempts(before, limit);
+    auto found = co_await store_.open_attempts(before, after, limit);
     co_return found;
   }
   Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override {

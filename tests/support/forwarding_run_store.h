@@ -20,8 +20,8 @@ class ForwardingRunStore : public RunStore {
   Task<Result<void>> end_attempt(Attempt attempt) override { return store_.end_attempt(std::move(attempt)); }
   Task<Result<bool>> abandon_attempt(Attempt attempt) override { return store_.abandon_attempt(std::move(attempt)); }
   Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override { return store_.attempts(std::move(run_id)); }
-  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override {
-    return store_.open_attempts(before, limit);
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, AttemptToken after, std::size_t limit) override {
+    return store_.open_attempts(before, after, limit);
   }
   Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override {
     return store_.stale_directories(limit);

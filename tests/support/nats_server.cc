@@ -89,8 +89,9 @@ void NatsServer::write_config() const {
   std::ofstream config(directory_ / "nats.conf");
   config << "listen: \"127.0.0.1:" << port_ << "\"\nhttp: \"127.0.0.1:" << monitor_port_
          << "\"\nmax_payload: 2MB\njetstream {\n  store_dir: \"" << (directory_ / "store")
-         << "\"\n  max_file_store: 2GB\n  max_memory_store: 64MB\n"
-         << (sync_always_ ? "  sync_interval: always\n" : "") << "}\n";
+         << "\"\n  max_file_store: " << max_file_store_ << "\n  max_memory_store: 64MB\n"
+         << (sync_always_ ? "  sync_interval: always\n" : "") << "}\n"
+         << lines_;
 }
 
 void NatsServer::start() {
@@ -124,6 +125,24 @@ void NatsServer::kill() {
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
+}
+
+void NatsServer::stop() {
+  ::kill(pid_, SIGSTOP);
+}
+
+void NatsServer::resume() {
+  ::kill(pid_, SIGCONT);
+}
+
+void NatsServer::reload() {
+  write_config();
+  ::kill(pid_, SIGHUP);
+}
+
+std::string NatsServer::log() const {
+  std::ifstream file(directory_ / "nats.log");
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 void NatsServer::empty_store() {

@@ -61,12 +61,14 @@ struct NodeEngine {
         stage_in(outside.objects, pool, "/nonexistent"),
         invoker(loop, executors, stage_in, outside.outputs, outside.state, name, log, metrics),
         finish(outside.outputs, outside.state, ingest, registry),
+        events(outside.objects, pool, outside.state.runs(), registry.topics()),
         calls(loop, registry, ingest, admission, invoker, finish, outside.state, runs),
         replay(loop, registry, ingest, outside.objects, outside.outputs, outside.state, runs, ulids) {
     executors.add(ExecutorKind::container, outside.executor);
     runs.listen(feed);
     runs.listen(stats);
     invoker.show_logs(logs);
+    finish.publish_events_with(events);
   }
 
   // From bucket `from` to bucket `to`, or from nothing and to nothing.
@@ -97,6 +99,7 @@ struct NodeEngine {
   StageIn stage_in;
   Invoker invoker;
   Finish finish;
+  TopicOutputs events;
   SynchronousCalls calls;
   Replay replay;
 };

@@ -84,8 +84,8 @@ TEST_P(BrokerContract, OneMessageOfAKeyAtATimeInTheOrderOfPublishForSeveralWorke
   std::mt19937 random(seed);
   make_topic();
   KeyModel model;
-  constexpr int kMessages = 10'000;
-  for (int number = 0; number < kMessages;) {
+  const int messages = moves_server_time() ? 10'000 : 2'000;  // a server that syncs takes its time
+  for (int number = 0; number < messages;) {
     std::vector<Outgoing> batch;
     for (int i = 0; i < 1000; ++i, ++number) {
       batch.push_back(keyed(std::to_string(number), "key " + std::to_string(number % KeyModel::kKeys)));
@@ -233,7 +233,11 @@ TEST_P(BrokerContract, KeyIsKeptOverARestart) {
   EXPECT_EQ(first->event().data, "a1");
   EXPECT_TRUE(nothing(*subscription)) << "b1 waits for its retry, and b2 for b1";
   ASSERT_EQ(outcome(await(first->ack())), "ok");
-  EXPECT_EQ(drain(*subscription), std::vector<std::string>{"a2"});
+  const auto second = next(*subscription);
+  EXPECT_EQ(second->event().data, "a2");
+  ASSERT_EQ(outcome(await(second->ack())), "ok");
+  EXPECT_TRUE(nothing(*subscription));
+  if (!moves_server_time()) GTEST_SKIP() << "the retry goes by the clock of the server, which cannot be moved";
   advance(seconds(60));
   EXPECT_EQ(drain(*subscription), (std::vector<std::string>{"b1", "b2"}));
 }

@@ -7,8 +7,7 @@ namespace {
 
 using launcher::Control;
 
-INSTANTIATE_TEST_SUITE_P(Executors, ExecutorContract, testing::Values(ExecutorKind::process, ExecutorKind::container),
-                         [](const auto& info) { return std::string(name_of(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Executors, ExecutorContract, testing::ValuesIn(kBackends), name_of_backend);
 
 TEST_P(ExecutorContract, TellsSuccess) {
   const auto execution = run(spec("#!/bin/sh\necho done\n"));

@@ -14,8 +14,7 @@ class ExecutorEnding : public ExecutorContract {
   std::string mark_ = "9" + std::to_string(::getpid()) + ".25";
 };
 
-INSTANTIATE_TEST_SUITE_P(Executors, ExecutorEnding, testing::Values(ExecutorKind::process, ExecutorKind::container),
-                         [](const auto& info) { return std::string(name_of(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Executors, ExecutorEnding, testing::ValuesIn(kBackends), name_of_backend);
 
 TEST_P(ExecutorEnding, TimeoutEndsTheWholeTree) {
   FunctionSpec function = spec("echo started; trap '' TERM; setsid sh -c 'setsid sleep " + mark_ + " & wait' & sleep " +
@@ -75,6 +74,22 @@ TEST_P(ExecutorEnding, ADaemonisedGrandchildHoldsNothing) {
   ASSERT_TRUE(execution) << describe(execution);
   EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded) << describe(execution);
   EXPECT_EQ(execution->result, "left\n");
+  EXPECT_FALSE(process_exists(mark_));
+}
+
+// Each becomes a child of the run's first process, or of whoever adopts orphans.
+TEST_P(ExecutorEnding, AThousandOrphansGoWithTheRun) {
+  if (!has(launcher::Control::pids)) GTEST_SKIP() << "no pids controller on this host";
+  FunctionSpec function = spec(
+      "#!/usr/bin/perl\n$SIG{ALRM} = 'DEFAULT'; alarm 60;\nfor (1..1000) { my $c = fork; die \"fork: $!\" unless "
+      "defined $c;\n"
+      "  if (!$c) { fork or exit 0; exit 0 } waitpid $c, 0 }\nexec 'sleep', '" +
+      mark_ + "' unless fork; print 'left';\n");
+  function.limits.pids = 1500;
+  const auto execution = run(std::move(function));
+  ASSERT_TRUE(execution) << describe(execution);
+  EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded) << describe(execution);
+  EXPECT_EQ(execution->result, "left");
   EXPECT_FALSE(process_exists(mark_));
 }
 

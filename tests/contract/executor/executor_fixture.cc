@@ -13,6 +13,7 @@
 #include "core/ids.h"
 #include "runtime/container/container_executor.h"
 #include "runtime/process/process_executor.h"
+#include "tests/support/oci_runtime.h"
 #include "tests/support/run_task.h"
 
 namespace millrace::test {
@@ -40,6 +41,9 @@ void ExecutorContract::SetUp() {
   ::signal(SIGPIPE, SIG_IGN);
   directory_.emplace();
   ASSERT_EQ(::chown(directory_->path().c_str(), kDaemonUid, kDaemonUid), 0);
+  if (GetParam().kind == ExecutorKind::oci && runtime_flags().empty()) {
+    GTEST_SKIP() << GetParam().runtime << " is not installed";
+  }
   start_launcher();
   ASSERT_EQ(::setgroups(0, nullptr), 0);
   ASSERT_EQ(::setegid(kDaemonUid), 0);
@@ -51,7 +55,8 @@ void ExecutorContract::SetUp() {
   client_.emplace(*loop_, *log_, launched::LauncherClient::Options{.connect_wait = std::chrono::milliseconds(300)});
   client_->connect(launcher_->take_socket());
   if (is_container()) {
-    executor_ = std::make_unique<ContainerExecutor>(*loop_, *client_, *pool_, ContainerExecutor::Options{});
+    executor_ = std::make_unique<ContainerExecutor>(*loop_, *client_, *pool_,
+                                                    ContainerExecutor::Options{.kind = GetParam().kind});
   } else {
     auto opened = ProcessExecutor::open(*loop_, *client_, *pool_, *log_, {.data = directory_->path()});
     ASSERT_TRUE(opened) << opened.error().message;
@@ -59,7 +64,14 @@ void ExecutorContract::SetUp() {
   }
 }
 
+std::vector<std::string> ExecutorContract::runtime_flags() const {
+  if (GetParam().kind != ExecutorKind::oci) return {};
+  const std::string flag = oci_runtime_flag(std::string(GetParam().runtime));
+  return flag.empty() ? std::vector<std::string>() : std::vector{flag};
+}
+
 void ExecutorContract::TearDown() {
+  if (!loop_) return;
   executor_.reset();
   client_.reset();
   pool_.reset();
@@ -72,7 +84,7 @@ void ExecutorContract::TearDown() {
 
 void ExecutorContract::start_launcher() {
   launcher_.reset();
-  launcher_.emplace("mrtest-" + std::to_string(::getpid()), kDaemonUid);
+  launcher_.emplace("mrtest-" + std::to_string(::getpid()), kDaemonUid, runtime_flags());
   if (client_) client_->connect(launcher_->take_socket());
 }
 
@@ -86,7 +98,8 @@ FunctionSpec ExecutorContract::spec(std::string script) {
   function.name = "sample";
   function.uid = FunctionUid("01HZZZZZZZZZZZZZZZZZZZZZZZ");
   function.revision = ++made_;
-  function.executor = GetParam();
+  function.executor = GetParam().kind;
+  function.oci_runtime = GetParam().runtime;
   function.script = std::move(script);
   function.timeout = std::chrono::seconds(60);
   return function;

@@ -4,12 +4,14 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <ostream>
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "async/blocking_pool.h"
 #include "async/uv_event_loop.h"
@@ -35,12 +37,28 @@ namespace millrace::test {
 
 inline constexpr std::uint32_t kDaemonUid = 61500;
 
-class ExecutorContract : public testing::TestWithParam<ExecutorKind> {
+// An executor, and how it does it.
+struct Backend {
+  ExecutorKind kind = ExecutorKind::container;
+  std::string_view runtime = "";  // of executor oci
+};
+inline constexpr std::array kBackends{Backend{.kind = ExecutorKind::process}, Backend{.kind = ExecutorKind::container},
+                                      Backend{.kind = ExecutorKind::oci, .runtime = "runc"},
+                                      Backend{.kind = ExecutorKind::oci, .runtime = "crun"}};
+
+inline void PrintTo(const Backend& backend, std::ostream* out) {
+  *out << name_of(backend.kind) << " " << backend.runtime;
+}
+[[nodiscard]] inline std::string name_of_backend(const testing::TestParamInfo<Backend>& info) {
+  return std::string(info.param.runtime.empty() ? name_of(info.param.kind) : info.param.runtime);
+}
+
+class ExecutorContract : public testing::TestWithParam<Backend> {
  protected:
   void SetUp() override;
   void TearDown() override;
 
-  [[nodiscard]] bool is_container() const { return GetParam() == ExecutorKind::container; }
+  [[nodiscard]] bool is_container() const { return GetParam().kind != ExecutorKind::process; }
   [[nodiscard]] bool has(launcher::Control control);
 
   // A valid spec of the executor under test with this script; a new revision each time.
@@ -62,6 +80,7 @@ class ExecutorContract : public testing::TestWithParam<ExecutorKind> {
                                                     std::stop_token stop = {});
 
   void start_launcher();
+  [[nodiscard]] std::vector<std::string> runtime_flags() const;
 
   std::optional<TempDir> directory_;
   std::string outputs_;

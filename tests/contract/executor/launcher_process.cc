@@ -27,12 +27,16 @@ std::array<Fd, 2> socket_pair() {
 
 }  // namespace
 
-LauncherProcess::LauncherProcess(std::string prefix, std::uint32_t daemon_uid) {
+LauncherProcess::LauncherProcess(std::string prefix, std::uint32_t daemon_uid, const std::vector<std::string>& more) {
   auto daemon = socket_pair();
   auto life_line = socket_pair();
   const std::string prefix_argument = "--prefix=" + prefix;
   const std::string uid_argument = "--daemon-uid=" + std::to_string(daemon_uid);
   const std::string gid_argument = "--daemon-gid=" + std::to_string(daemon_uid);
+  std::vector<const char*> arguments{"millrace-launcher", prefix_argument.c_str(), uid_argument.c_str(),
+                                     gid_argument.c_str()};
+  for (const std::string& argument : more) arguments.push_back(argument.c_str());
+  arguments.push_back(nullptr);
   const pid_t pid = ::fork();
   if (pid == 0) {
     // Only what is safe after a fork beside other threads.
@@ -42,8 +46,7 @@ LauncherProcess::LauncherProcess(std::string prefix, std::uint32_t daemon_uid) {
     ::dup2(line, launcher::kLifeLine);
     ::close_range(5, ~0U, 0);
     if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) ::_exit(99);
-    ::execl(MILLRACE_LAUNCHER, "millrace-launcher", prefix_argument.c_str(), uid_argument.c_str(), gid_argument.c_str(),
-            nullptr);
+    ::execv(MILLRACE_LAUNCHER, const_cast<char* const*>(arguments.data()));
     ::_exit(98);
   }
   pid_ = pid;

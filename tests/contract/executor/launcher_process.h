@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/fd.h"
 
@@ -14,7 +15,7 @@ namespace millrace::test {
 class LauncherProcess {
  public:
   // Runs functions of the kind `process` as this user and maps files to it.
-  LauncherProcess(std::string prefix, std::uint32_t daemon_uid);
+  LauncherProcess(std::string prefix, std::uint32_t daemon_uid, const std::vector<std::string>& more = {});
   LauncherProcess(const LauncherProcess&) = delete;
   LauncherProcess& operator=(const LauncherProcess&) = delete;
   ~LauncherProcess();

@@ -32,8 +32,8 @@ class AttemptContract : public StateContract {
     ASSERT_TRUE(run(runs().commit(row)));
   }
 
-  std::vector<std::string> open(int before_ms = 1000, std::size_t limit = 100) {
-    const auto found = run(runs().open_attempts(at(before_ms), limit));
+  std::vector<std::string> open(int before_ms = 1000, std::size_t limit = 100, const std::string& after = {}) {
+    const auto found = run(runs().open_attempts(at(before_ms), AttemptToken(after), limit));
     EXPECT_TRUE(found);
     return found ? tokens(*found) : std::vector<std::string>();
   }
@@ -173,7 +173,7 @@ TEST_P(AttemptContract, RefusesWhatNeverBeganOrIsIncomplete) {
     EXPECT_EQ(refused.error().code, Errc::invalid_argument);
   }
   for (const std::size_t limit : {std::size_t{0}, kRunListMax + 1}) {
-    const auto opened = run(runs().open_attempts(at(0), limit));
+    const auto opened = run(runs().open_attempts(at(0), {}, limit));
     ASSERT_FALSE(opened);
     EXPECT_EQ(opened.error().code, Errc::invalid_argument);
     const auto left = run(runs().stale_directories(limit));
@@ -231,6 +231,44 @@ TEST_P(AttemptContract, ARowKeepsItsDirectoryForItsOutputsOnly) {
   end(attempt("without", "empty"), AttemptOutcome::succeeded);
   EXPECT_THAT(stale(), ElementsAre("empty"));
   EXPECT_THAT(open(), IsEmpty());
+}
+
+TEST_P(AttemptContract, OpenOnesAreListedPageByPage) {
+  begin(attempt("r1", "b", 1));
+  begin(attempt("r2", "a", 1));
+  begin(attempt("r3", "c", 2));
+  begin(attempt("r4", "over", 3));
+  EXPECT_THAT(open(1000, 2), ElementsAre("a", "b"));
+  EXPECT_THAT(open(1000, 2, "b"), ElementsAre("c", "over"));
+  end(attempt("r4", "over", 3), AttemptOutcome::failed);
+  EXPECT_THAT(open(1000, 2, "b"), ElementsAre("c"));
+  EXPECT_THAT(open(1000, 2, "over"), ElementsAre()) << "what has ended since is a place to go on from, too";
+  EXPECT_THAT(open(1000, 2, "unknown"), ElementsAre());
+}
+
+TEST_P(AttemptContract, WhatWasGivenUpForLostCommitsNoOutputs) {
+  begin(attempt("r", "lost"));
+  ASSERT_TRUE(*run(runs().abandon_attempt(ended(attempt("r", "lost"), AttemptOutcome::lost))));
+  RunRecord late = record("r");
+  late.token = AttemptToken("lost");
+  const auto refused = run(runs().commit(late));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::aborted);
+  EXPECT_FALSE(*run(runs().get(RunId("r"))));
+
+  begin(attempt("r", "heir", 1));
+  commit("r", "heir", true);
+  const auto standing = run(runs().commit(late));
+  ASSERT_TRUE(standing);
+  EXPECT_FALSE(standing->won);
+  EXPECT_EQ(standing->standing.token, AttemptToken("heir"));
+}
+
+TEST_P(AttemptContract, WhatWasGivenUpForLostMayStillTellHowItFailed) {
+  begin(attempt("r", "lost"));
+  ASSERT_TRUE(*run(runs().abandon_attempt(ended(attempt("r", "lost"), AttemptOutcome::lost))));
+  commit("r", "lost", false);
+  EXPECT_EQ((*run(runs().get(RunId("r"))))->token, AttemptToken("lost"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, AttemptContract, testing::ValuesIn(backends()), backend_name);

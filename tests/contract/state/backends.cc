@@ -50,7 +50,8 @@ Attempt ended(Attempt attempt, AttemptOutcome outcome) {
                    .read_bytes = 7,
                    .written_bytes = 8,
                    .throttled_us = 9,
-                   .output_bytes = ~std::uint64_t{0}};
+                   .output_bytes = ~std::uint64_t{0},
+                   .memory_limit_bytes = 10};
   return attempt;
 }
 
@@ -115,6 +116,7 @@ void expect_same(const Usage& a, const Usage& b) {
   EXPECT_EQ(a.written_bytes, b.written_bytes);
   EXPECT_EQ(a.throttled_us, b.throttled_us);
   EXPECT_EQ(a.output_bytes, b.output_bytes);
+  EXPECT_EQ(a.memory_limit_bytes, b.memory_limit_bytes);
 }
 
 void expect_same(const ObjectRef& a, const ObjectRef& b) {

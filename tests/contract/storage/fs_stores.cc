@@ -1,7 +1,16 @@
 // The suites on the local store, on a disk and in memory: the two differ in attributes, syncs and directory order.
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
+#include <array>
+#include <chrono>
+#include <csignal>
 #include <filesystem>
+#include <thread>
 
 #include "storage/fs/fs_store.h"
 #include "tests/contract/storage/store_fixture.h"
@@ -55,8 +64,63 @@ std::unique_ptr<Stores> make_in_memory(EventLoop& loop, BlockingPool& pool, Log&
   return make_below("/dev/shm", loop, pool, log, metrics, why);
 }
 
+// A mount of bindfs, for as long as the program runs: a shared folder as far as one machine can have it. It lacks what
+// NFS lacks: the flags of rename, files without a name, reflinks.
+class Bindfs {
+ public:
+  Bindfs() {
+    const std::string parent = std::filesystem::temp_directory_path().string() + "/millrace-bindfs-XXXXXX";
+    root_ = parent;
+    if (mkdtemp(root_.data()) == nullptr) return;
+    const std::string behind = root_ + "/behind";
+    const std::string mount = root_ + "/mount";
+    std::filesystem::create_directories(behind);
+    std::filesystem::create_directories(mount);
+    std::array<std::string, 4> words{"bindfs", "-f", behind, mount};
+    std::array<char*, 5> argv{words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
+    if (posix_spawnp(&pid_, "bindfs", nullptr, nullptr, argv.data(), environ) != 0) pid_ = 0;
+    for (int i = 0; pid_ > 0 && i < kLooks && !mounted_; ++i) {
+      struct statfs facts{};
+      mounted_ = statfs(mount.c_str(), &facts) == 0 && facts.f_type == kFuseMagic;
+      if (!mounted_) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      if (waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = 0;
+    }
+  }
+  ~Bindfs() {
+    if (mounted_) umount2((root_ + "/mount").c_str(), MNT_DETACH);
+    if (pid_ > 0) {
+      kill(pid_, SIGTERM);
+      waitpid(pid_, nullptr, 0);
+    }
+    std::error_code ignored;
+    std::filesystem::remove_all(root_, ignored);
+  }
+  Bindfs(const Bindfs&) = delete;
+  Bindfs& operator=(const Bindfs&) = delete;
+
+  [[nodiscard]] bool mounted() const { return mounted_; }
+  [[nodiscard]] std::string path() const { return root_ + "/mount"; }
+
+ private:
+  static constexpr int kLooks = 1'000;
+  static constexpr long kFuseMagic = 0x65735546;
+  std::string root_;
+  pid_t pid_ = 0;
+  bool mounted_ = false;
+};
+
+std::unique_ptr<Stores> make_shared(EventLoop& loop, BlockingPool& pool, Log& log, Metrics& metrics, std::string& why) {
+  static const Bindfs bindfs;
+  if (!bindfs.mounted()) {
+    why = "bindfs cannot be mounted here (the package bindfs, /dev/fuse and root are needed)";
+    return nullptr;
+  }
+  return make_below(bindfs.path(), loop, pool, log, metrics, why);
+}
+
 const auto kKinds = testing::Values(StoreKind{.name = "fs_on_disk", .make = make_on_disk},
-                                    StoreKind{.name = "fs_in_memory", .make = make_in_memory});
+                                    StoreKind{.name = "fs_in_memory", .make = make_in_memory},
+                                    StoreKind{.name = "fs_shared", .make = make_shared});
 
 }  // namespace
 

@@ -108,16 +108,30 @@ TEST_P(OutputStoreContract, MakesPrivateCopiesThatOutliveTheirSource) {
   for (const std::size_t size : {std::size_t{5}, std::size_t{1} << 20, (std::size_t{1} << 20) + 1}) {
     const AttemptPlace place = attempt(kRunA, static_cast<char>('0' + size % 7));
     const auto file = sealed_file(place, rank('A'), "big", std::string(size, 'x'));
-    const auto opened = wait(objects().open(private_copy(file)));
-    ASSERT_TRUE(opened) << opened.error().message;
-    EXPECT_EQ(opened->version, file.version);
-    EXPECT_EQ(opened->version.size_bytes, size);
+    {
+      const auto opened = wait(objects().open(private_copy(file)));
+      ASSERT_TRUE(opened) << opened.error().message;
+      EXPECT_EQ(opened->version, file.version);
+      EXPECT_EQ(opened->version.size_bytes, size);
+    }
     ASSERT_TRUE(this->place(output(file, "big"), rank('A')));
     ASSERT_TRUE(wait(objects().remove("box", "big")));
     EXPECT_EQ(content_of(private_copy(file)), std::string(std::min<std::size_t>(size, 4096), 'x'));
     ASSERT_TRUE(wait(outputs().remove_attempt(place)));
     EXPECT_EQ(content_of(private_copy(file)), "<not_found>");
   }
+}
+
+TEST_P(OutputStoreContract, RemovesWhatIsStillOpenAtOnceOrWhenItIsClosed) {
+  const auto file = sealed_file(attempt(), rank('A'), "read", "hello");
+  {
+    const auto opened = wait(objects().open(private_copy(file)));
+    ASSERT_TRUE(opened) << opened.error().message;
+    const auto removed = wait(outputs().remove_attempt(attempt()));
+    if (!removed) EXPECT_EQ(removed.error().code, Errc::unavailable) << removed.error().message;
+  }
+  EXPECT_TRUE(wait(outputs().remove_attempt(attempt())));
+  EXPECT_EQ(content_of(private_copy(file)), "<not_found>");
 }
 
 TEST_P(OutputStoreContract, TakesAwaySetuidSetgidAndSticky) {

@@ -90,6 +90,36 @@ class Retention(fail_points.TestCase):
                 self.assertEqual(len(server.runs()), 3)
 
 
+class Topics(fail_points.TestCase):
+    def test_while_results_become_events(self):
+        """Through two topics: what is printed, and each of three files."""
+        for point in ("after_commit", "after_publish_event", "after_publish_event:2", "after_publish", "after_mark",
+                      "after_ack"):
+            with self.subTest(point=point):
+                world = self.make_chain(fail=point, name=point.replace(":", "-"))
+                server = world.server
+                server.start()
+                common = {"executor": "process", "max_losses": 100}
+                server.apply(
+                    {"name": "print", "script": "echo \"printed $(cat)\"\n", "topics": ["orders"],
+                     "output": [{"topic": "printed"}], **common},
+                    {"name": "write", "topics": ["printed"], "output": [{"topic": "written"}], **common,
+                     "script": "for n in 1 2 3; do cat \"$INPUT_FILE_PATH\" >\"$TMP_OUTPUT_DIR/$n\"; done\n"},
+                    {"name": "keep", "topics": ["written"], "output": ["kept"], **common,
+                     "script": "cat >\"$TMP_OUTPUT_DIR/$MILLRACE_EVENT_SUBJECT-$MILLRACE_RUN_ID\"\n"})
+                self.assertEqual(server.request("POST", "/api/v1/topics/orders/events", b"one",
+                                                {"ce-id": "1", "ce-source": "test"}).status, 202)
+                self.await_deaths(world)
+                server.wait_idle()
+                self.assertEqual(sorted(name[:2] for name in server.names("kept")), [b"1-", b"2-", b"3-"])
+                self.assertEqual(set(world.files("kept").values()), {b"printed one\n"})
+                self.assertEqual(sorted(run["function"] for run in server.runs()),
+                                 ["keep"] * 3 + ["print", "write"])
+                server.restart()
+                server.wait_idle()
+                self.assertEqual(len(server.runs()), 5, "nothing runs again")
+
+
 class Coverage(fail_points.TestCase):
     def test_every_point_strikes_in_a_test(self):
         source = pathlib.Path(__file__).read_text()

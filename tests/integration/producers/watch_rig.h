@@ -52,6 +52,10 @@ class RecordingBroker final : public Broker {
     return inner_->redrive(topic, group, ids);
   }
   Task<Result<void>> purge(std::string topic, std::string group) override { return inner_->purge(topic, group); }
+  Task<Result<TopicInfo>> describe(std::string topic) override { return inner_->describe(topic); }
+  Task<Result<void>> remove_group(std::string topic, std::string group) override {
+    return inner_->remove_group(topic, group);
+  }
   void on_backlog(std::move_only_function<void(const std::string& topic)> changed) override {
     inner_->on_backlog(std::move(changed));
   }

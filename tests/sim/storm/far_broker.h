@@ -69,6 +69,10 @@ class FarBroker final : public Broker {
   Capabilities capabilities() const override { return shore_.real().capabilities(); }
   Task<Result<void>> ensure(TopicSpec topic) override { return shore_.real().ensure(std::move(topic)); }
   Task<Result<std::vector<std::string>>> topics() override { return shore_.real().topics(); }
+  Task<Result<TopicInfo>> describe(std::string topic) override { return shore_.real().describe(std::move(topic)); }
+  Task<Result<void>> remove_group(std::string topic, std::string group) override {
+    return shore_.real().remove_group(std::move(topic), std::move(group));
+  }
   Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) override;
   Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) override;
   Task<Result<Lag>> lag(std::string topic, std::string group) override {

@@ -58,8 +58,8 @@ class FarState final : public StateStore, FunctionStore, RunStore, SeenStore {
   Task<Result<std::vector<Attempt>>> attempts(RunId run_id) override {
     return wire::ask(life_, "attempts", store_.runs().attempts(std::move(run_id)));
   }
-  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, std::size_t limit) override {
-    return wire::ask(life_, "open_attempts", store_.runs().open_attempts(before, limit));
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, AttemptToken after, std::size_t limit) override {
+    return wire::ask(life_, "open_attempts", store_.runs().open_attempts(before, after, limit));
   }
   Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override {
     return wire::ask(life_, "stale_directories", store_.runs().stale_directories(limit));

@@ -273,7 +273,7 @@ std::string Storm::unrest() {
   }
   const auto late = loop_.wall_now() + 24h * 365;
   if (!wait(store().runs().unfinished(late, {}, 1))->empty()) return "a row misses a mark";
-  if (!wait(store().runs().open_attempts(late, 1))->empty()) return "an attempt is open";
+  if (!wait(store().runs().open_attempts(late, {}, 1))->empty()) return "an attempt is open";
   if (!wait(store().runs().stale_directories(1))->empty()) return "a directory is not removed";
   return {};
 }

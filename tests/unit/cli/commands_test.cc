@@ -61,6 +61,8 @@ TEST(CommandLine, UsageErrorsAreOneLineWithTheWayToHelp) {
                                                     {"ls", "--limit", "0"},
                                                     {"runs", "some-run", "-f", "f"},
                                                     {"publish", "t", "--text", "a", "--file", "b"},
+                                                    {"publish", "t", "a", "--lines", "b"},
+                                                    {"topics", "--messages-max", "3"},
                                                     {"logs", "a", "b"}}) {
     const auto ended = run(arguments);
     EXPECT_EQ(ended.code, kUsage) << arguments[0];
@@ -106,7 +108,11 @@ TEST(CommandLine, WrongUseIsFoundBeforeTheServerIsAsked) {
                                                     {"rm", "a/b"},
                                                     {"rm", "--object", "bucket"},
                                                     {"run", "f", "--input", "/dev/null", "--id", "a\nb"},
-                                                    {"publish", "t", "--text", "x", "--subject", "a\r\nb"}}) {
+                                                    {"publish", "t", "--text", "x", "--subject", "a\r\nb"},
+                                                    {"publish", "t", "x", "--header", "tenant"},
+                                                    {"publish", "t", "x", "--header", "ce-id=7"},
+                                                    {"publish", "t", "x", "--header", "A_b=7"},
+                                                    {"publish", "t", "--lines", "/dev", "--header", "a=b"}}) {
     auto all = arguments;
     all.insert(all.end(), {"--url", kNobody});
     const auto ended = run(all);

@@ -478,7 +478,7 @@ TEST_P(WorkerPoolTest, APoolThatIsGoneIsNotCalled) {
 }
 
 TEST_P(WorkerPoolTest, ADrainHasNothingToWaitFor) {
-  EXPECT_TRUE(rig_.wait(pool_.drain()));
+  EXPECT_TRUE(rig_.wait(pool_.drain({})));
 }
 
 }  // namespace

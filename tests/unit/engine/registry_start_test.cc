@@ -23,7 +23,7 @@ class ChoosyObserver final : public FunctionObserver {
     co_return Result<void>{};
   }
   Task<void> function_removed(std::shared_ptr<const FunctionSpec>) override { co_return; }
-  Task<Result<void>> drain() override { co_return Result<void>{}; }
+  Task<Result<void>> drain(std::stop_token) override { co_return Result<void>{}; }
 };
 
 class RegistryStart : public testing::Test {

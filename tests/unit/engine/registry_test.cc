@@ -48,7 +48,7 @@ class TellingObserver final : public FunctionObserver {
     log_.push_back(name_ + " removed " + gone->name);
     co_return;
   }
-  Task<Result<void>> drain() override {
+  Task<Result<void>> drain(std::stop_token) override {
     log_.push_back(name_ + " drained");
     if (refuses) co_return fail(*refuses);
     co_return Result<void>{};

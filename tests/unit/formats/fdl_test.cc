@@ -164,6 +164,11 @@ TEST(FdlMillrace, SaysThatALimitWasWritten) {
   EXPECT_TRUE(one("limits: {pids: 10}").limits.pids_explicit);
   EXPECT_FALSE(one("limits: {pids: 10}").memory_explicit);
   EXPECT_FALSE(one("limits: {log: 1Ki}").limits.pids_explicit);
+  EXPECT_EQ(one("network: private").network, NetworkKind::outbound);
+  EXPECT_EQ(one("limits: {log_policy: backpressure}").limits.log_policy, LogPolicy::backpressure);
+  EXPECT_EQ(one("limits: {log_line: 1Ki}").limits.log_line_bytes, 1024U);
+  EXPECT_TRUE(one("network: none").network_explicit);
+  EXPECT_FALSE(one("memory: 1Gi").network_explicit);
 }
 
 TEST(FdlMillrace, AScriptIsAPathOrItsContent) {
@@ -338,8 +343,8 @@ TEST(FdlMillrace, HoldsTheBoundsOfNumbers) {
 }
 
 TEST(FdlMillrace, RefusesWrongValues) {
-  EXPECT_EQ(problem("executor: docker"), "executor: 'docker' is not one of container, process");
-  EXPECT_EQ(problem("network: 1"), "network: 1 is not one of none, host");
+  EXPECT_EQ(problem("executor: docker"), "executor: 'docker' is not one of container, process, oci");
+  EXPECT_EQ(problem("network: 1"), "network: 1 is not one of none, private, host");
   EXPECT_EQ(problem("image: ''"),
             "image: is not the name of an image; expected host, rootfs:/path, or a reference such as "
             "docker.io/library/alpine:3");
@@ -353,7 +358,7 @@ TEST(FdlMillrace, RefusesWrongValues) {
   EXPECT_EQ(problem("recursion: 3"), "recursion: must be an object, is 3");
   EXPECT_EQ(problem("ignore: [3]"), "ignore[0]: must be a text, is 3");
   EXPECT_EQ(problem("order: fifo"), "order: 'fifo' is not one of none, key");
-  EXPECT_EQ(problem("topics: [a]"), "topics: is not supported yet in this version");
+  EXPECT_EQ(problem("protocol: http"), "protocol: is not supported yet in this version");
   EXPECT_EQ(problem("environment: [A]"), "environment: must be a map of names to texts, is an array");
   EXPECT_EQ(problem("environment: {A: [1]}"), "environment.A: must be a text, is an array");
   EXPECT_EQ(problem("environment: {A=B: c}"), "environment: 'A=B' cannot be the name of a variable");

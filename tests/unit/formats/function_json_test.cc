@@ -39,6 +39,7 @@ TEST(FunctionJson, KeepsEveryField) {
   EXPECT_EQ(back->limits.cpu_millicores, 100U);
   EXPECT_EQ(back->limits.output_bytes, 123'456'789'012'345U);
   EXPECT_EQ(back->memory_explicit, f.memory_explicit);
+  EXPECT_EQ(back->network_explicit, f.network_explicit);
   EXPECT_EQ(back->limits.pids_explicit, f.limits.pids_explicit);
   EXPECT_EQ(back->inputs.size(), 2U);
   EXPECT_EQ(back->outputs[0].suffix, Texts{"y"});
@@ -52,6 +53,17 @@ TEST(FunctionJson, KeepsEveryField) {
   EXPECT_EQ(back->rescan, minutes(7));
   EXPECT_EQ(back->recursion_depth_max, 2U);
   EXPECT_TRUE(back->ordered_by_key);
+}
+
+TEST(FunctionJson, KeepsTheOciRuntime) {
+  const FunctionSpec f = one("executor: oci\nruntime: runc");
+  EXPECT_EQ(f.executor, ExecutorKind::oci);
+  EXPECT_EQ(f.oci_runtime, "runc");
+  const auto back = function_from_json(to_json(f));
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(back->executor, ExecutorKind::oci);
+  EXPECT_EQ(back->oci_runtime, "runc");
+  EXPECT_EQ(to_json(one("executor: oci")).string_or("runtime", "absent"), "absent");
 }
 
 TEST(FunctionJson, UnitsAreTexts) {

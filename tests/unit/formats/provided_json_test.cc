@@ -115,6 +115,8 @@ TEST(RootfsImage, DefaultsAreReadOnlyAndStrict) {
   EXPECT_EQ(f.profile, ProfileKind::strict);
   EXPECT_THAT(problems_of(fdl("root: writable")), ElementsAre(HasSubstr("read_only, copy_on_write")));
   EXPECT_THAT(problems_of(fdl("profile: none")), ElementsAre(HasSubstr("strict, compat")));
+  EXPECT_THAT(problems_of(fdl("runtime: runc")), ElementsAre(HasSubstr("is for executor: oci only")));
+  EXPECT_THAT(problems_of(fdl("executor: oci\nruntime: /bin/sh")), ElementsAre(HasSubstr("such as runc")));
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ class Maker {
             .read_bytes = random_(),
             .written_bytes = random_(),
             .throttled_us = random_(),
-            .output_bytes = random_()};
+            .output_bytes = random_(),
+            .memory_limit_bytes = random_()};
   }
   OutputFile output() {
     return {.name = bytes(20),
@@ -125,6 +126,7 @@ void expect_same(const Usage& a, const Usage& b) {
   EXPECT_EQ(a.written_bytes, b.written_bytes);
   EXPECT_EQ(a.throttled_us, b.throttled_us);
   EXPECT_EQ(a.output_bytes, b.output_bytes);
+  EXPECT_EQ(a.memory_limit_bytes, b.memory_limit_bytes);
 }
 
 void expect_same(const RunRecord& a, const RunRecord& b) {

@@ -51,7 +51,7 @@ TEST(CheckNoLoops, KnowsWhereAFolderEnds) {
 TEST(CheckNoLoops, ShowsTheCircleThroughOthers) {
   EXPECT_EQ(refusal({function("thumbs", {"pics"}, {"pics/out"}), function("loops", {"pics/out"}, {"elsewhere"})}),
             "results would start functions again without end (thumbs: pics/out -> thumbs); write them outside the "
-            "folders that are watched, or set recursion.max_depth on one of these");
+            "folders that are watched and publish them on another topic, or set recursion.max_depth on one of these");
   EXPECT_THAT(refusal({function("other", {"x"}, {"y"}), function("thumbs", {"pics/in"}, {"small"}),
                        function("loops", {"small"}, {"pics/in/again"}), function("end", {"y"}, {})}),
               HasSubstr("(thumbs: small -> loops -> pics/in/again -> thumbs)"));

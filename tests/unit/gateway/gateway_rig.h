@@ -67,9 +67,17 @@ class GatewayRig : public testing::Test {
     return error == nullptr ? "no error in: " + answer.body : error->string_or("code", "");
   }
 
+  static NodeRow this_node() {
+    NodeRow node;
+    node.name = "node-1";
+    return node;
+  }
+
   UvEventLoop loop_;
   Metrics metrics_;
   EngineParts parts_{loop_};
+  TopicRates topic_rates_;
+  Nodes nodes_{loop_, nullptr, this_node(), [](NodeRow&) {}, {}, parts_.log};
   Gateway gateway_{{.domain = loop_,
                     .registry = parts_.registry,
                     .ingest = parts_.ingest,
@@ -82,8 +90,10 @@ class GatewayRig : public testing::Test {
                     .logs = parts_.logs,
                     .circuits = parts_.circuits,
                     .broker = parts_.broker,
+                    .topic_rates = topic_rates_,
                     .objects = parts_.storage,
                     .admission = parts_.admission,
+                    .nodes = nodes_,
                     .metrics = parts_.metrics,
                     .log = parts_.log,
                     .controls = [] { return std::vector<Control>{}; },

@@ -171,8 +171,11 @@ TEST_F(GatewayTest, TopicsTellWhetherTheirOldestEventIsOverdue) {
   for (const char* topic : {"news", "old-news"}) {
     ASSERT_EQ(ask("POST", "/api/v1/topics/" + std::string(topic) + "/events", "x").status, 202);
   }
-  on_domain(
-      [this] { parts_.broker.lags["old-news"] = {.pending = 1, .oldest = std::chrono::hours(200), .overdue = true}; });
+  on_domain([this] {
+    parts_.broker.ensured["news"].name = "news";
+    parts_.broker.ensured["old-news"].groups = {"fn.f"};
+    parts_.broker.lags["old-news"] = {.pending = 1, .oldest = std::chrono::hours(200), .overdue = true};
+  });
   const auto answer = parse_json(ask("GET", "/api/v1/topics").body, 1 << 20);
   ASSERT_TRUE(answer);
   const Json* topics = answer->find("topics");

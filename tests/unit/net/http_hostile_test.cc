@@ -1,6 +1,8 @@
 // What an origin server must not accept, one request a row. Wherever two readings of the same bytes are possible,
 // whoever stands in front of us may have chosen the other one, so the answer is an error and the connection ends.
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
 
 #include <ostream>
 
@@ -123,6 +125,21 @@ TEST_F(HttpTest, RefusesAHeaderThatGrowsInSmallPieces) {
   for (int i = 0; i < 3000; ++i) one.send("X: aaaaaaaaa\r\n");
   const Answer answer = one.read_answer();
   EXPECT_EQ(answer.status, 431);
+}
+
+TEST_F(HttpTest, TakesABodyThatNobodyWantsForALimitedTimeInAll) {
+  constexpr int kPiecesMax = 3'000;  // far more than fit into the time
+  start(quick());
+  RawClient one = client();
+  one.send("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n");
+  EXPECT_GE(one.read_answer("POST").status, 200);
+  int pieces = 0;
+  for (pollfd end{.fd = one.fd(), .events = POLLIN, .revents = 0}; pieces < kPiecesMax; ++pieces) {
+    if (::poll(&end, 1, 10) > 0) break;
+    ASSERT_EQ(::send(one.fd(), "x", 1, MSG_NOSIGNAL), 1);
+  }
+  EXPECT_GT(pieces, 0);
+  EXPECT_LT(pieces, kPiecesMax) << "each byte bought more time";
 }
 
 TEST_F(HttpTest, RefusesTrailersThatGrowInSmallPieces) {

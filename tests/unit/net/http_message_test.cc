@@ -5,14 +5,11 @@
 namespace millrace {
 namespace {
 
-TEST(HttpHeaders, FindWithoutCaseAndReplaceAll) {
+TEST(HttpHeaders, FindWithoutCase) {
   HttpHeaders headers{{"X-A", "1"}, {"x-a", "2"}, {"Other", "3"}};
   EXPECT_EQ(headers.find("X-a"), "1");
   EXPECT_EQ(headers.count("X-A"), 2U);
   EXPECT_FALSE(headers.contains("X"));
-  headers.set("x-A", "4");
-  EXPECT_EQ(headers.count("X-A"), 1U);
-  EXPECT_EQ(headers.find("X-A"), "4");
 }
 
 TEST(HttpMessage, DatesAreInTheFixedForm) {
@@ -34,8 +31,8 @@ TEST(HttpMessage, PercentDecodesStrictly) {
 TEST(HttpMessage, PercentEncodingComesBack) {
   std::string all;
   for (int byte = 1; byte < 256; ++byte) all += static_cast<char>(byte);
-  EXPECT_EQ(percent_decode(percent_encode(all)), all);
-  EXPECT_EQ(percent_encode("a/b c~"), "a/b%20c~");
+  EXPECT_EQ(percent_decode(percent_encode(all, Slash::escape)), all);
+  EXPECT_EQ(percent_encode("a/b c~", Slash::keep), "a/b%20c~");
   EXPECT_EQ(percent_encode("a/b", Slash::escape), "a%2Fb");
 }
 

@@ -84,6 +84,10 @@ class CandidatesTest : public ::testing::Test {
     answer.result = co_await candidates.settled();
     answer.there = true;
   }
+  static Task<void> ask_until(Candidates& candidates, std::stop_token stop, Answer& answer) {
+    answer.result = co_await candidates.settled(stop);
+    answer.there = true;
+  }
   static Task<void> wait_for_room(Candidates& candidates, std::stop_token stop, Answer& answer) {
     answer.result = co_await candidates.room(stop);
     answer.there = true;
@@ -121,6 +125,29 @@ TEST_F(CandidatesTest, ExaminesANameAgainThatWasToldDuringItsExamination) {
   examiner.let_go();
   now();
   EXPECT_THAT(examiner.examined, ElementsAre("a", "a"));
+}
+
+TEST_F(CandidatesTest, WhoNoLongerWantsToKnowIsToldSoAndForgotten) {
+  auto& candidates = make();
+  examiner.hold = true;
+  candidates.add({"b", "a"});
+  std::stop_source stop;
+  Answer impatient;
+  Answer patient;
+  group.spawn(ask_until(candidates, stop.get_token(), impatient));
+  group.spawn(ask(candidates, patient));
+  now();
+  EXPECT_FALSE(impatient.there);
+  stop.request_stop();
+  now();
+  ASSERT_TRUE(impatient.there);
+  EXPECT_EQ(impatient.result.error().code, Errc::cancelled);
+  EXPECT_FALSE(patient.there);
+  examiner.hold = false;
+  examiner.let_go();
+  now();
+  ASSERT_TRUE(patient.there);
+  EXPECT_TRUE(patient.result);
 }
 
 TEST_F(CandidatesTest, TellsBucketsApart) {

@@ -83,7 +83,7 @@ class FakeRuns final : public RunStore {
   Task<Result<void>> end_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
   Task<Result<bool>> abandon_attempt(Attempt) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<Attempt>>> attempts(RunId) override { co_return injected(Errc::unimplemented); }
-  Task<Result<std::vector<Attempt>>> open_attempts(WallTime, std::size_t) override {
+  Task<Result<std::vector<Attempt>>> open_attempts(WallTime, AttemptToken, std::size_t) override {
     co_return injected(Errc::unimplemented);
   }
   Task<Result<std::vector<Attempt>>> stale_directories(std::size_t) override {
@@ -150,6 +150,8 @@ class FakeBroker final : public Broker {
     co_return injected(Errc::unimplemented);
   }
   Task<Result<void>> purge(std::string, std::string) override { co_return injected(Errc::unimplemented); }
+  Task<Result<TopicInfo>> describe(std::string) override { co_return injected(Errc::not_found); }
+  Task<Result<void>> remove_group(std::string, std::string) override { co_return injected(Errc::unimplemented); }
   void on_backlog(std::move_only_function<void(const std::string& topic)>) override {}
   Task<void> close() override { co_return; }
 

@@ -71,6 +71,26 @@ TEST_F(ReconcilerTest, PassesOverWhatTheFunctionDoesNotWant) {
   EXPECT_THAT(found(), IsEmpty());
 }
 
+TEST_F(ReconcilerTest, LooksMoreOftenThanTheFunctionSaysWhereNothingIsNotified) {
+  rig.functions.stored.front().rescan = minutes(5);
+  auto& all = reconciler({.rescan_max = seconds(10)});
+  all.start(rig.trigger("f"), kLater);
+  rig.objects.put("a", "text");
+  rig.loop.run_for(seconds(9));
+  EXPECT_THAT(found(), IsEmpty());
+  rig.loop.run_for(seconds(2));
+  EXPECT_THAT(found(), ElementsAre("a"));
+}
+
+TEST_F(ReconcilerTest, LooksAlsoForAFunctionThatSaysNeverWhereNothingIsNotified) {
+  rig.functions.stored.front().rescan = seconds(0);
+  auto& all = reconciler({.rescan_max = seconds(10)});
+  all.start(rig.trigger("f"), kLater);
+  rig.objects.put("a", "text");
+  rig.loop.run_for(seconds(11));
+  EXPECT_THAT(found(), ElementsAre("a"));
+}
+
 TEST_F(ReconcilerTest, GoesThroughAllPages) {
   auto& all = reconciler({.page = 10});
   std::vector<std::string> expected;

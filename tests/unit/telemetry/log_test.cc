@@ -36,6 +36,15 @@ class Capture {
   [[nodiscard]] int fd() const { return write_end_.get(); }
   void close_reader() { read_end_.reset(); }
 
+  // Until nothing more fits. Writing to it waits as ever.
+  void fill() const {
+    ASSERT_EQ(::fcntl(fd(), F_SETFL, O_NONBLOCK), 0);
+    std::array<char, 4096> filler{};
+    while (::write(fd(), filler.data(), filler.size()) > 0) {
+    }
+    ASSERT_EQ(::fcntl(fd(), F_SETFL, 0), 0);
+  }
+
   std::string take() {
     std::string text;
     std::array<char, 4096> buffer{};
@@ -207,15 +216,35 @@ TEST(Log, ColoursATerminalUnlessNoColorIsSet) {
 
 TEST(Log, LosesALineRatherThanWaitingForAFullPipe) {
   Capture capture;
-  ASSERT_EQ(::fcntl(capture.fd(), F_SETFL, O_NONBLOCK), 0);
-  std::array<char, 4096> filler{};
-  while (::write(capture.fd(), filler.data(), filler.size()) > 0) {
-  }
+  capture.fill();
   Log log({.fd = capture.fd()});
+  log.info("lost");
   log.info("lost");
   EXPECT_THAT(capture.take(), Not(HasSubstr("lost")));
   log.info("kept");
-  EXPECT_THAT(capture.take(), HasSubstr("kept"));
+  EXPECT_THAT(capture.take(), MatchesRegex("2[^\n]+ WARN  [^\n]*missing here[^\n]* lines=2\n2[^\n]+ INFO  kept\n"));
+  log.info("kept as well");
+  EXPECT_THAT(capture.take(), MatchesRegex("2[^\n]+ INFO  kept as well\n"));
+}
+
+TEST(Log, TellsOfLostLinesInJsonAsWell) {
+  Capture capture;
+  capture.fill();
+  Log log({.format = LogFormat::json, .fd = capture.fd()});
+  log.info("lost");
+  static_cast<void>(capture.take());
+  log.info("kept");
+  EXPECT_THAT(capture.take(), MatchesRegex("\\{[^\n]*\"lines\":1\\}\n\\{[^\n]*\"kept\"\\}\n"));
+}
+
+TEST(Log, EndsALineThatFilledThePipeInTheMiddle) {
+  Capture capture;
+  ASSERT_EQ(::fcntl(capture.fd(), F_SETPIPE_SZ, 4096), 4096);
+  Log log({.fd = capture.fd()});
+  log.info(std::string(6000, 'x'));
+  EXPECT_THAT(capture.take(), EndsWith("xxx"));
+  log.info("kept");
+  EXPECT_THAT(capture.take(), MatchesRegex("\n2[^\n]+ lines=1\n2[^\n]+ INFO  kept\n"));
 }
 
 TEST(Log, SurvivesADescriptorThatCannotBeWritten) {

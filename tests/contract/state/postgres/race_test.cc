@@ -40,6 +40,8 @@ Task<void> commit(RunStore& runs, std::string run_id, std::string token, Results
   mine.token = AttemptToken(token);
   mine.outputs = {output("made by " + token)};
   auto result = co_await runs.commit(std::move(mine));
+  // A sweeper may have given the attempt up before.
+  if (!result && result.error().code == Errc::aborted) co_return;
   EXPECT_TRUE(result) << result.error().message;
   if (result) results.push_back(std::move(*result));
 }
@@ -87,7 +89,7 @@ TEST_F(PostgresRace, AnAttemptOfOneNodeIsSeenAndAbandonedByTheOtherOnce) {
   Attempt lost = attempt("r", "t");
   lost.node = "node-2";
   ASSERT_TRUE(run(one().begin_attempt(lost)));
-  const auto open = run(other().open_attempts(at(1000), 10));
+  const auto open = run(other().open_attempts(at(1000), {}, 10));
   ASSERT_TRUE(open);
   ASSERT_EQ(open->size(), 1U);
   EXPECT_EQ(open->front().node, "node-2");

@@ -31,7 +31,7 @@ class Written {
     encode(body, TopicBody{.lease_ms = 1000, .bytes_max = 1 << 30, .messages_max = 1 << 30, .name = "t"});
     append_record(batch_, {.type = RecordType::topic}, body);
     body.clear();
-    encode(body, GroupBody{.added = true, .name = "g"});
+    encode(body, GroupBody{.says = GroupBody::Says::added, .name = "g"});
     append_record(batch_, {.type = RecordType::group}, body);
     finish();
   }

@@ -64,13 +64,60 @@ TEST(NatsWire, RecordsOfAttemptsComeBackAndForeignOnesAreDataLoss) {
 }
 
 TEST(NatsWire, MessageOfAStrangerBecomesTheDataOfAnEvent) {
-  const Received received = decode({{"Content-Type", "text/plain"}}, "orders.new", "hello", "orders", 12);
+  const Headers headers{{"Content-Type", "text/plain"}, {"Tenant", "a%20b"}, {"X-Trace", "1"}, {"id", "no attribute"}};
+  const Origin origin{.stream = "orders", .created = "2026-01-01T00:00:00Z", .seq = 12, .stored_at = from_ms(5'000)};
+  const Received received = decode(headers, "orders.new", "hello", origin);
   EXPECT_EQ(received.id, "orders:12");
+  EXPECT_EQ(received.published_at, from_ms(5'000));
   EXPECT_EQ(received.event.data, "hello");
   EXPECT_EQ(received.event.type, "nats.message");
+  EXPECT_EQ(received.event.source, "nats:orders");
+  EXPECT_EQ(received.event.source_id, "2026-01-01T00:00:00Z/12");
   EXPECT_EQ(received.event.subject, "orders.new");
   EXPECT_EQ(received.event.content_type, "text/plain");
-  EXPECT_FALSE(received.event.id.empty());
+  const std::vector<std::pair<std::string, std::string>> tenant{{"tenant", "a b"}};
+  EXPECT_EQ(received.event.extensions, tenant);
+  Origin again = origin;
+  EXPECT_EQ(decode(headers, "orders.new", "hello", again).event.id, received.event.id) << "however often it comes";
+  again.created = "2026-01-02T00:00:00Z";
+  EXPECT_NE(decode(headers, "orders.new", "hello", again).event.id, received.event.id) << "another stream's number 12";
+}
+
+TEST(NatsWire, CloudEventsOfStrangersAreUnderstoodInBothModes) {
+  const Headers binary{{"ce-specversion", "1.0"}, {"ce-id", "7"},
+                       {"ce-source", "/shop"},    {"ce-type", "order"},
+                       {"ce-subject", "s%C3%A4"}, {"content-type", "application/json"}};
+  const auto first = decode(binary, "t", R"({"n":1})", {.stream = "s", .seq = 1}).event;
+  EXPECT_EQ(first.source_id, "7");
+  EXPECT_EQ(first.type, "order");
+  EXPECT_EQ(first.subject, "s\xc3\xa4");
+  EXPECT_EQ(first.data, R"({"n":1})");
+  const auto second = decode({{"Content-Type", "application/cloudevents+json; charset=utf-8"}}, "t",
+                             R"({"specversion":"1.0","id":"7","source":"/shop","type":"order","data":{"n":1}})",
+                             {.stream = "s", .seq = 2})
+                          .event;
+  EXPECT_EQ(second.source_id, "7");
+  EXPECT_EQ(second.data, R"({"n":1})");
+  EXPECT_EQ(second.id, first.id) << "the same event, whatever its mode";
+}
+
+TEST(NatsWire, WhatOnlyLooksLikeACloudEventIsData) {
+  const Headers nameless{{"ce-specversion", "1.0"}, {"ce-id", ""}, {"ce-source", "/s"}, {"ce-type", "t"}};
+  const auto first = decode(nameless, "t", "x", {.stream = "s", .seq = 1}).event;
+  const auto second = decode(nameless, "t", "x", {.stream = "s", .seq = 2}).event;
+  EXPECT_EQ(first.type, "nats.message");
+  EXPECT_NE(first.id, second.id);
+  const auto broken =
+      decode({{"Content-Type", "application/cloudevents+json"}}, "t", "{", {.stream = "s", .seq = 3}).event;
+  EXPECT_EQ(broken.type, "nats.message");
+  EXPECT_EQ(broken.data, "{");
+}
+
+TEST(NatsWire, AcksTellWhenTheServerStoredTheMessage) {
+  EXPECT_EQ(stored_at("$JS.ACK.o.g.1.2.3.1700000000123456789.5"),
+            from_ms(1'700'000'000'123) + std::chrono::nanoseconds(456'789));
+  EXPECT_EQ(stored_at("$JS.ACK.o.g.1.2.3.x.5"), WallTime());
+  EXPECT_EQ(stored_at("elsewhere"), WallTime());
 }
 
 TEST(NatsNames, TopicsAndStreamsAreEachOthers) {

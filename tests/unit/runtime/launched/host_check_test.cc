@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "runtime/launched/prepare_request.h"
+
 namespace millrace::launched {
 namespace {
 
@@ -117,6 +119,65 @@ TEST_F(HostCheck, RefusesAContainerWithoutIsolation) {
   ASSERT_TRUE(result);
   ASSERT_EQ(result->size(), 1U);
   EXPECT_TRUE(result->front().starts_with("executor: process isolates nothing"));
+}
+
+TEST_F(HostCheck, RefusesAnOciRuntimeThatIsNotThereOrCannotStart) {
+  function_.executor = ExecutorKind::oci;
+  host_.hello.no_runtimes = "none is installed";
+  EXPECT_TRUE(refusal().starts_with("executor: oci is not possible on this host: none is installed; install runc"));
+  host_.hello.runtimes = {"runc", "crun"};
+  EXPECT_EQ(refusal(), "");
+  function_.oci_runtime = "runsc";
+  EXPECT_TRUE(refusal().starts_with("runtime: runsc is none of those that this server has (runc, crun)")) << refusal();
+  function_.oci_runtime = "crun";
+  EXPECT_EQ(refusal(), "");
+  auto small = function_;
+  small.limits.pids = kOciPidsMin - 1;
+  EXPECT_FALSE(check_function(small, host_));
+  small = function_;
+  small.memory_bytes = kOciMemoryBytesMin - 1;
+  EXPECT_FALSE(check_function(small, host_));
+  take_away(launcher::Control::namespaces);
+  EXPECT_TRUE(refusal().starts_with("executor: oci is not possible on this host: namespaces")) << refusal();
+}
+
+TEST_F(HostCheck, RefusesTheHostsNetworkUnlessItIsAllowed) {
+  function_.network = NetworkKind::host;
+  EXPECT_TRUE(refusal().starts_with("network: host is not allowed by this server")) << refusal();
+  host_.allow_host_network = true;
+  EXPECT_EQ(refusal(), "");
+}
+
+TEST_F(HostCheck, APrivateNetworkIsHadOrRefusedAndADefaultIsWarnedOf) {
+  function_.network = NetworkKind::outbound;
+  EXPECT_EQ(refusal(), "");
+  take_away(launcher::Control::private_network);
+  const auto warned = check_function(function_, host_);
+  ASSERT_TRUE(warned);
+  ASSERT_EQ(warned->size(), 1U);
+  EXPECT_EQ(warned->front(),
+            "network: private (default) is not possible: no controller is mounted; the function gets no network");
+  function_.network_explicit = true;
+  EXPECT_TRUE(refusal().starts_with("network: private is not possible: no controller is mounted; mend that"));
+  function_.executor = ExecutorKind::process;
+  EXPECT_TRUE(refusal().starts_with("network: private cannot be had with executor: process"));
+  function_.executor = ExecutorKind::oci;
+  host_.hello.runtimes = {"runc"};
+  EXPECT_TRUE(refusal().starts_with("network: private is not possible: executor: oci has none")) << refusal();
+}
+
+TEST_F(HostCheck, AsksForAPrivateNetworkOnlyWhereItCanBeOrMustBe) {
+  function_.network = NetworkKind::outbound;
+  const auto asked = [this](launcher::Support support) {
+    const TemplatePlan plan{.function = std::make_shared<const FunctionSpec>(function_)};
+    return prepare_request(plan, 1, support).network;
+  };
+  EXPECT_EQ(asked(launcher::Support::real), launcher::Network::outbound);
+  EXPECT_EQ(asked(launcher::Support::missing), launcher::Network::none);
+  function_.network_explicit = true;
+  EXPECT_EQ(asked(launcher::Support::missing), launcher::Network::outbound);
+  function_.network = NetworkKind::host;
+  EXPECT_EQ(asked(launcher::Support::real), launcher::Network::host);
 }
 
 TEST_F(HostCheck, NamesEveryMissingPartOfTheIsolation) {

@@ -48,6 +48,33 @@ TEST(LogCapture, KeepsTheSameHoweverTheBytesArrive) {
   EXPECT_NE(whole.tail(1000).find("bytes of stderr dropped"), std::string::npos);
 }
 
+TEST(LogCapture, CutsALineThatIsTooLongAndSaysSo) {
+  LogCapture log(1000, 10);
+  log.append(LogStream::out, "short\n0123456789\n0123456789ABC\nnext\n");
+  EXPECT_EQ(log.tail(1000), "short\n0123456789\n0123456789 [... 3 bytes of stdout dropped from this line ...]\nnext\n");
+  EXPECT_EQ(log.total_bytes(LogStream::out), 36U);
+  EXPECT_EQ(log.total_bytes(LogStream::err), 0U);
+}
+
+TEST(LogCapture, CutsALineThatNeverEnds) {
+  LogCapture log(1000, 4);
+  log.append(LogStream::err, std::string(1000, 'x'));
+  log.append(LogStream::err, std::string(1000, 'x'));
+  EXPECT_EQ(log.tail(1000), "xxxx [... 1996 bytes of stderr dropped from this line ...]\n");
+  log.append(LogStream::err, "\nend\n");
+  EXPECT_EQ(log.tail(1000), "xxxx [... 1996 bytes of stderr dropped from this line ...]\nend\n");
+}
+
+TEST(LogCapture, CutsTheSameHoweverTheBytesArrive) {
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += std::string(static_cast<std::size_t>(i), 'a') + "\n";
+  LogCapture whole(100'000, 20);
+  whole.append(LogStream::out, text);
+  LogCapture pieces(100'000, 20);
+  for (const char byte : text) pieces.append(LogStream::out, std::string_view(&byte, 1));
+  EXPECT_EQ(whole.tail(100'000), pieces.tail(100'000));
+}
+
 TEST(LogCapture, GivesEachStreamItsOwnShare) {
   LogCapture log(100);
   log.append(LogStream::err, "the reason\n");

@@ -1,5 +1,6 @@
 #include "runtime/launched/run_process.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -101,6 +102,61 @@ class RunProcessTest : public testing::Test {
   Fd stdout_;
   Fd stderr_;
 };
+
+// Fills a pipe until nobody takes more of it; how much went in.
+std::size_t fill(const Fd& pipe) {
+  ::fcntl(pipe.get(), F_SETFL, O_NONBLOCK);
+  const std::string block(4096, 'x');
+  std::size_t written = 0;
+  for (;;) {
+    const ssize_t put = ::write(pipe.get(), block.data(), block.size());
+    if (put <= 0) return written;
+    written += static_cast<std::size_t>(put);
+  }
+}
+
+TEST_F(RunProcessTest, HoldsBackWhoeverOutrunsItsLogWithBackpressure) {
+  function_.limits.log_policy = LogPolicy::backpressure;
+  function_.limits.log_bytes = 4096;
+  function_.timeout = 2s;
+  function_.grace = 0ms;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    // Until the run's end nobody reads more than its log may hold, and what one turn brings.
+    for (int i = 0; i < 100; ++i) {
+      fill(test.stderr_);
+      co_await yield(test.loop_);
+    }
+    EXPECT_EQ(fill(test.stderr_), 0U);
+    const auto signal = co_await test.killed();
+    EXPECT_EQ(signal, KillSignal::kill);
+    co_await test.exited({.how = launcher::Ending::signal, .value = SIGKILL});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::timed_out);
+  EXPECT_EQ(execution->message,
+            "ran longer than 2s; it waited to write: its log is full (limits.log, log_policy: backpressure)");
+  EXPECT_LE(execution->log_bytes, 256U << 10);
+}
+
+TEST_F(RunProcessTest, AResultThatIsLargerThanTheLogIsTakenWithBackpressure) {
+  function_.limits.log_policy = LogPolicy::backpressure;
+  function_.limits.log_bytes = 16;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    co_await test.started();
+    const std::string block(4096, 'r');
+    for (int i = 0; i < 64; ++i) {
+      EXPECT_EQ(::write(test.stdout_.get(), block.data(), block.size()), 4096);
+      co_await yield(test.loop_);
+      co_await yield(test.loop_);
+    }
+    co_await test.exited({});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded);
+  EXPECT_EQ(execution->result.size(), 64U * 4096);
+  EXPECT_EQ(execution->usage.memory_limit_bytes, function_.memory_bytes);
+}
 
 TEST_F(RunProcessTest, CarriesStreamsCodeAndUsage) {
   input_ = "event";

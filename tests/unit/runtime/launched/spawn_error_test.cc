@@ -50,6 +50,23 @@ TEST_F(SpawnError, TakesTheHostsLackForTemporary) {
   EXPECT_EQ(of(Step::output, EIO).code, Errc::unavailable);
 }
 
+TEST_F(SpawnError, RepeatsWhatARuntimeSaid) {
+  const SpawnContext context{.function = function_, .inputs = {}};
+  function_.name = "thumbs";
+  const auto refused =
+      error_of({.run = 1, .step = Step::runtime, .error = EIO, .text = "runc: cannot do that"}, context);
+  EXPECT_EQ(refused.code, Errc::unavailable);
+  EXPECT_EQ(refused.message, "start function 'thumbs' (step runtime): runc: cannot do that");
+  const auto no_text =
+      error_of({.run = 1, .step = Step::request, .error = EILSEQ, .text = "an input's name is no UTF-8"}, context);
+  EXPECT_EQ(no_text.code, Errc::invalid_argument);
+  EXPECT_TRUE(no_text.message.ends_with("an input's name is no UTF-8; write executor: container")) << no_text.message;
+  // An image is looked at by each run then.
+  EXPECT_EQ(error_of({.run = 1, .step = Step::image, .error = ELOOP, .text = "/etc"}, context).code,
+            Errc::invalid_argument);
+  EXPECT_EQ(error_of({.run = 1, .step = Step::root_file_system, .error = ENODEV}, context).code, Errc::unavailable);
+}
+
 TEST_F(SpawnError, TellsWhyPreparingFailed) {
   const auto error =
       error_of({.template_id = 1, .step = Step::root_file_system, .error = ENODEV, .text = "mount overlay on /usr"});

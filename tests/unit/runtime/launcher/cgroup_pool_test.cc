@@ -26,6 +26,8 @@ class FakeGroup final : public Group {
   GroupUsage usage() const override { return {}; }
   bool populated() const override { return false; }
   void kill_all() override { good_ = false; }
+  [[nodiscard]] std::string place() const override { return {}; }
+  void retire() override { good_ = false; }
 
   Result<void> apply(const Limits& limits) {
     ledger_.applied.push_back(number_);

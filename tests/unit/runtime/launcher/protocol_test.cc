@@ -20,7 +20,7 @@ Usage some_usage() {
 }
 
 Hello some_hello() {
-  Hello hello{.privileged = true};
+  Hello hello{.privileged = true, .runtimes = {"runc", "crun"}, .no_runtimes = "none"};
   hello.controls[0] = {.support = Support::real, .reason = ""};
   hello.controls[8] = {.support = Support::emulated, .reason = "because"};
   return hello;
@@ -47,6 +47,7 @@ Spawn some_spawn() {
 std::vector<Request> every_request() {
   return {Prepare{.template_id = 9, .kind = Kind::container, .network = Network::host, .script = true},
           Prepare{.template_id = 9, .kind = Kind::process, .probe_directory = true},
+          Prepare{.template_id = 11, .kind = Kind::oci, .runtime = "runc"},
           Prepare{.template_id = 10, .profile = Profile::compat, .image = Image::directory_copy, .provided = true},
           Drop{.template_id = 0xffff'ffff},
           some_spawn(),
@@ -61,7 +62,7 @@ std::vector<Answer> every_answer() {
           Prepared{.template_id = 4, .files = FileAccess::daemon_uid},
           PrepareFailed{.template_id = 4, .step = Step::script, .error = -1, .text = "could not"},
           Started{.run = 1},
-          SpawnFailed{.run = 2, .step = kLastStep, .error = 2},
+          SpawnFailed{.run = 2, .step = kLastStep, .error = 2, .text = "why"},
           Exited{.run = 3, .how = Ending::signal, .value = 9, .out_of_memory = true, .usage = some_usage()},
           Quiet{.request = 8, .state = Quietness::open_for_writing},
           Sampled{.run = 9, .known = true, .usage = some_usage()}};
@@ -114,8 +115,8 @@ TEST(LauncherProtocol, RefusesUnknownTypesAndOversizedDatagrams) {
 }
 
 TEST(LauncherProtocol, RefusesUnknownEnumeratorsAndBooleans) {
-  // Type, template id, kind, network, script, probe_directory, profile, image, provided.
-  const std::string good("\0\1\0\0\0\1\1\1\1\1\2\1", 12);
+  // Type, template id, kind, network, script, probe_directory, profile, image, provided, the runtime's name.
+  const std::string good("\0\1\0\0\0\1\1\1\1\1\2\1\0\0", 14);
   ASSERT_TRUE(decode_request(good));
   for (const std::size_t field : {5U, 6U, 7U, 8U, 9U, 10U, 11U}) {
     std::string bad = good;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +49,23 @@ TEST(RemoveTree, FollowsNoLink) {
   ASSERT_EQ(::symlink((directory / "outside").c_str(), (directory / "top").c_str()), 0);
   EXPECT_FALSE(remove_tree(directory / "top"));
   EXPECT_EQ(read(directory / "outside/file"), "precious");
+}
+
+TEST(RemoveTree, RemovesWhatIsNestedDeeperThanThereAreDescriptors) {
+  const test::TempDir directory;
+  constexpr int kDepth = 400;
+  std::string path = directory / "tree";
+  for (int i = 0; i < kDepth; ++i) path += "/d";
+  fs::create_directories(path);
+  std::ofstream(path + "/file") << "x";
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{.rlim_cur = 128, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto removed = remove_tree(directory / "tree");
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(removed) << removed.error().message;
+  EXPECT_FALSE(fs::exists(directory / "tree"));
 }
 
 TEST(RemoveTree, OpensWhatWasLocked) {

@@ -1,0 +1,325 @@
+"""A gateway and several workers on one machine, over a real NATS server and a real PostgreSQL: what they share, what
+survives the death of one of them, and what is refused."""
+import collections
+import os
+import pwd
+import signal
+import subprocess
+import time
+
+import harness
+import test_state
+from nats_server import NatsServer
+
+EVENTS = int(os.environ.get("MILLRACE_REPLICAS_EVENTS", "300"))
+LEASE_S = 2
+SLOW_COPY = "#!/bin/sh\nsleep {seconds}\n" + harness.COPY.partition("\n")[2]
+
+
+class Cluster(harness.TestCase):
+    """Each node has a data directory of its own; the buckets are the gateway's."""
+
+    def setUp(self):
+        super().setUp()
+        self.nats = NatsServer(self.folder)
+        self.addCleanup(self.nats.kill)
+        self.postgres = test_state.Postgres()
+        self.addCleanup(self.postgres.close)
+        self.postgres.start()
+
+    def shared(self):
+        return {"--broker": self.nats.url, "--nats-monitor": self.nats.monitor, "--state": self.postgres.url(),
+                "--node-lease": f"{LEASE_S}s", "--bucket-directory": str(self.folder / "gateway" / "data" / "buckets"),
+                "--cpu": "2", "--memory": "1Gi"}
+
+    def make_node(self, name, roles=None, **options):
+        given = {f"--{option.replace('_', '-')}": value for option, value in options.items()}
+        node = self.make_server(self.shared() | {"--node": name} | ({"--roles": roles} if roles else {}) | given, name)
+        return node
+
+    def make_worker(self, name, **options):
+        node = self.make_node(name, **options)
+        node.command = "worker"
+        return node
+
+    def start_cluster(self, workers=3):
+        gateway = self.make_node("gateway", "gateway,producer").start()
+        return gateway, [self.make_worker(f"worker-{number}").start() for number in range(1, workers + 1)]
+
+    def function(self, name="copy", seconds=0.1, **more):
+        return {"name": name, "input": [{"path": "in"}], "output": [{"path": "out"}], "cpu": "1", "memory": "64Mi",
+                "script": SLOW_COPY.format(seconds=seconds)} | more
+
+    def drop_many(self, gateway, first, count):
+        for number in range(first, first + count):
+            path = gateway.bucket("in") / f"{number:05}.part"
+            path.write_text(str(number))
+            os.rename(path, path.with_suffix(".txt"))
+
+    def wait_for_outputs(self, gateway, count, timeout_s=200.0):
+        harness.until(lambda: len(gateway.names("out")) >= count, f"{count} outputs, {len(gateway.names('out'))} so far",
+                      timeout_s)
+        gateway.wait_idle()
+
+    def assert_each_once(self, gateway, count):
+        """Outputs are the inputs, and of each one record stands."""
+        self.assertEqual(gateway.names("out"), {b"%05d.txt" % number for number in range(count)})
+        for number in range(count):
+            self.assertEqual((gateway.bucket("out") / f"{number:05}.txt").read_text(), str(number))
+        runs = gateway.runs("copy")
+        self.assertEqual(collections.Counter(run["outcome"] for run in runs), {"succeeded": count})
+        self.assertEqual(len({run["input"]["key"] for run in runs}), count)
+        return runs
+
+    def kill_at_once(self, node):
+        """As a power cut does. A daemon that outlives its supervisor would leave in order."""
+        daemons = node.children("daemon")
+        node.process.kill()
+        for pid in daemons:
+            os.kill(pid, signal.SIGKILL)
+        node.kill()
+
+    def nodes(self, gateway):
+        return {node["name"]: node for node in gateway.ask("nodes")["nodes"]}
+
+
+class Replicas(Cluster):
+    def test_workers_share_the_work_and_records_name_them(self):
+        gateway, workers = self.start_cluster()
+        gateway.apply(self.function())
+        self.drop_many(gateway, 0, 60)
+        self.wait_for_outputs(gateway, 60)
+        runs = self.assert_each_once(gateway, 60)
+        by_node = collections.Counter(run["node"] for run in runs)
+        self.assertEqual(set(by_node), {"worker-1", "worker-2", "worker-3"})
+        self.assertNotIn("gateway", by_node)
+
+        nodes = self.nodes(gateway)
+        self.assertEqual({name: node["roles"] for name, node in nodes.items()},
+                         {"gateway": "gateway,producer"} | dict.fromkeys(by_node, "worker"))
+        self.assertEqual({node["state"] for node in nodes.values()}, {"live"})
+        self.assertEqual({node["cpu_millicores"] for node in nodes.values()}, {2000})
+        self.assertIn("worker-2", gateway.cli("nodes").stdout.decode())
+        self.assertIn("worker-2", gateway.cli("top", "--once").stdout.decode())
+        for worker in workers:
+            self.assertEqual(worker.request("GET", "/metrics").status, 200)
+            refused = worker.request("GET", "/api/v1/functions")
+            self.assertEqual(refused.status, 409, refused.body)
+            self.assertIn("is no gateway", refused.json()["error"]["message"])
+        self.assertEqual([node.stop() for node in [*workers, gateway]], [0] * 4)
+
+    def test_nobody_holds_what_another_could_run(self):
+        gateway, _ = self.start_cluster()
+        gateway.apply(self.function(seconds=0.3))
+        self.drop_many(gateway, 0, 60)
+        self.wait_for_outputs(gateway, 60)
+        runs = self.assert_each_once(gateway, 60)
+        # Six slots: while anything waits to start, each is free for moments only. An event that a full worker held for
+        # its whole `hold` of 5 s would leave a hole of that length with another.
+        last_start = max(run["started_at"] for run in runs)
+        for node in ("worker-1", "worker-2", "worker-3"):
+            busy = sorted((run["started_at"], run["committed_at"]) for run in runs if run["node"] == node)
+            self.assertGreater(len(busy), 5)
+            end = busy[0][1]
+            for started, committed in busy[1:]:
+                if started < last_start:
+                    self.assertLess(seconds_between(end, started), 4, f"{node} idled while others had a backlog")
+                end = max(end, committed)
+
+    def test_killed_worker_and_drained_worker_lose_nothing(self):
+        gateway, workers = self.start_cluster()
+        gateway.apply(self.function(seconds=0.05))
+        third = EVENTS // 3
+        self.drop_many(gateway, 0, third)
+        harness.until(lambda: len(gateway.names("out")) > third // 4, "it runs")
+        self.kill_at_once(workers[0])
+        self.drop_many(gateway, third, third)
+        harness.until(lambda: self.nodes(gateway)["worker-1"]["state"] == "gone", "its death is noticed")
+        harness.until(lambda: len(gateway.names("out")) > third + third // 4, "the others go on")
+        self.drop_many(gateway, 2 * third, EVENTS - 2 * third)
+        self.assertEqual(workers[1].stop(), 0)
+        self.assertNotIn("worker-2", self.nodes(gateway))
+        workers[0].start()
+        self.assertEqual(self.nodes(gateway)["worker-1"]["state"], "live")
+        self.wait_for_outputs(gateway, EVENTS)
+        runs = self.assert_each_once(gateway, EVENTS)
+        self.assertEqual({run["node"] for run in runs}, {"worker-1", "worker-2", "worker-3"})
+        until_swept = "SELECT count(*) FROM millrace.attempts WHERE outcome IS NULL AND NOT named"
+        harness.until(lambda: self.postgres.ask(until_swept) == "0", "what the dead one had begun is cleared up")
+        left = [entry for folder in gateway.bucket("out").glob(".millrace/??") for entry in folder.iterdir()]
+        self.assertEqual(len(left), EVENTS, "of each run one private copy")
+
+    def test_run_longer_than_every_lease_is_left_to_its_worker(self):
+        gateway, workers = self.start_cluster(2)
+        gateway.apply(self.function(seconds=4 * LEASE_S))
+        self.drop_many(gateway, 0, 2)
+        self.wait_for_outputs(gateway, 2)
+        runs = self.assert_each_once(gateway, 2)
+        self.assertEqual([run.get("losses", 0) for run in runs], [0, 0])
+        self.assertEqual(int(self.postgres.ask("SELECT count(*) FROM millrace.attempts")), 2)
+
+    def test_worker_that_is_paused_cannot_commit_what_others_have_given_up(self):
+        gateway, workers = self.start_cluster(2)
+        gateway.apply(self.function(seconds=3))
+        self.drop_many(gateway, 0, 2)
+        harness.until(lambda: all(worker.children("function") for worker in workers)
+                      or int(self.postgres.ask("SELECT count(*) FROM millrace.attempts")) == 2, "both run")
+        paused = [pid for pid in workers[0].children("daemon")]
+        for pid in paused:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            self.wait_for_outputs(gateway, 2)
+        finally:
+            for pid in paused:
+                os.kill(pid, signal.SIGCONT)
+        harness.until(lambda: self.nodes(gateway)["worker-1"]["state"] == "live", "it is back")
+        gateway.wait_idle()
+        self.assert_each_once(gateway, 2)
+
+    def test_function_applied_on_one_gateway_is_known_to_all(self):
+        one = self.make_node("gateway", "gateway,producer").start()
+        other = self.make_node("other", "gateway").start()
+        self.make_worker("worker").start()
+        one.apply(self.function("hello", script="#!/bin/sh\necho hello, $(cat)\n", input=[], output=[]))
+        names = lambda server: [function["name"] for function in server.ask("ls")["functions"]]
+        harness.until(lambda: names(other) == ["hello"], "the other gateway knows it")
+        self.assertEqual(other.cli("run", "hello", stdin=b"Ada").stdout, b"hello, Ada\n")
+        self.assertEqual([run["node"] for run in one.runs("hello")], ["worker"])
+
+        other.apply(self.function("hello", script="#!/bin/sh\necho bye, $(cat)\n", input=[], output=[]))
+        harness.until(lambda: one.cli("run", "hello", stdin=b"Ada").stdout == b"bye, Ada\n", "the new revision runs")
+        other.cli("rm", "hello")
+        harness.until(lambda: names(one) == [], "it is gone everywhere")
+        one.cli("run", "hello", status=5)
+
+    def test_synchronous_calls(self):
+        gateway = self.make_node("gateway", "gateway,producer").start()
+        gateway.apply(self.function("say", script="#!/bin/sh\ncat\nexit ${CODE:-0}\n", input=[], output=[]),
+                      self.function("fail", script="#!/bin/sh\necho no\nexit 7\n", input=[], output=[]))
+        refused = gateway.request("POST", "/api/v1/functions/say/invoke", b"x")
+        self.assertEqual(refused.status, 503)
+        self.assertIn("millrace worker", refused.json()["error"]["message"])
+        self.make_worker("worker").start()
+        harness.until(lambda: gateway.request("POST", "/api/v1/functions/say/invoke", b"warm").status == 200, "it runs")
+        began = time.monotonic()
+        for number in range(20):
+            answer = gateway.request("POST", "/api/v1/functions/say/invoke", b"%d" % number)
+            self.assertEqual((answer.status, answer.body), (200, b"%d" % number))
+        print(f"a call took {(time.monotonic() - began) / 20 * 1000:.1f} ms")
+        failed = gateway.request("POST", "/api/v1/functions/fail/invoke", b"")
+        self.assertEqual((failed.status, failed.body), (500, b"no\n"))
+        self.assertEqual(failed.getheader("X-Millrace-Exit-Code"), "7")
+        again = [gateway.request("POST", "/api/v1/functions/say/invoke", b"once", {"Idempotency-Key": "k"})
+                 for _ in range(2)]
+        self.assertEqual([answer.body for answer in again], [b"once"] * 2)
+        self.assertEqual(len({answer.getheader("X-Millrace-Run-Id") for answer in again}), 1)
+
+    def test_run_of_another_node_is_seen_and_cancelled(self):
+        gateway, _ = self.start_cluster(1)
+        gateway.apply(self.function(seconds=60))
+        self.drop_many(gateway, 0, 1)
+        attempt = "SELECT run_id FROM millrace.attempts WHERE outcome IS NULL"
+        run_id = harness.until(lambda: self.postgres.ask("SET bytea_output = escape; " + attempt).split()[1:], "it runs")[0]
+        self.assertEqual(gateway.ask("runs", run_id)["state"], "running")
+        self.drop_many(gateway, 1, 2)
+        queued = harness.until(lambda: [run["run_id"] for run in gateway.ask("runs", "-f", "copy")["runs"]
+                                        if self.postgres.ask("SELECT count(*) FROM millrace.attempts") == "2"
+                                        and gateway.ask("runs", run["run_id"])["state"] == "queued"], "one has no slot")
+        self.assertEqual(len(queued), 1)
+        gateway.cli("cancel", queued[0])
+        self.assertEqual([run["run_id"] for run in gateway.runs("copy")], queued)
+        running = set(self.postgres.ask("SET bytea_output = escape; " + attempt).split()[1:])
+        self.assertIn(run_id, running)
+        for run in running:
+            gateway.cli("cancel", run)
+        gateway.wait_idle()
+        self.assertEqual([run["outcome"] for run in gateway.runs("copy")], ["cancelled"] * 3)
+
+    def test_postgres_and_nats_die_under_load(self):
+        gateway, _ = self.start_cluster()
+        gateway.apply(self.function(seconds=0.02))
+        count = 150
+        for part in range(3):
+            self.drop_many(gateway, part * count // 3, count // 3)
+            self.postgres.kill()
+            self.postgres.start()
+            if part == 1:
+                self.nats.kill()
+                self.nats.start()
+        self.wait_for_outputs(gateway, count)
+        self.assert_each_once(gateway, count)
+        harness.until(lambda: {node["state"] for node in self.nodes(gateway).values()} == {"live"}, "all are back")
+
+    def test_second_node_of_a_name_is_refused(self):
+        gateway = self.make_node("gateway", "gateway,producer").start()
+        twin = self.make_server(self.shared() | {"--node": "gateway", "--roles": "worker"}, "twin")
+        self.assert_does_not_start(twin, "a node named 'gateway'", "--node")
+        self.assertEqual(gateway.restart().ask("nodes")["nodes"][0]["state"], "live")
+        gateway.kill()
+        gateway.start()  # the same node in its next life, before the lease of the last one is over
+
+    def test_what_serves_one_daemon_is_not_shared(self):
+        for options in ({}, {"--broker": self.nats.url}, {"--state": self.postgres.url()}):
+            lone = self.make_server(options | {"--roles": "worker"}, f"lone-{len(self.servers)}")
+            self.assert_does_not_start(lone, "--broker nats://", "--state postgres://")
+        self.make_node("gateway", "gateway,producer").start()
+        embedded = self.make_server({"--state": self.postgres.url(), "--node": "embedded"}, "embedded")
+        self.assert_does_not_start(embedded, "node 'gateway'", "another broker")
+        prefixed = self.make_server(self.shared() | {"--node": "prefixed", "--nats-prefix": "other"}, "prefixed")
+        self.assert_does_not_start(prefixed, "node 'gateway'", "nats_prefix")
+
+    def test_second_daemon_on_one_data_directory_is_refused(self):
+        gateway = self.make_node("gateway", "gateway,producer").start()
+        other = subprocess.run([harness.BIN, "worker", "--data", gateway.data, "--node", "worker",
+                                *(word for option in self.shared().items() for word in option)],
+                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+        self.assertNotEqual(other.returncode, 0)
+        self.assertIn("in use by another server", other.stderr)
+        gateway.cli("ls")
+
+
+class SharedFolder(Cluster):
+    """The buckets on a file system that has no inotify for what others write, and no flags of rename: as NFS."""
+
+    def setUp(self):
+        super().setUp()
+        self.behind, self.mount = self.folder / "behind", self.folder / "mount"
+        for folder in (self.behind, self.mount):
+            folder.mkdir()
+        os.chown(self.behind, pwd.getpwnam(harness.USER).pw_uid, -1)
+        done = subprocess.run(["bindfs", self.behind, self.mount], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, f"{done.stderr}: run `scripts/install_packages test`")
+        self.addCleanup(subprocess.run, ["umount", "--lazy", self.mount], check=True)
+
+    def shared(self):
+        return super().shared() | {"--bucket-directory": str(self.mount / "buckets"), "--rescan": "1s"}
+
+    def test_files_that_another_machine_writes_are_found_by_looking(self):
+        gateway, _ = self.start_cluster(2)
+        gateway.apply(self.function(seconds=0))
+        behind = self.behind / "buckets"
+        for number in range(40):
+            path = behind / "in" / f"{number:05}.part"
+            path.write_text(str(number))
+            os.rename(path, path.with_suffix(".txt"))
+        out = behind / "out"
+        harness.until(lambda: len(list(out.glob("*.txt"))) == 40, "all are copied")
+        gateway.wait_idle()
+        self.assertEqual({path.name: path.read_text() for path in out.glob("*.txt")},
+                         {f"{number:05}.txt": str(number) for number in range(40)})
+        self.assertEqual(collections.Counter(run["outcome"] for run in gateway.runs()), {"succeeded": 40})
+
+    def test_check_says_what_a_shared_folder_weakens(self):
+        checked = subprocess.run([harness.BIN, "check"], capture_output=True, check=False,
+                                 env=os.environ | {"MILLRACE_BUCKET_DIRECTORY": str(self.mount)})
+        self.assertRegex(checked.stdout.decode(), r"exchange_names +missing .*older result over a later one")
+
+
+def seconds_between(earlier, later):
+    import datetime
+    parse = lambda text: datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return (parse(later) - parse(earlier)).total_seconds()
+
+
+if __name__ == "__main__":
+    harness.main()
