@@ -92,15 +92,12 @@ Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable:
   attempt.started_at = loop_.wall_now();
   attempt.bucket = attempt_place(*work.function, work.run_id, attempt.token).bucket;
 
-  auto [begun, staged, room] = co_await together(
-      loop_, std::move(begin), stage_in_.stage(work.function, work.event, work.run_id), make_room(attempt));
-  const bool recorded = room && !room->standing;
-  if (!begun) {
-    if (recorded) co_await close_unrun(std::move(attempt), "not begun: " + begun.error().message);
-    co_return fail(std::move(begun.error()));
-  }
-  work.counters = *begun;
-  if (room && !recorded) {  // the function ran already
+  std::optional<Counters> counters;
+  auto [room, staged] = co_await together(loop_, make_room(std::move(begin), attempt, counters),
+                                          stage_in_.stage(work.function, work.event, work.run_id));
+  if (!counters) co_return fail(std::move(room.error()));
+  work.counters = *counters;
+  if (room && room->standing) {  // the function ran already
     co_return Invoked{
         .committed = std::move(room->standing), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
   }
@@ -120,8 +117,13 @@ Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable:
   co_return invoked;
 }
 
-// The attempt is on record before its directory exists: a directory that nobody knows would stay for ever.
-Task<Result<Invoker::Room>> Invoker::make_room(Attempt attempt) {
+// The broker has recorded that the run begins before its attempt is on record, so that an attempt that is lost counts
+// as a loss; and that stands before the directory exists: one that nobody knows would stay for ever.
+Task<Result<Invoker::Room>> Invoker::make_room(Task<Result<Counters>> begin, Attempt attempt,
+                                               std::optional<Counters>& counters) {
+  const auto begun = co_await std::move(begin);
+  if (!begun) co_return fail(begun.error());
+  counters = *begun;
   auto standing = co_await state_.runs().begin_attempt(attempt);
   if (!standing) co_return fail(standing.error());
   if (*standing) co_return Room{.standing = std::move(*standing), .directory = {}};

@@ -61,9 +61,8 @@ class Invoker {
 
   // `stop` means: give it up without a trace, somebody else will run it (the lease is lost, the worker shuts down); the
   // answer is `aborted`. A user's cancel comes through `active` and is committed as the run's outcome.
-  // `begin` records that the run begins and says what counts against it. It runs beside the rest of what must be there
-  // before a function starts (inputs, the attempt's row, its directory), and the function only after all of them.
-  // Where it fails the answer is its error, whatever else went wrong.
+  // `begin` records that the run begins and says what counts against it, before there is an attempt. Inputs are staged
+  // beside it. Where it fails the answer is its error, whatever else went wrong.
   // `slot` is given back as soon as the function's last process is gone: committing and placing wait for disks, not for
   // cpu or memory.
   [[nodiscard]] Task<Result<Invoked>> invoke(Work work, Admission::Slot slot, RunTable::Active& active,
@@ -79,7 +78,7 @@ class Invoker {
     AttemptDirectory directory;
   };
 
-  Task<Result<Room>> make_room(Attempt attempt);
+  Task<Result<Room>> make_room(Task<Result<Counters>> begin, Attempt attempt, std::optional<Counters>& counters);
   // Why the run is no longer worth anything: its input, a user's object, is gone or replaced. Empty otherwise.
   Task<std::string> why_skipped(const Work& work);
   RunRecord record_of(const Work& work, const Attempt& attempt) const;

@@ -6,7 +6,7 @@ import unittest
 
 import harness
 
-HELPER = "/usr/bin/slirp4netns"
+POSSIBLE = os.access("/usr/bin/slirp4netns", os.X_OK) and os.access("/dev/net/tun", os.R_OK | os.W_OK)
 
 
 class Network(harness.TestCase):
@@ -23,7 +23,7 @@ class Network(harness.TestCase):
         allowed.apply(self.function(network="host"))
         allowed.cli("run", "f")
 
-    @unittest.skipUnless(os.access(HELPER, os.X_OK), "needs slirp4netns")
+    @unittest.skipUnless(POSSIBLE, "needs slirp4netns and /dev/net/tun")
     def test_a_private_network_has_names_and_goes_with_the_server(self):
         server = self.start_server()
         server.apply(self.function(network="private"))
@@ -32,7 +32,7 @@ class Network(harness.TestCase):
         self.assertTrue(helpers)
         server.stop()  # and looks for processes that are left
 
-    @unittest.skipUnless(os.access(HELPER, os.X_OK), "needs slirp4netns")
+    @unittest.skipUnless(POSSIBLE, "needs slirp4netns and /dev/net/tun")
     def test_a_private_network_reaches_no_port_of_the_server(self):
         server = self.start_server()
         _, port = server.address()
@@ -52,7 +52,7 @@ for address in ("127.0.0.1", "198.18.0.2", "169.254.169.254"):
         done = subprocess.run([harness.BIN, "check", "--data", str(self.make_server().data)], capture_output=True,
                               text=True, check=False)
         states = dict(re.findall(r"^(\w+) +(\w+)", done.stdout, re.MULTILINE))
-        self.assertEqual(states["network_private"], "real" if os.access(HELPER, os.X_OK) else "missing", done.stdout)
+        self.assertEqual(states["network_private"], "real" if POSSIBLE else "missing", done.stdout)
 
     def test_ranges_are_checked_when_the_server_starts(self):
         for option in ("--network-allow", "--network-deny"):

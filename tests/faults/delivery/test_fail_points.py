@@ -10,7 +10,6 @@ import harness
 ONCE = [(["succeeded"], 0, 0)]
 BEGUN = [(["succeeded"], 0, 1)]          # begun, and nothing of it on record
 LOST = [(["lost", "succeeded"], 0, 1)]
-ROOM = LOST + [(["lost", "succeeded"], 0, 0)]  # room was made for an attempt while the broker recorded that it begins
 FAILED = [(["failed", "succeeded"], 1, 0)]
 UNTOLD = [(["failed", "succeeded"], 0, 1)]  # its failure is on record, and the broker had not heard of it
 DEAD = [(["failed"], 1, 0)]
@@ -23,11 +22,11 @@ class FailPoints(fail_points.TestCase):
         self.strike({"after_publish_receipt": ANY, "after_seen": ANY})
 
     def test_before_an_attempt(self):
-        self.strike({"after_receive": ONCE, "after_begin": BEGUN + LOST, "after_attempt_row": ROOM,
-                     "after_attempt_directory": ROOM})
+        self.strike({"after_receive": ONCE, "after_begin": BEGUN})
 
     def test_in_an_attempt(self):
-        self.strike({"after_stage_in": LOST, "after_execute": LOST, "after_seal": LOST})
+        self.strike({"after_attempt_row": LOST, "after_attempt_directory": LOST, "after_stage_in": LOST,
+                     "after_execute": LOST, "after_seal": LOST})
 
     def test_between_commit_and_publish(self):
         self.strike({"after_commit": ONCE, "after_place_one": ONCE, "after_place": ONCE, "after_publish_one": ONCE})

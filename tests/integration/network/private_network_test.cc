@@ -64,6 +64,7 @@ class PrivateNetwork : public testing::Test {
   void SetUp() override {
     MILLRACE_NEEDS_ROOT();
     if (::access(kNetworkHelper, X_OK) != 0) GTEST_SKIP() << "needs " << kNetworkHelper << ": package slirp4netns";
+    if (::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
     static const std::string trouble = leave_the_host();
     ASSERT_EQ(trouble, "");
     outside_ = std::make_unique<Outside>();

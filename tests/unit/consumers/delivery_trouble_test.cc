@@ -106,9 +106,7 @@ TEST_P(DeliveryTrouble, ABeginThatFailsRunsNothingAndHonoursTheOwnersLease) {
   EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
   const auto attempts = rig_.wait(rig_.parts.state.runs().attempts(run_id()));
   ASSERT_TRUE(attempts);
-  ASSERT_EQ(attempts->size(), 1U);
-  EXPECT_EQ(attempts->front().outcome, AttemptOutcome::cancelled);
-  EXPECT_EQ(attempts->front().message, "not begun: its owner lives");
+  EXPECT_TRUE(attempts->empty());
 }
 
 // The hint is the least: a launcher that is away says "in a second" for as long as it is.
@@ -148,7 +146,7 @@ TEST_P(DeliveryTrouble, NothingRunsBeforeTheBrokerHasRecordedThatItBegins) {
   report_->begin_takes = 10s;
   handle();
   rig_.loop.run_for(9s);
-  EXPECT_EQ(rig_.parts.storage.attempts(), 1U) << "the rest is made ready beside it";
+  EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
   EXPECT_EQ(executions(), 0);
   rig_.loop.run_for(2s);
   EXPECT_EQ(executions(), 1);
