@@ -65,8 +65,8 @@ class PrivateNetwork : public testing::Test {
     MILLRACE_NEEDS_ROOT();
     if (::access(kNetworkHelper, X_OK) != 0) GTEST_SKIP() << "needs " << kNetworkHelper << ": package slirp4netns";
     if (::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
-    static const std::string trouble = leave_the_host();
-    ASSERT_EQ(trouble, "");
+    static const std::string kTrouble = leave_the_host();
+    ASSERT_EQ(kTrouble, "");
     outside_ = std::make_unique<Outside>();
     ASSERT_EQ(outside_->trouble(), "");
     ASSERT_EQ(launcher::ask(kOutsideAddress, kOutsidePort), "outside");
