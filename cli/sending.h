@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the name is theirs
 class App;
 class Option;
 }  // namespace CLI

@@ -34,8 +34,7 @@ Headers attributes_of(const HttpRequest& request) {
   for (const auto& [name, value] : request.headers()) {
     if (http_names_equal(name, "Content-Type")) headers.emplace_back("content-type", value);
     if (name.size() <= 3 || !http_names_equal(std::string_view(name).substr(0, 3), "ce-")) continue;
-    auto decoded = percent_decode(value);
-    headers.emplace_back(name, decoded ? std::move(*decoded) : value);
+    headers.emplace_back(name, percent_decode(value).value_or(value));
   }
   return headers;
 }

@@ -2,12 +2,8 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
-#include <linux/sched.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +13,7 @@
 #include <utility>
 
 #include "runtime/launcher/channel.h"
+#include "runtime/launcher/first_process.h"
 #include "runtime/launcher/passed_files.h"
 #include "runtime/launcher/system.h"
 
@@ -76,41 +73,28 @@ void ContainerRuns::prepare(const Prepare& request, std::vector<Fd> descriptors)
 }
 
 void ContainerRuns::start(std::uint32_t id, Template& entry) {
-  std::array<int, 2> ends{-1, -1};
-  int pidfd = -1;
-  clone_args arguments{};
-  arguments.flags = CLONE_NEWPID | CLONE_PIDFD;
-  arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
-  arguments.exit_signal = SIGCHLD;
-  if (groups_.templates_group() >= 0) {
-    arguments.flags |= CLONE_INTO_CGROUP;
-    arguments.cgroup = static_cast<std::uint64_t>(groups_.templates_group());
-  }
-  long pid = -1;
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) == 0) {
-    pid = ::syscall(SYS_clone3, &arguments, sizeof(arguments));
-  }
-  Fd ours(ends[0]);
-  Fd theirs(ends[1]);
-  if (pid == 0) {
+  FirstProcess child = start_first_process(groups_.templates_group());
+  if (child.pid == 0) {
     TemplateResources& resources = entry.resources;
-    keep_descriptors(std::array{&theirs, &resources.user_namespace, &resources.image, &resources.provided});
+    keep_descriptors(std::array{&child.socket, &resources.user_namespace, &resources.image, &resources.provided});
     template_main({.options = options_,
                    .request = entry.request,
                    .resources = entry.resources,
                    .outer_filter = support_.outer_filter(entry.request.network),
                    .inner_filter = support_.inner_filter(),
                    .into_group = groups_.templates_group() >= 0,
-                   .socket = std::move(theirs)});
+                   .socket = std::move(child.socket)});
   }
-  if (pid < 0) {
-    answers_.send(PrepareFailed{
-        .template_id = id, .step = Step::resources, .error = errno, .text = explain("start a template", errno)});
+  if (child.pid < 0) {
+    answers_.send(PrepareFailed{.template_id = id,
+                                .step = Step::resources,
+                                .error = child.error,
+                                .text = explain("start a template", child.error)});
     return forget(id);
   }
-  entry.pid = static_cast<pid_t>(pid);
-  entry.process = Fd(pidfd);
-  entry.socket = std::move(ours);
+  entry.pid = child.pid;
+  entry.process = std::move(child.process);
+  entry.socket = std::move(child.socket);
   entry.ready = false;
   by_pid_.emplace(entry.pid, id);
   watch_.watch_template(entry.socket.get(), id);

@@ -1,22 +1,18 @@
 #include "runtime/launcher/oci_runs.h"
 
 #include <fcntl.h>
-#include <linux/sched.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <utility>
 
 #include "runtime/launcher/cgroup_pool.h"
 #include "runtime/launcher/channel.h"
+#include "runtime/launcher/first_process.h"
 #include "runtime/launcher/oci_keeper.h"
 #include "runtime/launcher/passed_files.h"
 #include "runtime/launcher/system.h"
@@ -163,23 +159,8 @@ void OciRuns::spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_t re
   made.run.group = std::move(*group);
   if (made.run.group != nullptr) made.group = group_name(*made.run.group);
 
-  std::array<int, 2> ends{-1, -1};
-  int pidfd = -1;
-  clone_args arguments{};
-  arguments.flags = CLONE_NEWPID | CLONE_PIDFD;
-  arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
-  arguments.exit_signal = SIGCHLD;
-  if (groups_.templates_group() >= 0) {
-    arguments.flags |= CLONE_INTO_CGROUP;
-    arguments.cgroup = static_cast<std::uint64_t>(groups_.templates_group());
-  }
-  long pid = -1;
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) == 0) {
-    pid = ::syscall(SYS_clone3, &arguments, sizeof(arguments));
-  }
-  made.socket = Fd(ends[0]);
-  Fd theirs(ends[1]);
-  if (pid == 0) {
+  FirstProcess child = start_first_process(groups_.templates_group());
+  if (child.pid == 0) {
     const Limits wanted = request.limits;
     const auto holds = [this](Control control) { return groups_.state(control).support == Support::real; };
     OciKeeperPlan plan{.options = options_,
@@ -188,7 +169,7 @@ void OciRuns::spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_t re
                        .runtime = *entry.runtime,
                        .request = std::move(request),
                        .descriptors = std::move(descriptors),
-                       .socket = std::move(theirs),
+                       .socket = std::move(child.socket),
                        .tasks = {},
                        .control_group = leaves_groups_alone(*entry.runtime) ? std::string() : made.group,
                        .hybrid = !mounts_.v1.empty() && !mounts_.v2.empty(),
@@ -202,13 +183,13 @@ void OciRuns::spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_t re
     if (holds(Control::cpu_quota)) plan.held.cpu_quota_millicores = wanted.cpu_quota_millicores;
     oci_keeper_main(std::move(plan));
   }
-  if (pid < 0) {
-    const int error = errno;
+  if (child.pid < 0) {
     if (made.run.group != nullptr) groups_.release(std::move(made.run.group));
-    return refuse(Step::clone, error);
+    return refuse(Step::clone, child.error);
   }
-  made.pid = static_cast<pid_t>(pid);
-  made.keeper = Fd(pidfd);
+  made.pid = child.pid;
+  made.keeper = std::move(child.process);
+  made.socket = std::move(child.socket);
   if (made.run.group != nullptr) memory_.watch(made.run.group->memory_event(), id);
   watch_.watch_keeper(made.socket.get(), made.pid);
   by_pid_.emplace(made.pid, id);

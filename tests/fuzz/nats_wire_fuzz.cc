@@ -46,12 +46,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto turn = decode_turn(text)) check(*decode_turn(encode_turn(*turn)) == *turn);
   if (position_of(text)) check(!consumer_of(text).empty());
 
-  static const Names names = *Names::make("millrace");
-  if (const auto mark = names.mark_of(text); mark && !mark->group.empty()) {
-    check(names.mark_of(names.marked("t", *mark)) == mark);
+  static const Names kNames = *Names::make("millrace");
+  if (const auto mark = kNames.mark_of(text); mark && !mark->group.empty()) {
+    check(kNames.mark_of(kNames.marked("t", *mark)) == mark);
   }
-  (void)names.news_of(text);
-  (void)names.topic_of(text);
+  (void)kNames.news_of(text);
+  (void)kNames.topic_of(text);
   (void)Names::group_of(text);
   check(percent_decode(percent_encode(text)) == text);
 

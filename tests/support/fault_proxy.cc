@@ -144,7 +144,7 @@ bool FaultProxy::move(Pipe& pipe, bool silent) {
                          .bytes = std::string(bytes.data(), static_cast<std::size_t>(n))});
     pipe.held_bytes += static_cast<std::size_t>(n);
   }
-  const double rate = static_cast<double>(bytes_per_second_);
+  const auto rate = static_cast<double>(bytes_per_second_);
   pipe.allowance =
       std::min(rate / 10, pipe.allowance + rate * std::chrono::duration<double>(now - pipe.counted).count());
   pipe.counted = now;

@@ -110,12 +110,12 @@ class Bindfs {
 };
 
 std::unique_ptr<Stores> make_shared(EventLoop& loop, BlockingPool& pool, Log& log, Metrics& metrics, std::string& why) {
-  static const Bindfs bindfs;
-  if (!bindfs.mounted()) {
+  static const Bindfs kBindfs;
+  if (!kBindfs.mounted()) {
     why = "bindfs cannot be mounted here (the package bindfs, /dev/fuse and root are needed)";
     return nullptr;
   }
-  return make_below(bindfs.path(), loop, pool, log, metrics, why);
+  return make_below(kBindfs.path(), loop, pool, log, metrics, why);
 }
 
 const auto kKinds = testing::Values(StoreKind{.name = "fs_on_disk", .make = make_on_disk},
