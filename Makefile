@@ -5,6 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 N ?= 20
 BROKER ?=
+REPLICAS ?=
 CASE ?=
 LABELS ?=
 FUZZ_TIME_S ?= 60
@@ -21,8 +22,8 @@ build: deps-build ## builds the executable: build/release/millrace
 	@cmake --build --preset release --target millrace
 
 .PHONY: demo
-demo: build deps-demo ## shows it at work: N=20 files, BROKER=URL or nats (embedded without)
-	@N='$(N)' BROKER='$(BROKER)' scripts/demo.sh
+demo: build deps-demo ## shows it at work: N=20 files, BROKER=URL or nats (embedded without), REPLICAS=3 workers
+	@N='$(N)' BROKER='$(BROKER)' REPLICAS='$(REPLICAS)' scripts/demo.sh
 
 .PHONY: test
 test: deps-test ## all tests: LABELS="unit contract ..." and TESTS=REGEX narrow them
@@ -79,7 +80,7 @@ clean: ## removes everything that was built (caches outside the tree stay)
 deps-build:
 	@scripts/install_packages build run
 deps-demo:
-	@scripts/install_packages demo
+	@scripts/install_packages demo $(if $(REPLICAS),replicas)
 	@scripts/make_user
 deps-test:
 	@scripts/install_packages build run demo test

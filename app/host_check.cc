@@ -57,8 +57,8 @@ Control check_kernel() {
 Control check_user(const Config& config) {
   if (::geteuid() != 0) {
     return control("user", ControlState::emulated,
-                   "not root: only executor: process, as your own user. Containers: sudo millrace serve. Limits "
-                   "without root: systemd-run --user -p Delegate=yes millrace serve");
+                   "not root: functions run as this user, with executor: process only; what needs more is refused "
+                   "when it is applied");
   }
   const auto user = find_user(config.user);
   if (user) return control("user", ControlState::real, "the daemon runs as " + config.user);

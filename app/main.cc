@@ -1,5 +1,7 @@
 // The executable: one command line for the server and its clients.
 #include <fmt/core.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 
 #include <cstdlib>
@@ -14,6 +16,7 @@
 #include "app/config.h"
 #include "app/daemon.h"
 #include "app/host_check.h"
+#include "app/host_remedies.h"
 #include "app/log_command.h"
 #include "app/serve.h"
 #include "app/version.h"
@@ -95,6 +98,8 @@ int check_here(const millrace::cli::Globals& globals) {
   const auto config = millrace::load_config({{.origin = "environment", .values = *values}});
   if (!config) return complain(config.error());
   const auto controls = millrace::check_host(*config);
+  const millrace::RemedyHost host{.root = ::geteuid() == 0,
+                                  .groups_v2 = ::access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0};
   bool good = true;
   millrace::cli::Table table({{"CHECK"}, {"STATE"}, {"DETAIL"}});
   millrace::Json list = millrace::Json::array();
@@ -103,13 +108,18 @@ int check_here(const millrace::cli::Globals& globals) {
                         control.name == "data_directory" || control.name == "launcher";
     if (needed && control.state == millrace::ControlState::missing) good = false;
     table.add({control.name, std::string(name_of(control.state)), control.detail});
-    list.append(millrace::Json::object(
-        {{"name", control.name}, {"state", name_of(control.state)}, {"detail", control.detail}}));
+    list.append(millrace::Json::object({{"name", control.name},
+                                        {"state", name_of(control.state)},
+                                        {"detail", control.detail},
+                                        {"remedy", remedy_of(control, host)}}));
   }
+  millrace::cli::Table remedies({{"TO HAVE MORE"}, {"ENABLES"}});
+  for (const auto& remedy : remedies_of(controls, host)) remedies.add({remedy.what, remedy.controls});
   if (globals.json) {
     fmt::print("{}\n", millrace::Json::object({{"checks", std::move(list)}, {"good", good}}).dump_indented());
   } else {
     fmt::print("{}", table.to_text());
+    if (!remedies.empty()) fmt::print("\n{}", remedies.to_text());
   }
   return good ? millrace::cli::kOk : millrace::cli::kFailed;
 }

@@ -169,6 +169,10 @@ Result<std::string> check_broker(const Config& config) {
     group.spawn(describe(std::move(options), loop, log, found));
     loop.run();
   }
+#else
+  if (config.broker.starts_with("nats://") || config.broker.starts_with("tls://")) {
+    return fail(Errc::unimplemented, "this millrace was built without NATS (WITH_NATS=OFF)");
+  }
 #endif
   if (!found || config.allow_weak_durability) return found;
   if (found->starts_with("synced") || found->starts_with("replicated")) return found;

@@ -1,8 +1,11 @@
 #include "async/blocking_pool.h"
 
+#include <algorithm>
+
 namespace millrace {
 
-BlockingPool::BlockingPool(EventLoop& loop, Options options) : loop_(loop), room_(loop, options.queued_max) {
+BlockingPool::BlockingPool(EventLoop& loop, Options options)
+    : loop_(loop), room_(std::make_shared<Semaphore>(loop, std::max<std::size_t>(options.queued_max, 1))) {
   threads_.reserve(options.threads);
   for (std::size_t i = 0; i < options.threads; ++i) threads_.emplace_back([this] { work(); });
 }

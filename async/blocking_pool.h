@@ -4,7 +4,8 @@
 //
 // One pool belongs to one loop: run() is called there and resumes there. Work is queued without limit of its own; at
 // most `queued_max` calls are admitted, further ones wait in run(). The function owns what it needs: if the waiting
-// task is dropped, it still runs to its end and its result is thrown away.
+// task is dropped, it still runs to its end, holds its place among those admitted until then, and its result is thrown
+// away.
 #pragma once
 
 #include <condition_variable>
@@ -41,21 +42,28 @@ class BlockingPool {
   [[nodiscard]] Task<std::invoke_result_t<Function&>> run(Function function) {
     using Value = std::invoke_result_t<Function&>;
     static_assert(!std::is_void_v<Value>, "return a Result<void>");
-    const auto permit = co_await room_.acquire(1);
+    auto permit = co_await room_->acquire(1);  // never refused: there is room for one, and nothing stops the waiting
     const OneShot<Value> done(loop_);
-    submit([&loop = loop_, done, work = std::move(function)]() mutable {
-      loop.post([done, value = work()]() mutable { done.set(std::move(value)); });
+    submit([&loop = loop_, done, place = Place{.room = room_, .permit = std::move(*permit)},
+            work = std::move(function)]() mutable {
+      loop.post([done, place = std::move(place), value = work()]() mutable { done.set(std::move(value)); });
     });
     auto value = co_await done.wait();
     co_return std::move(value);
   }
 
  private:
+  // Goes with the work, to a thread and back to the loop, where it may arrive when the pool is gone.
+  struct Place {
+    std::shared_ptr<Semaphore> room;
+    Semaphore::Permit permit;
+  };
+
   void submit(EventLoop::Callback work);
   void work();
 
   EventLoop& loop_;
-  Semaphore room_;
+  std::shared_ptr<Semaphore> room_;
   std::mutex mutex_;  // guards queue_ and closing_
   std::condition_variable wake_;
   std::deque<EventLoop::Callback> queue_;

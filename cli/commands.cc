@@ -86,6 +86,7 @@ void add_commands(CLI::App& app, Globals& globals, int& exit_code) {
   add_wait_command(commands);
   add_why_command(commands);
   add_topic_commands(commands);
+  add_purge_command(commands);
   add_replay_command(commands);
   add_stats_command(commands);
   add_top_command(commands);

@@ -35,6 +35,7 @@ void add_run_commands(Commands& commands);     // runs, logs, cancel
 void add_wait_command(Commands& commands);
 void add_why_command(Commands& commands);
 void add_topic_commands(Commands& commands);  // topics, redrive
+void add_purge_command(Commands& commands);
 void add_replay_command(Commands& commands);
 void add_stats_command(Commands& commands);
 void add_top_command(Commands& commands);

@@ -10,6 +10,7 @@
 
 #include "cli/exit_codes.h"
 #include "cli/groups.h"
+#include "cli/places.h"
 #include "cli/text.h"
 
 namespace millrace::cli {
@@ -123,39 +124,6 @@ Result<int> create_topic(Context& context, const CreateOptions& options) {
     context.print((answer->bool_or("created", false) ? "created: " : "is there: ") + printable(options.topic) + "\n");
   }
   return kOk;
-}
-
-// One reader of one topic.
-struct Place {
-  std::string topic;
-  std::string group;
-
-  [[nodiscard]] std::string path(std::string_view what) const {
-    return "/api/v1/topics/" + encode_part(topic) + "/" + std::string(what) + "?group=" + encode_part(group);
-  }
-};
-
-// A function's dead letters lie on its work topic and on the user topics that it reads; a topic's with all its readers.
-// A name that is both a function's and a topic's means the function.
-Result<std::vector<Place>> places_of(Context& context, const std::string& target) {
-  const auto answer = context.client().get("/api/v1/topics");
-  if (!answer) return fail(answer.error());
-  std::vector<Place> of_function;
-  std::vector<Place> of_topic;
-  bool is_topic = false;
-  if (const Json* topics = answer->find("topics")) {
-    for (const auto& topic : topics->items()) {
-      const std::string name = topic.string_or("name", "");
-      Place place{.topic = name, .group = topic.string_or("group", "")};
-      is_topic = is_topic || name == target;
-      if (place.group.empty()) continue;  // nobody reads it, so nobody has given anything up
-      if (topic.string_or("function", "") == target) of_function.push_back(place);
-      if (name == target) of_topic.push_back(std::move(place));
-    }
-  }
-  if (!of_function.empty()) return of_function;
-  if (is_topic) return of_topic;
-  return fail(Errc::not_found, "neither a function nor a topic is called '" + target + "'");
 }
 
 Result<int> list_dead_letters(Context& context, const std::vector<Place>& places, std::size_t limit) {

@@ -20,8 +20,8 @@ WorkerPool::WorkerPool(EventLoop& loop, Broker& broker, Admission& admission, De
       admission_(admission),
       handler_(handler),
       log_(log),
-      receivers_(loop),
-      handlers_(loop) {
+      receivers_(std::in_place, loop),
+      handlers_(std::in_place, loop) {
   // Both keep what they are given for longer than this pool lives.
   broker_.on_backlog([this, alive = std::weak_ptr(alive_)](const std::string& topic) {
     if (alive.expired()) return;
@@ -62,7 +62,7 @@ Task<Result<void>> WorkerPool::subscribe(std::shared_ptr<const FunctionSpec> fun
   if (stopping_) co_return fail(Errc::unavailable, "this node is stopping and takes no more work");
   const auto member = std::make_shared<Member>(std::move(function), std::move(*subscription));
   members_[place] = member;
-  receivers_.spawn(receive(member));
+  receivers_->spawn(receive(member));
   backlog_.insert(place.topic);  // what was published while nobody was subscribed
   share_soon();
   co_return Result<void>{};
@@ -108,7 +108,7 @@ void WorkerPool::share_soon() {
   loop_.post([this, alive = std::weak_ptr(alive_)] {
     if (alive.expired()) return;
     share_queued_ = false;
-    if (!stopping_) receivers_.spawn(share());
+    if (!stopping_) receivers_->spawn(share());
   });
 }
 
@@ -220,7 +220,7 @@ Task<void> WorkerPool::receive(std::shared_ptr<Member> member) {
   for (;;) {
     auto delivery = co_await member->subscription->next(member->stop.get_token());
     if (delivery) {
-      handlers_.spawn(work(member, std::move(*delivery)));
+      handlers_->spawn(work(member, std::move(*delivery)));
       continue;
     }
     if (delivery.error().code == Errc::cancelled) co_return;
@@ -239,10 +239,25 @@ Task<void> WorkerPool::work(std::shared_ptr<Member> member, std::unique_ptr<Deli
 Task<void> WorkerPool::stop(EventLoop::Duration grace) {
   stopping_ = true;
   for (const auto& [place, member] : members_) member->stop.request_stop();
-  const auto timer = loop_.start_timer(grace, [this] { shutdown_.request_stop(); });
-  co_await receivers_.join();  // first: a delivery that is just being read is handed to the handlers still
-  co_await handlers_.join();
+  const OneShot<bool> over(loop_);
+  const auto end_runs = loop_.start_timer(grace, [this] { shutdown_.request_stop(); });
+  const auto end_waiting = loop_.start_timer(grace + kGiveBackMax, [over] { over.set(false); });
+  std::optional<TaskGroup> joining(std::in_place, loop_);
+  joining->spawn(join(over));
+  const bool all = co_await over.wait();
+  joining.reset();
+  if (!all) {
+    log_.warn("deliveries are dropped: they could not be given back in time", {{"deliveries", handlers_->size()}});
+    handlers_.emplace(loop_);
+    receivers_.emplace(loop_);
+  }
   members_.clear();
+}
+
+Task<void> WorkerPool::join(OneShot<bool> over) {
+  co_await receivers_->join();  // first: a delivery that is just being read is handed to the handlers still
+  co_await handlers_->join();
+  over.set(true);
 }
 
 }  // namespace millrace

@@ -8,15 +8,18 @@
 // Threads: the domain loop.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "async/event_loop.h"
+#include "async/one_shot.h"
 #include "async/task.h"
 #include "async/task_group.h"
 #include "broker/broker.h"
@@ -42,7 +45,10 @@ class WorkerPool final : public FunctionObserver {
   Task<Result<void>> drain(std::stop_token stop) override;  // nothing outside is watched here
 
   // Takes no more deliveries and waits for the runs that are on, at most `grace`; ends the rest and gives them back.
+  // What is not back kGiveBackMax later is dropped: its broker is away, and hands it out again when its lease has run
+  // out.
   [[nodiscard]] Task<void> stop(EventLoop::Duration grace);
+  static constexpr std::chrono::seconds kGiveBackMax{20};
 
  private:
   struct Member {
@@ -70,6 +76,7 @@ class WorkerPool final : public FunctionObserver {
   void hand_out(const std::vector<Waiting>& waiting, std::uint32_t credit);
   void look_again_at_next_probe(const FunctionSpec& function);
   Task<void> share();
+  Task<void> join(OneShot<bool> over);
   Task<void> receive(std::shared_ptr<Member> member);
   Task<void> work(std::shared_ptr<Member> member, std::unique_ptr<Delivery> delivery);
 
@@ -92,8 +99,8 @@ class WorkerPool final : public FunctionObserver {
   std::unique_ptr<EventLoop::Handle> probe_later_;  // when a function that rests may ask for one
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);  // for callbacks that others keep
   std::stop_source shutdown_;                                               // of the handlers
-  TaskGroup receivers_;
-  TaskGroup handlers_;
+  std::optional<TaskGroup> receivers_;                                      // always there
+  std::optional<TaskGroup> handlers_;                                       // likewise
 };
 
 }  // namespace millrace

@@ -1,6 +1,7 @@
 #include "engine/run_table.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace millrace {
@@ -10,32 +11,42 @@ bool RunTable::queued(LiveRun run) {
   const auto entry = waiting_.insert(waiting_.end(), Waiting{.run = std::move(run)});
   waiting_by_id_.emplace(entry->run.run_id, entry);
   tell(entry->run);
-  if (waiting_.size() > queued_max_) {
-    waiting_by_id_.erase(waiting_.front().run.run_id);
-    waiting_.pop_front();
-  }
+  while (waiting_.size() > queued_max_) erase(waiting_.begin());
   return true;
+}
+
+void RunTable::erase(Place waiting) {
+  waiting_by_id_.erase(waiting->run.run_id);
+  (waiting->cancelled ? cancelled_ : waiting_).erase(waiting);
 }
 
 void RunTable::not_queued(const RunId& run_id) {
   const auto found = waiting_by_id_.find(run_id);
-  if (found == waiting_by_id_.end() || found->second->run.state != RunState::queued) return;
-  waiting_.erase(found->second);
-  waiting_by_id_.erase(found);
+  if (found != waiting_by_id_.end() && found->second->run.state == RunState::queued) erase(found->second);
 }
 
 void RunTable::forget(const RunId& run_id) {
   const auto found = waiting_by_id_.find(run_id);
-  if (found == waiting_by_id_.end()) return;
-  waiting_.erase(found->second);
-  waiting_by_id_.erase(found);
+  if (found != waiting_by_id_.end()) erase(found->second);
+}
+
+void RunTable::forget_waiting(std::string_view function, bool work_topic) {
+  for (auto* list : {&waiting_, &cancelled_}) {
+    for (auto waiting = list->begin(); waiting != list->end();) {
+      const auto next = std::next(waiting);
+      // What is only queued was published on a work topic.
+      const bool gone = work_topic || (waiting->run.state != RunState::queued && !waiting->cancelled);
+      if (gone && waiting->run.function == function) erase(waiting);
+      waiting = next;
+    }
+  }
+  for (const auto& [id, active] : active_) {
+    if (active->run_.function == function) active->thrown_away_ = true;
+  }
 }
 
 RunTable::Active::Active(RunTable& table, LiveRun run) : table_(table), run_(std::move(run)) {
-  if (const auto found = table_.waiting_by_id_.find(run_.run_id); found != table_.waiting_by_id_.end()) {
-    table_.waiting_.erase(found->second);
-    table_.waiting_by_id_.erase(found);
-  }
+  table_.forget(run_.run_id);
   table_.active_[run_.run_id] = this;
   table_.tell(run_);
 }
@@ -67,6 +78,7 @@ void RunTable::Active::waits_for_retry(WallTime now) {
   state(RunState::waiting_retry, now);
   over_ = true;
   table_.active_.erase(run_.run_id);
+  if (thrown_away_) return;
   (void)table_.queued(run_);
   if (cancel_.stop_requested()) (void)table_.cancel(run_.run_id);  // asked for too late to stop this attempt
 }
@@ -76,16 +88,21 @@ bool RunTable::cancel(const RunId& run_id) {
     found->second->cancel_.request_stop();
     return true;
   }
-  if (const auto found = waiting_by_id_.find(run_id); found != waiting_by_id_.end()) {
-    found->second->cancelled = true;
-    return true;
-  }
-  return false;
+  const auto found = waiting_by_id_.find(run_id);
+  if (found == waiting_by_id_.end()) return false;
+  const Place waiting = found->second;
+  if (waiting->cancelled) return true;
+  if (cancelled_.size() >= queued_max_) return false;
+  waiting->cancelled = true;
+  cancelled_.splice(cancelled_.end(), waiting_, waiting);
+  return true;
 }
 
 bool RunTable::take_cancelled(const RunId& run_id) {
   const auto found = waiting_by_id_.find(run_id);
-  return found != waiting_by_id_.end() && std::exchange(found->second->cancelled, false);
+  if (found == waiting_by_id_.end() || !std::exchange(found->second->cancelled, false)) return false;
+  waiting_.splice(waiting_.begin(), cancelled_, found->second);
+  return true;
 }
 
 std::optional<LiveRun> RunTable::find(const RunId& run_id) const {
@@ -102,8 +119,8 @@ std::vector<LiveRun> RunTable::list(std::string_view function, std::size_t limit
     if (function.empty() || run.function == function) runs.push_back(run);
   };
   for (const auto& [id, active] : active_) add(active->run_);
-  for (auto waiting = waiting_.rbegin(); waiting != waiting_.rend() && runs.size() < limit; ++waiting) {
-    add(waiting->run);
+  for (const auto* list : {&waiting_, &cancelled_}) {
+    for (auto waiting = list->rbegin(); waiting != list->rend() && runs.size() < limit; ++waiting) add(waiting->run);
   }
   if (runs.size() > limit) runs.resize(limit);
   return runs;

@@ -24,7 +24,8 @@ namespace millrace {
 class RunTable {
  public:
   // `queued_max`: how many runs that wait, for their first attempt or the next, are remembered; beyond that the oldest
-  // are forgotten (not lost: they are in the broker), and asking for one says so.
+  // are forgotten (not lost: they are in the broker), and asking for one says so. As many again that wait to be
+  // cancelled are not forgotten.
   explicit RunTable(std::size_t queued_max = 100'000) : queued_max_(queued_max) {}
 
   // All listeners, before the first run. They outlive the table.
@@ -37,6 +38,9 @@ class RunTable {
 
   // One that waits here was run by another node.
   void forget(const RunId& run_id);
+  // What waited for a function on its work topic, or else on some user topic, was thrown away. What is in work now does
+  // not come back to wait either.
+  void forget_waiting(std::string_view function, bool work_topic);
 
   // Work on a run begins here: at most one Active exists per run id. Ends with its destructor, which forgets the run,
   // or with waits_for_retry().
@@ -61,13 +65,14 @@ class RunTable {
     LiveRun run_;
     std::optional<RunEnd> end_;
     bool over_ = false;
+    bool thrown_away_ = false;
     std::stop_source cancel_;
   };
 
   [[nodiscard]] bool active(const RunId& run_id) const { return active_.contains(run_id); }
 
   // Requests the stop of an active run, or marks a queued one so that it is cancelled when its turn comes. False when
-  // nothing is known of it.
+  // nothing is known of it, or when too many wait for that.
   [[nodiscard]] bool cancel(const RunId& run_id);
   [[nodiscard]] bool take_cancelled(const RunId& run_id);
 
@@ -81,13 +86,17 @@ class RunTable {
     bool cancelled = false;
   };
 
+  using Place = std::list<Waiting>::iterator;
+
   void tell(const LiveRun& run) const;
+  void erase(Place waiting);
 
   std::size_t queued_max_;
   std::vector<RunListener*> listeners_;
   std::unordered_map<RunId, Active*> active_;
-  std::list<Waiting> waiting_;  // at most queued_max_, the oldest first
-  std::unordered_map<RunId, std::list<Waiting>::iterator> waiting_by_id_;
+  std::list<Waiting> waiting_;    // at most queued_max_, the oldest first
+  std::list<Waiting> cancelled_;  // those that wait to be cancelled; at most queued_max_
+  std::unordered_map<RunId, Place> waiting_by_id_;
 };
 
 }  // namespace millrace

@@ -36,6 +36,7 @@ constexpr std::array kRoutes{
     Route{"POST", "/api/v1/topics/{topic}/events", routes::publish_event},
     Route{"GET", "/api/v1/topics/{topic}/dead-letters", routes::list_dead_letters},
     Route{"POST", "/api/v1/topics/{topic}/redrive", routes::redrive_dead_letters},
+    Route{"POST", "/api/v1/topics/{topic}/purge", routes::purge_topic},
 
     Route{"GET", "/api/v1/node", routes::node},
     Route{"GET", "/api/v1/nodes", routes::list_nodes},

@@ -51,6 +51,11 @@ Task<void> list_topics(Exchange& exchange);
 Task<void> make_topic(Exchange& exchange);
 Task<void> list_dead_letters(Exchange& exchange);
 Task<void> redrive_dead_letters(Exchange& exchange);
+// The group that a request about a topic means: the one it names, or the only one there can be.
+Task<Result<std::string>> group_of(Services& services, std::string topic, std::string named);
+
+// routes_purge.cc
+Task<void> purge_topic(Exchange& exchange);
 
 // routes_system.cc
 Task<void> health(Exchange& exchange);

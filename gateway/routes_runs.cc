@@ -1,8 +1,11 @@
 #include <algorithm>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "async/task_group.h"
 #include "core/units.h"
 #include "formats/record_json.h"
 #include "formats/timestamp.h"
@@ -15,35 +18,59 @@ namespace {
 
 constexpr std::uint64_t kRunsMax = 1'000;
 constexpr std::uint64_t kRunsDefault = 100;
-constexpr std::size_t kLookedAtMax = 200;  // of those that wait, whether they still do
+// Of those that wait, whether they still do.
+constexpr std::size_t kLookedAtOnce = 100;
+constexpr std::size_t kLooksMax = 100;
 
 struct RunList {
   std::vector<LiveRun> live;
   std::vector<RunRecord> done;
 };
 
-// What waited here may have been run by another node since.
-Task<Result<void>> forget_what_is_over(Services& services, const std::string& function) {
-  for (const auto& run : services.runs.list(function, kLookedAtMax)) {
-    if (services.runs.active(run.run_id)) continue;
-    const auto record = co_await services.state.runs().get(run.run_id);
-    if (!record) co_return fail(record.error());
-    if (*record) services.runs.forget(run.run_id);
+Task<void> forget_if_over(Services& services, RunId run_id, Result<bool>& forgotten) {
+  const auto record = co_await services.state.runs().get(run_id);
+  if (!record) {
+    forgotten = fail(record.error());
+  } else if (*record && !services.runs.active(run_id)) {
+    services.runs.forget(run_id);
+    if (forgotten) forgotten = true;
   }
-  co_return Result<void>();
+}
+
+// What waited here other nodes may have run since: of a backlog that they have worked off, all of it.
+Task<Result<std::vector<LiveRun>>> find_live(Services& services, std::string function, std::size_t limit) {
+  for (std::size_t looks = 0;; ++looks) {
+    auto live = services.runs.list(function, looks == 0 ? limit : kRunsMax);
+    Result<bool> forgotten = false;
+    for (std::size_t first = 0; services.nodes.shared() && forgotten && first < live.size(); first += kLookedAtOnce) {
+      TaskGroup looking(services.domain);
+      for (std::size_t next = first; next < std::min(first + kLookedAtOnce, live.size()); ++next) {
+        const RunId& run_id = live[next].run_id;
+        if (!services.runs.active(run_id)) looking.spawn(forget_if_over(services, run_id, forgotten));
+      }
+      co_await looking.join();
+    }
+    if (!forgotten) co_return fail(forgotten.error());
+    if (*forgotten && looks < kLooksMax) continue;
+    live.resize(std::min(live.size(), limit));
+    co_return live;
+  }
 }
 
 Task<Result<RunList>> find_runs(Services& services, RunFilter filter) {
   RunList list;
-  const bool first_page = filter.before.empty() && !filter.outcome;
-  if (first_page && services.nodes.shared()) {
-    const auto forgotten = co_await forget_what_is_over(services, filter.function);
-    if (!forgotten) co_return fail(forgotten.error());
+  if (filter.before.empty() && !filter.outcome) {
+    auto live = co_await find_live(services, filter.function, filter.limit);
+    if (!live) co_return fail(live.error());
+    list.live = std::move(*live);
   }
-  if (first_page) list.live = services.runs.list(filter.function, filter.limit);
   auto done = co_await services.state.runs().list(std::move(filter));
   if (!done) co_return fail(done.error());
   list.done = std::move(*done);
+  // Some have ended since they were looked at.
+  std::unordered_set<std::string_view> over;
+  for (const auto& record : list.done) over.insert(record.run_id.str());
+  std::erase_if(list.live, [&](const LiveRun& run) { return over.contains(run.run_id.str()); });
   co_return list;
 }
 

@@ -89,7 +89,8 @@ Json to_json(const TopicRow& row) {
                        {"bytes_max", row.info.spec.bytes_max}});
 }
 
-// The group that a request about a topic means: the one it names, or the only one there can be.
+}  // namespace
+
 Task<Result<std::string>> group_of(Services& services, std::string topic, std::string named) {
   if (!named.empty()) co_return named;
   if (topic.starts_with(kWorkTopicPrefix)) co_return std::string(kWorkersGroup);
@@ -100,6 +101,8 @@ Task<Result<std::string>> group_of(Services& services, std::string topic, std::s
   co_return fail(Errc::invalid_argument, "topic '" + topic + "' has " + std::to_string(info->spec.groups.size()) +
                                              " groups; name one by the query parameter 'group'");
 }
+
+namespace {
 
 Task<Result<std::vector<DeadLetter>>> letters_of(Services& services, std::string topic, std::string named,
                                                  std::string after, std::size_t limit) {

@@ -5,6 +5,8 @@
 #   N=20                frames, and so runs of the detector
 #   BROKER=             the broker's URL, or `nats` for a NATS server that is fetched and started here; without it the
 #                       embedded one
+#   REPLICAS=           a gateway and so many workers instead of one server, over a NATS server and a PostgreSQL that are
+#                       started here by config/examples/replicas/start
 #   MILLRACE_BIN=PATH   the executable; build/release/millrace without it
 #   MILLRACE_DEMO_DATA=DIR
 #                       where everything lies; /var/lib/millrace-demo for root, ~/.local/share/millrace-demo for others
@@ -17,6 +19,7 @@ cd "$(dirname "$0")/.."
 frames=${N:-20}
 broker=${BROKER:-}
 broker_options=()
+replicas=${REPLICAS:-}
 millrace=${MILLRACE_BIN:-$PWD/build/release/millrace}
 example=config/examples/people
 ready_wait_s=60
@@ -28,6 +31,8 @@ if [ "$(id -u)" -eq 0 ]; then
 fi
 data=${MILLRACE_DEMO_DATA:-$default_data}
 mark=$data/.made-by-millrace-demo
+node=$data  # whose files are those of users
+[ -z "$replicas" ] || node=$data/replicas/gateway
 log=$data/serve.log
 server=
 nats_server=
@@ -87,7 +92,7 @@ fresh_data() {
     [ -e "$mark" ] || die "$data exists and was not made by this script; move it away"
     local old
     old=$(cat "$mark")
-    if [ -n "$old" ] && [ -e "/proc/$old" ] && tr '\0' ' ' <"/proc/$old/cmdline" | grep -qF -- "--data $data "; then
+    if [ -n "$old" ] && [ -e "/proc/$old" ] && tr '\0' ' ' <"/proc/$old/cmdline" | grep -qF -- " $data"; then
       die "another demo is running there (process $old); stop it first"
     fi
     rm -rf --one-file-system "$data"
@@ -99,17 +104,23 @@ fresh_data() {
 }
 
 start_server() {
-  local arguments=(serve --data "$data" --listen 127.0.0.1:0)
-  if [ "$broker" = nats ]; then start_nats; fi
-  if [ -n "$user" ]; then chown "$user:" "$data"; fi
-  if [ -n "$broker" ]; then arguments+=(--broker "$broker" ${broker_options[@]+"${broker_options[@]}"}); fi
-  if [ -z "$user" ]; then arguments+=(--allow-missing-isolation yes); fi
-  "$millrace" "${arguments[@]}" </dev/null >&"$log_file" 2>&1 {mark_file}>&- &
+  local arguments=() isolation=()
+  if [ -z "$user" ]; then isolation=(--allow-missing-isolation yes); fi
+  if [ -n "$replicas" ]; then
+    arguments=(env WORKERS="$replicas" LISTEN=127.0.0.1:0 NATS_SERVER="$(scripts/fetch_nats_server)"
+      MILLRACE_BIN="$millrace" config/examples/replicas/start "$data/replicas")
+  else
+    if [ "$broker" = nats ]; then start_nats; fi
+    if [ -n "$user" ]; then chown "$user:" "$data"; fi
+    arguments=("$millrace" serve --data "$data" --listen 127.0.0.1:0)
+    if [ -n "$broker" ]; then arguments+=(--broker "$broker" ${broker_options[@]+"${broker_options[@]}"}); fi
+  fi
+  "${arguments[@]}" ${isolation[@]+"${isolation[@]}"} </dev/null >&"$log_file" 2>&1 {mark_file}>&- &
   server=$!
   echo "$server" >&"$mark_file"
   local tries
   for ((tries = 0; tries < ready_wait_s * 10; tries++)); do
-    if [ -s "$data/listen" ] && "$millrace" ls >/dev/null 2>&1; then return; fi
+    if is_ready; then return; fi
     kill -0 "$server" 2>/dev/null || break
     sleep 0.1
   done
@@ -117,9 +128,15 @@ start_server() {
   die "the server did not start; its log is $log"
 }
 
+# One that answers; of several, all: then the script that starts them says so.
+is_ready() {
+  if [ -n "$replicas" ]; then grep -q '^ready: ' "$log" || return 1; fi
+  [ -s "$node/listen" ] && "$millrace" ls >/dev/null 2>&1
+}
+
 # Files in a bucket whose name ends with $2; names with line breaks count once.
 count() {
-  find "$data/buckets/$1" -maxdepth 1 -type f -name "*$2" -printf x 2>/dev/null | wc -c
+  find "$node/buckets/$1" -maxdepth 1 -type f -name "*$2" -printf x 2>/dev/null | wc -c
 }
 
 running() {
@@ -155,8 +172,15 @@ wait_until_idle() {
   if [ -t 1 ]; then echo; fi
 }
 
+runs_by_node() {
+  "$millrace" runs -f people --limit 1000000 -o json | /usr/bin/python3 -c '
+import collections, json, sys
+runs = collections.Counter(run["node"] for run in json.load(sys.stdin)["runs"])
+print("runs of people:", ", ".join(f"{runs[node]} by {node}" for node in sorted(runs)))'
+}
+
 people_found() {
-  /usr/bin/python3 - "$data/buckets/people" <<'PYTHON'
+  /usr/bin/python3 - "$node/buckets/people" <<'PYTHON'
 import json, pathlib, sys
 counts = [len(json.loads(path.read_text())["people"]) for path in pathlib.Path(sys.argv[1]).glob("*.json")]
 print(f"{sum(counts)} people in {sum(count > 0 for count in counts)} of {len(counts)} frames")
@@ -164,6 +188,9 @@ PYTHON
 }
 
 [[ $frames =~ ^[1-9][0-9]{0,5}$ ]] || die "N=$frames: expected a number of frames, 1 to 999999"
+[[ $replicas =~ ^([1-9][0-9]?)?$ ]] || die "REPLICAS=$replicas: expected a number of workers, 1 to 99"
+[[ -z $replicas || -z $broker || $broker = nats ]] ||
+  die "BROKER=$broker: with REPLICAS the NATS server is started here; leave one of them out"
 [[ $data = /* ]] || die "MILLRACE_DEMO_DATA=$data: expected an absolute path"
 [ -x "$millrace" ] || die "$millrace is missing; run \`make build\`, or \`make demo\`, which does"
 trap stop_server EXIT
@@ -173,7 +200,7 @@ scripts/make_user
 fresh_data
 # The client finds address and token of this server in its data directory, whatever the caller talks to otherwise.
 unset MILLRACE_URL MILLRACE_TOKEN
-export MILLRACE_DATA=$data
+export MILLRACE_DATA=$node
 
 echo "the video: people on a campus square"
 scripts/fetch_demo_video "$data/demo/vtest.avi"
@@ -186,7 +213,7 @@ if [ -z "$user" ]; then
 fi
 
 start_server
-echo "the server: http://$(cat "$data/listen"), data in $data, log in $log"
+echo "the server: http://$(cat "$node/listen"), data in $data, log in $log"
 "$millrace" apply "$data/demo/functions.yaml"
 begun=$SECONDS
 "$millrace" put "$data/demo/vtest.avi" videos/vtest.avi
@@ -198,7 +225,8 @@ pictures=$(count people .jpg)
 texts=$(count people .json)
 echo
 if [ "$pictures" -ne "$frames" ] || [ "$texts" -ne "$frames" ]; then
-  die "expected $frames pictures and $frames JSON files in $data/buckets/people, found $pictures and $texts; see $log"
+  die "expected $frames pictures and $frames JSON files in $node/buckets/people, found $pictures and $texts; see $log"
 fi
+if [ -n "$replicas" ]; then runs_by_node; fi
 echo "$(people_found), in $((SECONDS - begun)) s"
-echo "look at them: $data/buckets/people"
+echo "look at them: $node/buckets/people"

@@ -1,5 +1,7 @@
 #include <nats/nats.h>
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <stdexcept>
@@ -11,6 +13,7 @@ namespace millrace::bench {
 namespace {
 
 constexpr std::int64_t kTimeoutMs = 10'000;
+constexpr std::int64_t kWindow = 256;  // of asynchronous publishes, as in the rounds
 
 void must(natsStatus status, const char* what) {
   if (status != NATS_OK) throw std::runtime_error(std::string(what) + ": " + natsStatus_GetText(status));
@@ -27,7 +30,7 @@ class RawClient final : public Client {
     natsOptions_Destroy(options);
     jsOptions settings;
     jsOptions_Init(&settings);
-    settings.PublishAsync.MaxPending = 1024;
+    settings.PublishAsync.MaxPending = kWindow;
     settings.PublishAsync.StallWait = kTimeoutMs * 10;
     must(natsConnection_JetStream(&stream_, connection_, &settings), "JetStream");
     make_stream(name_, name_ + ".>", js_InterestPolicy, -1);
@@ -183,7 +186,8 @@ class RawClient final : public Client {
   jsCtx* stream_ = nullptr;
   natsSubscription* inbox_ = nullptr;
   natsSubscription* answers_ = nullptr;
-  std::uint64_t next_ = 0;
+  // No id twice, whoever published before.
+  std::uint64_t next_ = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
   std::mutex mutex_;  // guards what follows
   std::condition_variable done_;
   std::uint64_t wanted_ = 0;

@@ -5,18 +5,22 @@
 // a message carries the groups that still want it and is followed by what they know of it; after that, no record
 // between the old place and the new one matters for it.
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "broker/log/log_journal.h"
 #include "broker/log/record_bodies.h"
+#include "core/backoff.h"
 
 namespace millrace::wal {
 namespace {
 
 constexpr std::size_t kChunkBytes = 2 << 20;  // more than any record
 constexpr std::size_t kIdsPerRecord = 1000;
+constexpr std::chrono::seconds kCompactionRestMin{1};
+constexpr std::chrono::minutes kCompactionRestMax{10};
 
 struct Chunk {
   std::string bytes;
@@ -64,14 +68,25 @@ Task<void> LogJournal::compact() {
       if (!closing_ && !failure()) {
         log_.error("the oldest segment of the log cannot be emptied",
                    {{"segment", segment_name(epoch)}, {"error", emptied.error()}});
-        // Damage stays; want of space passes.
-        compaction_failed_ = emptied.error().code != Errc::no_space;
+        // Want of space has its own way to try again.
+        if (emptied.error().code != Errc::no_space) compact_later();
       }
       break;
     }
+    compaction_failures_ = 0;
+    compaction_failing_.set(0);
     co_await segments_.release_oldest();
   }
   compacting_ = false;
+}
+
+void LogJournal::compact_later() {
+  compaction_failing_.set(1);
+  const auto rest = Backoff::ceiling(kCompactionRestMin, kCompactionRestMax, ++compaction_failures_);
+  compaction_rest_ = loop_.start_timer(rest, [this] {
+    compaction_rest_.reset();
+    segments_changed();
+  });
 }
 
 Task<Result<void>> LogJournal::empty_oldest(std::uint32_t epoch) {

@@ -38,6 +38,8 @@ LogJournal::LogJournal(EventLoop& loop, Metrics& metrics, Log& log, JournalOptio
     : Journal(loop),
       loop_(loop),
       log_(log),
+      compaction_failing_(metrics.gauge("millrace_log_compaction_failing",
+                                        "1 while the oldest segment of the embedded log cannot be given up")),
       options_(options),
       id_key_(recovered.id_key),
       topics_(topics),
@@ -178,7 +180,7 @@ void LogJournal::committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes)
 void LogJournal::segments_changed() {
   if (closing_ || failure()) return;
   if (segments_.wants_prepare()) tasks_.spawn(segments_.prepare());
-  if (!compacting_ && !compaction_failed_ && segments_.wants_compaction()) tasks_.spawn(compact());
+  if (!compacting_ && !compaction_rest_ && segments_.wants_compaction()) tasks_.spawn(compact());
   if (!room_waits_.empty()) room_waits_.wake_all();
 }
 
@@ -289,6 +291,7 @@ Task<void> LogJournal::close() {
   const auto confirmed = co_await confirm();
   if (!confirmed) log_.error("the log could not be closed in order", {{"error", confirmed.error()}});
   closing_ = true;
+  compaction_rest_.reset();
   room_waits_.wake_all();
   window_waits_.wake_all();
   tasks_.request_stop();

@@ -94,8 +94,10 @@ class LogJournal final : public Journal {
   [[nodiscard]] bool is_being_read(RecordPlace place) const;
   [[nodiscard]] bool is_queued(RecordPlace place) const;
 
-  // Empties the oldest segment as long as that is worth it.
+  // Empties the oldest segment as long as that is worth it. What a read or damage keeps it from is tried again, at ever
+  // longer intervals: a bad moment passes, and a damaged message may be purged.
   Task<void> compact();
+  void compact_later();
   Task<Result<void>> empty_oldest(std::uint32_t epoch);
   Task<Result<void>> copy_messages(std::uint32_t epoch);
   Result<void> copy_message(const Record& record, RecordPlace place);
@@ -104,6 +106,7 @@ class LogJournal final : public Journal {
 
   EventLoop& loop_;
   Log& log_;
+  Gauge& compaction_failing_;
   JournalOptions options_;
   IdKey id_key_;
   TopicTable& topics_;
@@ -118,7 +121,8 @@ class LogJournal final : public Journal {
   std::size_t unflushed_bytes_ = 0;               // of records appended since the last flush
   std::unique_ptr<EventLoop::Handle> lingering_;  // set while patient records wait for company
   bool compacting_ = false;
-  bool compaction_failed_ = false;
+  std::uint32_t compaction_failures_ = 0;               // in a row
+  std::unique_ptr<EventLoop::Handle> compaction_rest_;  // set until the next try after one
   bool closing_ = false;
   std::string body_;  // scratch, to keep its memory
   std::deque<Cached> cached_;

@@ -17,7 +17,9 @@ constexpr std::chrono::milliseconds kPauseWhenFull{50};  // between arrivals whe
 constexpr std::chrono::milliseconds kPullLife{60'000};   // the server forgets a request after so long
 constexpr std::chrono::milliseconds kPullGrace{10'000};
 constexpr std::chrono::milliseconds kAgainAfterError{1000};
-constexpr std::uint32_t kBatchMax = 256;      // asked for at once
+constexpr std::uint32_t kBatchMax = 256;  // asked for at once
+// Of what is wanted, this part at least while something is under way: each request costs the server a message.
+constexpr std::uint32_t kShareMin = 4;
 constexpr std::size_t kDelayedMax = 100'000;  // with timers of ours; for more the server's must do
 constexpr std::string_view kNak = "-NAK";
 constexpr std::string_view kAck = "+ACK";
@@ -114,6 +116,14 @@ std::optional<Group::Arrived> Group::take() {
 }
 
 void Group::ask() {
+  if (std::exchange(asking_, true)) return;
+  core_.loop.post([this, weak = core_.weak_from_this()] {
+    if (const auto core = weak.lock()) ask_now();
+  });
+}
+
+void Group::ask_now() {
+  asking_ = false;
   if (removed_ || pause_ || core_.closed() || !core_.link->connected()) return;
   const std::uint32_t unasked = subscribers_ > 0 && !resting_ ? 1 : 0;
   const auto target = std::min(std::max(wanted_, unasked), kBatchMax);
@@ -136,6 +146,7 @@ void Group::ask(Lane& lane, std::uint32_t target) {
   const auto have = lane.asked + static_cast<std::uint32_t>(lane.ready.size());
   if (target <= have) return;
   const std::uint32_t batch = target - have;
+  if (lane.asked > 0 && batch < target / kShareMin) return;
   const bool sent = core_.link->send(
       {.subject = "$JS.API.CONSUMER.MSG.NEXT." + stream() + "." + lane.consumer,
        .reply = lane.inbox,

@@ -116,7 +116,8 @@ class Group {
   };
 
   void add_lane(Priority priority);
-  void ask();
+  void ask();  // soon, for all that came to be wanted meanwhile
+  void ask_now();
   void ask(Lane& lane, std::uint32_t target);
   [[nodiscard]] bool is_expected(const Lane& lane) const;
   [[nodiscard]] Lane* choose();
@@ -144,6 +145,7 @@ class Group {
   std::uint32_t wanted_ = 0;   // next() calls that wait
   std::uint32_t looking_ = 0;  // arrivals whose turn is being looked for
   WaitList looked_;            // until there are none
+  bool asking_ = false;        // in a step that is posted already
   bool resting_ = false;       // nobody took the last one that came unasked
   std::uint32_t life_ = 0;
   std::uint32_t emptied_ = 0;  // how often

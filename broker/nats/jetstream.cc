@@ -77,9 +77,9 @@ bool is_passing(const Error& error) {
 
 }  // namespace
 
-Task<Result<Json>> JetStream::ask(Packet packet) {
-  const std::string subject = packet.subject;
-  auto answer = co_await link_.request(std::move(packet), options_.request_timeout);
+Task<Result<Json>> JetStream::ask(std::shared_ptr<const Packet> packet) {
+  const std::string& subject = packet->subject;
+  auto answer = co_await link_.request(packet, options_.request_timeout);
   // The API itself is only away for a while.
   if (!answer && answer.error().code == Errc::not_found && subject.starts_with("$JS.")) {
     answer.error().code = Errc::unavailable;
@@ -95,9 +95,10 @@ Task<Result<Json>> JetStream::ask(Packet packet) {
 }
 
 Task<Result<Json>> JetStream::call(std::string operation, Json request) {
-  const std::string body = request.is_null() ? std::string() : request.dump();
+  const auto packet = std::make_shared<const Packet>(
+      Packet{.subject = "$JS.API." + operation, .data = request.is_null() ? std::string() : request.dump()});
   for (int tries = 1;; ++tries) {
-    auto answer = co_await ask({.subject = "$JS.API." + operation, .data = body});
+    auto answer = co_await ask(packet);
     if (answer || !is_passing(answer.error()) || tries == kCallTriesMax || link_.closed()) co_return answer;
     const Deadline deadline(loop_, options_.request_timeout);
     co_await link_.wait_connected(deadline.token());
@@ -123,9 +124,10 @@ Task<Result<JetStream::Made>> JetStream::ensure_stream(std::string name, Json co
   co_return Made{.created = true, .answer = std::move(*created)};
 }
 
-Task<Result<Stored>> JetStream::publish(std::string stream, Packet packet) {
+Task<Result<Stored>> JetStream::publish(std::string stream, Packet given) {
+  const auto packet = std::make_shared<const Packet>(std::move(given));
   const bool repeatable =
-      std::ranges::any_of(packet.headers, [](const auto& header) { return header.first == "Nats-Msg-Id"; });
+      std::ranges::any_of(packet->headers, [](const auto& header) { return header.first == "Nats-Msg-Id"; });
   const Deadline deadline(loop_, options_.publish_timeout);
   for (;;) {
     auto answer = co_await ask(packet);

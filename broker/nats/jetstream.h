@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -61,7 +62,7 @@ class JetStream {
 
  private:
   // Errors as `call`, with the one more that a second try may help against.
-  [[nodiscard]] Task<Result<Json>> ask(Packet packet);
+  [[nodiscard]] Task<Result<Json>> ask(std::shared_ptr<const Packet> packet);
   [[nodiscard]] Task<Result<Kept>> get(std::string stream, Json request);
 
   EventLoop& loop_;

@@ -14,7 +14,7 @@
 namespace millrace::nats {
 namespace {
 
-constexpr std::size_t kDispatchMax = 256;  // in one turn of the loop
+constexpr std::size_t kDispatchMax = 64;  // in one turn of the loop: about a millisecond
 constexpr std::chrono::milliseconds kFirstRetry{100};
 constexpr std::chrono::milliseconds kRetryMax{2000};
 // Times `reconnect_wait`: how long a client that is refused waits, doubled from try to try.
@@ -33,16 +33,23 @@ std::uint64_t token_of(std::string_view text) {
 // Keeps a request's entry for as long as its frame exists.
 class Link::Waiting {
  public:
-  Waiting(Link& link, std::uint64_t token, const OneShot<Result<Message>>& answer) : link_(link), token_(token) {
+  Waiting(Link& link, std::uint64_t token, const OneShot<Result<Message>>& answer, EventLoop::TimePoint deadline)
+      : link_(link), token_(token), deadline_(deadline) {
     link_.waiting_.emplace(token, answer);
+    link_.deadlines_.emplace(deadline, token);
+    if (!link_.deadline_timer_ || deadline < link_.deadline_timer_at_) link_.look_at_deadlines();
   }
   Waiting(const Waiting&) = delete;
   Waiting& operator=(const Waiting&) = delete;
-  ~Waiting() { link_.waiting_.erase(token_); }
+  ~Waiting() {
+    link_.waiting_.erase(token_);
+    link_.deadlines_.erase({deadline_, token_});
+  }
 
  private:
   Link& link_;
   std::uint64_t token_;
+  EventLoop::TimePoint deadline_;
 };
 
 Link::Link(EventLoop& loop, NatsBrokerOptions options, Log& log, std::vector<std::string> news)
@@ -86,9 +93,10 @@ Task<void> Link::connect_anew() {
     auto client = co_await try_connect();
     if (closed_) co_return;
     if (client) {
-      const auto sender = std::shared_ptr<Sender>(std::move(sender_));
+      const auto sender = std::move(sender_);
+      sender->hand_over();
       auto old = std::exchange(client_, std::move(*client));
-      sender_ = std::make_unique<Sender>(client_, arrivals_, options_.send_bytes_max);
+      sender_ = std::make_shared<Sender>(loop_, client_, arrivals_, options_.send_bytes_max);
       refused_.clear();
       changed(static_cast<int>(Change::reconnected));
       [[maybe_unused]] const auto gone = co_await pool_.run([sender, old = std::move(old)]() mutable -> Result<void> {
@@ -128,32 +136,32 @@ Task<Result<void>> Link::connect() {
     pause = std::min(pause * 2, kRetryMax);
   }
   payload_bytes_max_ = client_->payload_bytes_max();
-  sender_ = std::make_unique<Sender>(client_, arrivals_, options_.send_bytes_max);
+  sender_ = std::make_shared<Sender>(loop_, client_, arrivals_, options_.send_bytes_max);
   connected_ = true;
   co_return Result<void>{};
 }
 
 bool Link::send(Packet packet) {
-  return !closed_ && sender_ && sender_->send(std::move(packet));
+  std::string reply = std::move(packet.reply);
+  return !closed_ && sender_ && sender_->send(std::make_shared<const Packet>(std::move(packet)), std::move(reply));
 }
 
-Task<Result<Message>> Link::request(Packet packet, std::chrono::milliseconds timeout) {
+Task<Result<Message>> Link::request(std::shared_ptr<const Packet> packet, std::chrono::milliseconds timeout) {
   if (closed_) co_return fail(Errc::unavailable, "the connection to the NATS server is closed");
   if (!refused_.empty()) co_return fail(Errc::unavailable, refused_);
   const std::uint64_t token = ++next_token_;
   const OneShot<Result<Message>> answer(loop_);
-  const Waiting waiting(*this, token, answer);
-  packet.reply = inbox_ + ".r." + std::to_string(token);
-  if (!send(std::move(packet))) {
+  const Waiting waiting(*this, token, answer, loop_.now() + timeout);
+  if (!sender_ || !sender_->send(std::move(packet), inbox_ + ".r." + std::to_string(token))) {
     co_return fail(Errc::unavailable, "more than " + std::to_string(options_.send_bytes_max) +
                                           " bytes wait to be sent to the NATS server");
   }
-  const auto timer = loop_.start_timer(timeout, [answer, this, timeout] {
-    answer.set(fail(connected_ ? Errc::deadline_exceeded : Errc::unavailable,
-                    "the NATS server at " + shown_nats_url(options_.url) + " did not answer within " +
-                        std::to_string(timeout.count()) + " ms"));
-  });
   auto result = co_await answer.wait();
+  if (!result && result.error().code == Errc::deadline_exceeded) {
+    result.error() = {.code = connected_ ? Errc::deadline_exceeded : Errc::unavailable,
+                      .message = "the NATS server at " + shown_nats_url(options_.url) + " did not answer within " +
+                                 std::to_string(timeout.count()) + " ms"};
+  }
   if (result && result->status() == 503) {
     co_return fail(Errc::not_found, "nobody listens there: JetStream is off, or the stream does not exist");
   }
@@ -184,6 +192,9 @@ Task<void> Link::wait_connected(std::stop_token stop) {
 
 void Link::take() {
   auto batch = arrivals_->take(kDispatchMax);
+  rest_.reset();
+  // Timers and descriptors get their turn between two portions, which they would not if it were posted.
+  if (batch.more) rest_ = loop_.start_timer({}, [this] { take(); });
   for (const int change : batch.changes) changed(change);
   for (auto& [reply, error] : batch.failures) {
     const auto last = reply.rfind('.');
@@ -250,10 +261,27 @@ void Link::fail_all(const std::string& why) {
   for (const auto& answer : all) answer.set(fail(Errc::unavailable, why));
 }
 
+// The timer is set again when it runs out, not whenever the first of them was answered.
+void Link::look_at_deadlines() {
+  deadline_timer_.reset();
+  const auto now = loop_.now();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const auto waiting = waiting_.find(deadlines_.begin()->second);
+    deadlines_.erase(deadlines_.begin());
+    if (waiting != waiting_.end()) waiting->second.set(fail(Errc::deadline_exceeded, ""));
+  }
+  if (deadlines_.empty()) return;
+  deadline_timer_at_ = deadlines_.begin()->first;
+  deadline_timer_ = loop_.start_timer(std::chrono::ceil<EventLoop::Duration>(deadline_timer_at_ - now),
+                                      [this] { look_at_deadlines(); });
+}
+
 void Link::cut() {
   if (std::exchange(closed_, true)) return;
   arrivals_->stop();
   connected_ = false;
+  deadline_timer_.reset();
+  rest_.reset();
   listeners_.clear();
   fail_all("the connection to the NATS server is closed");
   connecting_.request_stop();
@@ -262,15 +290,17 @@ void Link::cut() {
 
 void Link::abandon() {
   cut();
+  if (sender_) sender_->hand_over();
   sender_.reset();
   client_.reset();
 }
 
 Task<void> Link::close() {
   cut();
-  const auto sender = std::shared_ptr<Sender>(std::move(sender_));
+  const auto sender = std::move(sender_);
   auto client = std::move(client_);
   if (!client) co_return;
+  sender->hand_over();
   [[maybe_unused]] const auto done = co_await pool_.run([sender, client = std::move(client)]() mutable -> Result<void> {
     sender->finish();
     client->close();

@@ -20,10 +20,12 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "async/blocking_pool.h"
@@ -83,9 +85,12 @@ class Link {
 
   // False when it cannot be taken, because too much waits to be sent or the link is closed.
   [[nodiscard]] bool send(Packet packet);
-  // The answer to a packet. Errors: unavailable (the connection broke), not_found (nobody listens there),
-  // deadline_exceeded, too_large. No answer does not mean that nothing happened.
-  [[nodiscard]] Task<Result<Message>> request(Packet packet, std::chrono::milliseconds timeout);
+  // The answer to a packet, whose `reply` is not used. Errors: unavailable (the connection broke), not_found (nobody
+  // listens there), deadline_exceeded, too_large. No answer does not mean that nothing happened.
+  [[nodiscard]] Task<Result<Message>> request(std::shared_ptr<const Packet> packet, std::chrono::milliseconds timeout);
+  [[nodiscard]] Task<Result<Message>> request(Packet packet, std::chrono::milliseconds timeout) {
+    return request(std::make_shared<const Packet>(std::move(packet)), timeout);
+  }
 
   // Makes a subject to which the deliveries of a consumer can be sent, and what the server says of them; `on_message`
   // runs on the loop, in the order of arrival. A delivery comes under the subject it was published with, so it is known
@@ -127,6 +132,7 @@ class Link {
   void changed(int change);
   void cut();  // nothing is sent or heard any more
   void fail_all(const std::string& why);
+  void look_at_deadlines();
 
   EventLoop& loop_;
   const NatsBrokerOptions options_;
@@ -135,9 +141,14 @@ class Link {
   const std::string inbox_;
   const std::vector<std::string> news_subjects_;
   std::shared_ptr<Arrivals> arrivals_;
+  std::unique_ptr<EventLoop::Handle> rest_;  // of what came and was too much for one turn
   std::shared_ptr<Client> client_;
-  std::unique_ptr<Sender> sender_;
+  std::shared_ptr<Sender> sender_;
   std::unordered_map<std::uint64_t, OneShot<Result<Message>>> waiting_;
+  // When their time is over, by token: one timer for all, since nearly all are answered long before.
+  std::set<std::pair<EventLoop::TimePoint, std::uint64_t>> deadlines_;
+  std::unique_ptr<EventLoop::Handle> deadline_timer_;
+  EventLoop::TimePoint deadline_timer_at_{};
   struct Listener {
     std::string inbox;  // without what all have in common
     std::function<void(Message)> on_message;

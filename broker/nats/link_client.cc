@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <iterator>
 
 namespace millrace::nats {
 namespace {
@@ -14,15 +15,11 @@ constexpr std::int64_t kWriteDeadlineMs = 5000;
 constexpr int kReconnectBufferBytes = 8 << 20;
 constexpr int kPingsOutMax = 2;
 constexpr std::size_t kSecretBytesMax = 64U << 10;
+constexpr std::string_view kEndOfJwt = "END NATS USER JWT";
+constexpr std::string_view kEndOfSeed = "END USER NKEY SEED";
 
 // What the library's callbacks get: freed by the last of them.
 using Ear = std::shared_ptr<Link::Arrivals>;
-
-std::size_t size_of(const Packet& packet) {
-  std::size_t bytes = packet.subject.size() + packet.reply.size() + packet.data.size() + 64;
-  for (const auto& [name, value] : packet.headers) bytes += name.size() + value.size();
-  return bytes;
-}
 
 Result<std::string> read_secret(const std::string& path, std::string_view what) {
   std::ifstream file(path, std::ios::binary);
@@ -75,7 +72,13 @@ Result<void> set_login(natsOptions* options, const NatsBrokerOptions& wanted) {
     status = natsOptions_SetToken(options, token->c_str());
   }
   if (status == NATS_OK && !wanted.credentials_file.empty()) {
-    if (auto read = read_secret(wanted.credentials_file, "NATS credentials"); !read) return fail(read.error());
+    const auto read = read_secret(wanted.credentials_file, "NATS credentials");
+    if (!read) return fail(read.error());
+    if (read->find(kEndOfJwt) == std::string::npos || read->find(kEndOfSeed) == std::string::npos) {
+      return fail(Errc::invalid_argument, "'" + wanted.credentials_file +
+                                              "' is no credentials file of NATS: it must have a JWT and its seed, as "
+                                              "`nsc generate creds` writes them");
+    }
     status = natsOptions_SetUserCredentialsFromFiles(options, wanted.credentials_file.c_str(), nullptr);
   }
   if (status != NATS_OK) return fail(error_of(status, "set the login of the NATS connection"));
@@ -226,7 +229,6 @@ void Link::Arrivals::fail_locked(std::string reply, Error error) {
 Link::Arrivals::Batch Link::Arrivals::take(std::size_t messages_max) {
   Batch batch;
   const std::lock_guard lock(mutex_);
-  told_ = false;
   batch.changes = std::exchange(changes_, {});
   batch.failures = std::exchange(failures_, {});
   batch.dropped = std::exchange(dropped_, 0);
@@ -236,7 +238,7 @@ Link::Arrivals::Batch Link::Arrivals::take(std::size_t messages_max) {
     batch.messages.push_back(std::move(messages_.front()));
     messages_.pop_front();
   }
-  if (!messages_.empty()) wake_locked();
+  batch.more = told_ = !messages_.empty();
   return batch;
 }
 
@@ -260,8 +262,11 @@ Result<std::shared_ptr<Link::Client>> Link::Client::connect(const NatsBrokerOpti
   if (auto tls = set_tls(made, wanted); !tls) return fail(tls.error());
   auto ear = std::make_unique<Ear>(arrivals);
   const auto jitter_ms = 2 * wanted.reconnect_wait.count();
+  const auto servers = nats_servers(wanted.url);  // the library takes a list of them for one host's name
+  std::vector<const char*> list;
+  for (const auto& each : servers) list.push_back(each.c_str());
   const std::array steps{
-      natsOptions_SetURL(made, wanted.url.c_str()),
+      natsOptions_SetServers(made, list.data(), static_cast<int>(list.size())),
       natsOptions_SetName(made, wanted.node.c_str()),
       natsOptions_SetTimeout(made, kConnectTimeoutMs),
       natsOptions_SetPingInterval(made, wanted.ping_interval.count()),
@@ -306,11 +311,10 @@ Result<void> Link::Client::subscribe(const std::string& subject, const std::shar
   return {};
 }
 
-Result<void> Link::Client::publish(const Packet& packet) {
+Result<void> Link::Client::publish(const Packet& packet, const std::string& reply) {
   natsMsg* made = nullptr;
-  const char* reply = packet.reply.empty() ? nullptr : packet.reply.c_str();
-  auto status =
-      natsMsg_Create(&made, packet.subject.c_str(), reply, packet.data.data(), static_cast<int>(packet.data.size()));
+  auto status = natsMsg_Create(&made, packet.subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
+                               packet.data.data(), static_cast<int>(packet.data.size()));
   if (status != NATS_OK) return fail(error_of(status, "make a NATS message"));
   const Message message(made);
   for (const auto& [name, value] : packet.headers) {
@@ -333,8 +337,11 @@ void Link::Client::close() {
   connection_ = nullptr;
 }
 
-Link::Sender::Sender(std::shared_ptr<Client> client, std::shared_ptr<Arrivals> arrivals, std::size_t bytes_max)
-    : client_(std::move(client)), arrivals_(std::move(arrivals)), bytes_max_(bytes_max), thread_([this] { run(); }) {}
+Link::Sender::Sender(EventLoop& loop, std::shared_ptr<Client> client, std::shared_ptr<Arrivals> arrivals,
+                     std::size_t bytes_max)
+    : loop_(loop), client_(std::move(client)), arrivals_(std::move(arrivals)), bytes_max_(bytes_max), thread_([this] {
+        run();
+      }) {}
 
 void Link::Sender::finish() {
   {
@@ -345,31 +352,52 @@ void Link::Sender::finish() {
   if (thread_.joinable()) thread_.join();
 }
 
-bool Link::Sender::send(Packet packet) {
-  const std::size_t bytes = size_of(packet);
-  {
-    const std::lock_guard lock(mutex_);
-    if (queued_bytes_ + bytes > bytes_max_ && queued_bytes_ > 0) return false;
-    queued_bytes_ += bytes;
-    queue_.push_back(std::move(packet));
+std::size_t Link::Sender::size_of(const Sending& sending) {
+  constexpr std::size_t kOverhead = 64;
+  const Packet& packet = *sending.packet;
+  std::size_t bytes = kOverhead + packet.subject.size() + sending.reply.size() + packet.data.size();
+  for (const auto& [name, value] : packet.headers) bytes += name.size() + value.size();
+  return bytes;
+}
+
+bool Link::Sender::send(std::shared_ptr<const Packet> packet, std::string reply) {
+  Sending sending{.packet = std::move(packet), .reply = std::move(reply)};
+  const std::size_t bytes = size_of(sending);
+  const std::size_t before = waiting_bytes_;
+  if (before + bytes > bytes_max_ && before > 0) return false;
+  waiting_bytes_ += bytes;
+  collected_.push_back(std::move(sending));
+  if (collected_.size() == 1) {
+    loop_.post([weak = weak_from_this()] {
+      if (const auto sender = weak.lock()) sender->hand_over();
+    });
   }
-  wake_.notify_one();
   return true;
 }
 
+void Link::Sender::hand_over() {
+  if (collected_.empty()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    std::ranges::move(collected_, std::back_inserter(queue_));
+  }
+  collected_.clear();
+  wake_.notify_one();
+}
+
 void Link::Sender::run() {
-  for (;;) {
-    Packet packet;
+  for (std::vector<Sending> batch;; batch.clear()) {
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
       if (queue_.empty()) return;
-      packet = std::move(queue_.front());
-      queue_.pop_front();
-      queued_bytes_ -= size_of(packet);
+      batch.swap(queue_);
     }
-    auto sent = client_->publish(packet);
-    if (!sent && !packet.reply.empty()) arrivals_->put_failure(std::move(packet.reply), std::move(sent.error()));
+    for (auto& sending : batch) {
+      auto sent = client_->publish(*sending.packet, sending.reply);
+      waiting_bytes_ -= size_of(sending);
+      if (!sent && !sending.reply.empty()) arrivals_->put_failure(std::move(sending.reply), std::move(sent.error()));
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // The part of a link that touches the client library's threads. Private to link.cc and link_client.cc.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,7 @@ struct Link::Arrivals : std::enable_shared_from_this<Link::Arrivals> {
     std::vector<int> changes;
     std::vector<std::pair<std::string, Error>> failures;  // the reply subjects of what got no answer
     std::size_t dropped = 0;
+    bool more = false;  // wait, of which nobody is told again: take() is to be called once more
   };
   static constexpr std::size_t kFailuresMax = 100'000;
   static constexpr std::size_t kChangesMax = 64;
@@ -44,7 +46,7 @@ struct Link::Arrivals : std::enable_shared_from_this<Link::Arrivals> {
   void put(Change change);
   void put_failure(std::string reply, Error error);
 
-  [[nodiscard]] Batch take(std::size_t messages_max);  // on the loop; more is told of in a step of its own
+  [[nodiscard]] Batch take(std::size_t messages_max);  // on the loop
   void stop();                                         // on the loop: nobody is told any more
 
  private:
@@ -75,7 +77,8 @@ class Link::Client {
   Client& operator=(const Client&) = delete;
   ~Client() { close(); }
 
-  [[nodiscard]] Result<void> publish(const Packet& packet);  // may block, for as long as the socket is full
+  [[nodiscard]] Result<void> publish(const Packet& packet,
+                                     const std::string& reply);  // may block, for as long as the socket is full
   [[nodiscard]] std::size_t payload_bytes_max() const;
   void close();  // blocks; sends what the library still holds
 
@@ -87,29 +90,38 @@ class Link::Client {
   std::vector<__natsSubscription*> subscriptions_;
 };
 
-// The thread that sends.
-class Link::Sender {
+// The thread that sends. What the loop sends in one of its turns is handed over at once, since waking a thread costs
+// more than to send a small message.
+class Link::Sender : public std::enable_shared_from_this<Link::Sender> {
  public:
-  Sender(std::shared_ptr<Client> client, std::shared_ptr<Arrivals> arrivals, std::size_t bytes_max);
+  Sender(EventLoop& loop, std::shared_ptr<Client> client, std::shared_ptr<Arrivals> arrivals, std::size_t bytes_max);
   Sender(const Sender&) = delete;
   Sender& operator=(const Sender&) = delete;
   ~Sender() { finish(); }
 
-  // Sends what waits, and ends. Blocks.
+  // On the loop; false when too much waits. The packet's own `reply` is not used.
+  [[nodiscard]] bool send(std::shared_ptr<const Packet> packet, std::string reply);
+  void hand_over();  // on the loop: what was sent since the last time
+  // Sends what was handed over, and ends. Blocks.
   void finish();
 
-  [[nodiscard]] bool send(Packet packet);
-
  private:
+  struct Sending {
+    std::shared_ptr<const Packet> packet;
+    std::string reply;
+  };
+  [[nodiscard]] static std::size_t size_of(const Sending& sending);
   void run();
 
+  EventLoop& loop_;
   std::shared_ptr<Client> client_;
   std::shared_ptr<Arrivals> arrivals_;
   const std::size_t bytes_max_;
-  std::mutex mutex_;  // guards what follows
+  std::vector<Sending> collected_;             // the loop's
+  std::atomic<std::size_t> waiting_bytes_{0};  // of all that is not sent
+  std::mutex mutex_;                           // guards what follows
   std::condition_variable wake_;
-  std::deque<Packet> queue_;
-  std::size_t queued_bytes_ = 0;
+  std::vector<Sending> queue_;
   bool closing_ = false;
   std::jthread thread_;
 };

@@ -175,21 +175,25 @@ Task<void> NatsBroker::publish_into(std::string topic, Outgoing message, OneShot
 }
 
 Task<std::vector<Result<Receipt>>> NatsBroker::publish(std::string topic, std::vector<Outgoing> batch) {
-  std::vector<OneShot<Result<Receipt>>> receipts;
-  receipts.reserve(batch.size());
-  TaskGroup publishing(core_->loop);
-  for (auto& message : batch) {
-    receipts.emplace_back(core_->loop);
-    publishing.spawn(publish_into(topic, std::move(message), receipts.back()));
-  }
   std::vector<Result<Receipt>> results;
   results.reserve(batch.size());
-  bool any = false;
-  for (const auto& receipt : receipts) {
-    auto result = co_await receipt.wait();
-    any = any || result.has_value();
+  if (batch.size() == 1) {
+    auto result = co_await publish_one(topic, std::move(batch[0]));
     results.push_back(std::move(result));
+  } else {
+    TaskGroup publishing(core_->loop);
+    std::vector<OneShot<Result<Receipt>>> receipts;
+    receipts.reserve(batch.size());
+    for (auto& message : batch) {
+      receipts.emplace_back(core_->loop);
+      publishing.spawn(publish_into(topic, std::move(message), receipts.back()));
+    }
+    for (const auto& receipt : receipts) {
+      auto result = co_await receipt.wait();
+      results.push_back(std::move(result));
+    }
   }
+  const bool any = std::ranges::any_of(results, [](const auto& result) { return result.has_value(); });
   // With a subscription here, the arrival tells.
   if (any && !core_->has_subscriber(topic)) core_->tell_backlog(topic);
   co_return results;

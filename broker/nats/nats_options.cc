@@ -56,6 +56,16 @@ Result<void> check_nats_url(const std::string& url) {
   return {};
 }
 
+std::vector<std::string> nats_servers(const std::string& url) {
+  const std::string scheme = url.substr(0, url.find("://") + 3);
+  std::vector<std::string> servers;
+  for (std::string_view list = url; !list.empty();) {
+    const auto each = next_of(list);
+    servers.push_back((each.find("://") == std::string_view::npos ? scheme : "") + std::string(each));
+  }
+  return servers;
+}
+
 std::string shown_nats_url(const std::string& url) {
   const auto scheme = url.find("://");
   std::string shown = scheme == std::string::npos ? std::string() : url.substr(0, scheme + 3);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 
@@ -45,6 +46,8 @@ struct NatsBrokerOptions {
 
 // Refuses what is no URL of NATS servers; never repeats a password.
 [[nodiscard]] Result<void> check_nats_url(const std::string& url);
+// The URL of each server of the list.
+[[nodiscard]] std::vector<std::string> nats_servers(const std::string& url);
 // The URL without user and password, for logs and messages.
 [[nodiscard]] std::string shown_nats_url(const std::string& url);
 

@@ -16,9 +16,14 @@ using TemplateKey = std::pair<FunctionUid, std::uint64_t>;
 
 }  // namespace
 
+bool copies_inputs(const launcher::Spawn& spawn) {
+  return std::ranges::any_of(spawn.inputs, [](const auto& input) { return input.mode == launcher::InputMode::copy; });
+}
+
 struct Template {
   std::uint32_t id = 0;
   TemplateKey key;
+  launcher::Kind kind = launcher::Kind::container;
   enum class State : std::uint8_t { preparing, ready, gone } state = State::preparing;
   launcher::FileAccess files = launcher::FileAccess::none;
   std::size_t users = 0;
@@ -322,6 +327,7 @@ Task<Result<TemplateUse>> LauncherClient::use_template(TemplatePlan plan, std::s
   const auto made = std::make_shared<Template>();
   made->id = next_template_++;
   made->key = key;
+  made->kind = plan.kind;
   templates.emplace(key, made);
   TemplateUse use(tasks_, *connection, made);
   // Not ended by `stop`: others may wait for the same template by now.
@@ -371,13 +377,14 @@ Task<Result<void>> LauncherClient::prepare(std::shared_ptr<Connection> connectio
   co_return ready;
 }
 
-Task<Result<Start>> LauncherClient::start(const TemplateUse& use, StartRequest request) {
+Task<Result<Start>> LauncherClient::start(const TemplateUse& use, StartRequest request, std::stop_token stop) {
   const auto connection = use.connection_;
   if (connection->lost || use.template_->state != Template::State::ready) co_return fail(gone_error());
   const auto state = std::make_shared<RunState>(loop_, next_request_++);
   request.spawn.run = state->id;
   request.spawn.template_id = use.template_->id;
 
+  const bool copies = copies_inputs(request.spawn);
   auto program = launcher::pack_program(request.argv, request.environment);
   if (!program) co_return fail(program.error().with("start the function"));
   if (program->size() > launcher::kProgramInlineBytesMax) {
@@ -399,9 +406,19 @@ Task<Result<Start>> LauncherClient::start(const TemplateUse& use, StartRequest r
     co_return fail(connection->lost ? gone_error() : sent.error().with("start the function"));
   }
   request.descriptors.clear();  // the launcher's now: our copies would keep the pipes from ending
-  const auto watchdog = expect_answer(connection, "a request to start a function");
+  std::unique_ptr<EventLoop::Handle> watchdog;
+  const auto expect = [&] { watchdog = expect_answer(connection, "a request to start a function"); };
+  std::unique_ptr<EventLoop::Handle> patience;
+  const bool by_runtime = use.template_->kind == launcher::Kind::oci;
+  if (!copies && !by_runtime) expect();
   Start start;
   auto run = std::make_unique<LaunchedRun>(tasks_, connection, state);  // if we are dropped here, it is killed
+  const auto end = [&] {
+    run->kill(launcher::KillSignal::kill);
+    expect();
+  };
+  const std::stop_callback on_stop(stop, end);
+  if (by_runtime) patience = loop_.start_timer(options_.runtime_wait, end);
   start.refused = co_await state->started.wait();
   if (!start.refused && !state->lost) start.run = std::move(run);
   co_return std::move(start);

@@ -103,6 +103,9 @@ struct StartRequest {
   std::vector<Fd> descriptors;           // stdin, stdout, stderr, then those that `spawn` announces
 };
 
+// Whether starting it takes as long as reading its inputs does.
+[[nodiscard]] bool copies_inputs(const launcher::Spawn& spawn);
+
 // `run` is set, or `refused`; neither: the launcher was lost before it answered, so nobody knows whether it began.
 struct Start {
   std::unique_ptr<LaunchedRun> run;
@@ -114,6 +117,7 @@ class LauncherClient final : public WriteCheck {
   struct Options {
     EventLoop::Duration connect_wait = std::chrono::seconds(5);  // how long a request waits for a launcher
     EventLoop::Duration answer_wait = std::chrono::seconds(60);  // a launcher that is silent longer is replaced
+    EventLoop::Duration runtime_wait = std::chrono::minutes(5);  // an OCI runtime that starts longer is killed
     std::size_t templates_max = 128;                             // the least recently used idle one makes room
     std::size_t waiting_max = 4096;                              // requests that wait for a launcher
   };
@@ -144,8 +148,9 @@ class LauncherClient final : public WriteCheck {
   [[nodiscard]] Task<Result<TemplateUse>> use_template(TemplatePlan plan, std::stop_token stop);
 
   // `unavailable` if the template's launcher is gone, `too_large`/`invalid_argument` for a program that cannot be.
-  // `use` must live until this returns.
-  [[nodiscard]] Task<Result<Start>> start(const TemplateUse& use, StartRequest request);
+  // `use` must live until this returns. Where inputs are copied a start takes as long as reading them does, and `stop`
+  // kills what has started by then.
+  [[nodiscard]] Task<Result<Start>> start(const TemplateUse& use, StartRequest request, std::stop_token stop);
 
   // The revision is no longer used. Its runs go on.
   void forget(const FunctionUid& function, std::uint64_t revision);

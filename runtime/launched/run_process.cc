@@ -71,6 +71,7 @@ class RunProcess {
   void log(LogStream stream, std::string_view bytes);
   void stream_ended();
   void end(EndedBy why);
+  void ask_to_end();
   void kill();
 
   EventLoop& loop_;
@@ -82,8 +83,10 @@ class RunProcess {
   OutputSize output_;
   EndedBy ended_by_ = EndedBy::nobody;
   bool ended_ = false;
-  bool log_full_ = false;  // it waits, or has waited, until somebody reads more of its log
-  OneShot<bool> drained_;  // both streams are at their end, or we stop waiting for it
+  bool log_full_ = false;   // it waits, or has waited, until somebody reads more of its log
+  OneShot<bool> drained_;   // both streams are at their end, or we stop waiting for it
+  bool copies_ = false;     // its start takes as long as reading its inputs does: that time is the function's
+  std::stop_source start_;  // stopped: what is being started is to be killed
   std::unique_ptr<LaunchedRun> run_;
   // Registrations and tasks that call back into all of the above: they go first.
   std::unique_ptr<EventLoop::Handle> timeout_;
@@ -126,15 +129,24 @@ Task<Result<Execution>> RunProcess::run(const TemplateUse& use, std::stop_token 
   SpawnContext context{.function = *plan_.function, .inputs = {}};
   for (const auto& input : request->spawn.inputs) context.inputs.push_back(input.name);
 
-  auto start = co_await client_.start(use, std::move(*request));
+  const auto limit_time = [this] {
+    timeout_ = loop_.start_timer(plan_.function->timeout, [this] { end(EndedBy::timeout); });
+  };
+  const std::stop_callback on_stop(stop, [this] { end(EndedBy::cancel); });
+  copies_ = copies_inputs(request->spawn);
+  if (copies_) limit_time();
+  auto start = co_await client_.start(use, std::move(*request), start_.get_token());
   if (!start) co_return fail(start.error());
-  if (start->refused) co_return fail(error_of(*start->refused, context));
+  if (start->refused && ended_by_ == EndedBy::nobody) co_return fail(error_of(*start->refused, context));
 
   LaunchedRun::Timed last;
   if (start->run) {
     run_ = std::move(start->run);
-    timeout_ = loop_.start_timer(plan_.function->timeout, [this] { end(EndedBy::timeout); });
-    const std::stop_callback on_stop(stop, [this] { end(EndedBy::cancel); });
+    if (ended_by_ != EndedBy::nobody) {
+      ask_to_end();
+    } else if (!copies_) {
+      limit_time();
+    }
     if (plan_.measure) measuring_.spawn(watch_outputs(measuring_.stop_token()));
     last = co_await run_->wait_ended();
   }
@@ -225,7 +237,15 @@ void RunProcess::end(EndedBy why) {
   if (ended_ || ended_by_ != EndedBy::nobody) return;
   ended_by_ = why;
   timeout_.reset();
-  if (why == EndedBy::output_limit || plan_.function->grace.count() == 0) {
+  if (run_ != nullptr) {
+    ask_to_end();
+  } else if (copies_) {
+    start_.request_stop();
+  }
+}
+
+void RunProcess::ask_to_end() {
+  if (ended_by_ == EndedBy::output_limit || plan_.function->grace.count() == 0) {
     kill();
     return;
   }

@@ -317,6 +317,10 @@ void DriverV1::remove_all() {
 
 Result<std::unique_ptr<GroupDriver>> make_driver_v1(const CgroupMounts& mounts, const std::string& prefix,
                                                     std::uint32_t template_uid) {
+  if (::geteuid() != 0) {
+    return fail(Errc::permission_denied,
+                "this host has version 1 of control groups, which only root can use; start the server as root");
+  }
   const auto below = [&prefix](const std::string& mount) { return mount.empty() ? mount : mount + "/" + prefix; };
   Hierarchies where{.cpu = below(mounts.cpu),
                     .cpuacct = below(mounts.cpuacct),

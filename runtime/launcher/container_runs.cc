@@ -333,7 +333,16 @@ bool ContainerRuns::kill(std::uint64_t run, KillSignal signal) {
     signal_process(found->second.process.get(), number);
   } else if (found->second.kill_wanted != SIGKILL) {
     found->second.kill_wanted = number;
+    kill_before_start(found->second);
   }
+  return true;
+}
+
+// Copying inputs may take long, and nobody has told of the process yet. Until it is told of, it may still be on its way
+// into the group.
+bool ContainerRuns::kill_before_start(Run& run) {
+  if (run.process || run.kill_wanted != SIGKILL || run.group == nullptr) return false;
+  run.group->kill_all();
   return true;
 }
 
@@ -353,7 +362,7 @@ bool ContainerRuns::look_again() {
   for (auto& [id, run] : runs_) {
     // One process of the tree was killed for memory: what is left of it cannot be relied on.
     if (look_for_memory_kill(run)) static_cast<void>(kill(id, KillSignal::kill));
-    more = more || run.memory_looks != 0;
+    more = kill_before_start(run) || more || run.memory_looks != 0;
   }
   return more;
 }

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -96,32 +95,13 @@ bool mount_own_file_systems(ChildPlan& plan) {
                   plan.scratch_options);
 }
 
+// What is written to a tmpfs counts for the group of the memory's owner: the child's, where SpawnPlan::copies_inputs().
 long copy_file(int from, int to) {
   std::int64_t offset = 0;
   for (;;) {
     const long copied = call(SYS_sendfile, word(to), word(from), word(&offset), kCopyBytes);
     if (copied <= 0) return copied;
   }
-}
-
-// In a process with memory of its own: what is written to a tmpfs counts for the group of the memory's owner, and the
-// memory we run in is the template's. It also is killed alone if the run's limit does not allow the copy.
-bool copy_inputs(ChildPlan& plan, int directory) {
-  const long copier = call(SYS_clone, SIGCHLD, 0);
-  if (!good(plan, Step::input, copier)) return false;
-  if (copier == 0) {
-    for (const ChildInput& input : plan.inputs) {
-      if (input.mode != InputMode::copy) continue;
-      long answer = call(SYS_openat, word(directory), word(input.name), O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-      if (answer >= 0) answer = copy_file(input.fd, static_cast<int>(answer));
-      if (answer < 0) call(SYS_exit_group, static_cast<std::uint64_t>(-answer));
-    }
-    call(SYS_exit_group, 0);
-  }
-  int status = 0;
-  if (!good(plan, Step::input, call(SYS_wait4, static_cast<std::uint64_t>(copier), word(&status), 0, 0))) return false;
-  if (WIFSIGNALED(status)) return good(plan, Step::input, -ENOMEM);
-  return good(plan, Step::input, -WEXITSTATUS(status));
 }
 
 bool attach_mount(ChildPlan& plan, Step step, int mount, int directory, const char* name) {
@@ -135,16 +115,17 @@ bool attach_inputs(ChildPlan& plan) {
   const long directory = call(SYS_openat, kHere, word("/tmp/in"), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (!good(plan, Step::input, directory)) return false;
   const int in = static_cast<int>(directory);
-  bool copies = false;
   for (const ChildInput& input : plan.inputs) {
     const long point =
         call(SYS_openat, word(in), word(input.name), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (!good(plan, Step::input, point)) return false;
+    if (input.mode == InputMode::copy && !good(plan, Step::input, copy_file(input.fd, static_cast<int>(point)))) {
+      return false;
+    }
     call(SYS_close, static_cast<std::uint64_t>(point));
-    copies = copies || input.mode == InputMode::copy;
     if (input.mode == InputMode::mount && !attach_mount(plan, Step::input, input.fd, in, input.name)) return false;
   }
-  return !copies || copy_inputs(plan, in);
+  return true;
 }
 
 // Both directories exist in any case: functions list the one and write into the other without asking.

@@ -146,7 +146,8 @@ struct Range {
 
 class Compiler {
  public:
-  Compiler(Network network, FilterPart part) : network_(network), part_(part) {}
+  Compiler(std::span<const CallRule> rules, Network network, FilterPart part)
+      : rules_(rules), network_(network), part_(part) {}
 
   std::vector<sock_filter> compile() {
     std::vector<Range> ranges{{.first = 0, .action = part_action_of(0)}};
@@ -171,7 +172,7 @@ class Compiler {
 
  private:
   [[nodiscard]] CallAction part_action_of(std::uint32_t number) const {
-    return part_of(number) == part_ ? action_of(number) : allow;
+    return part_of(number) == part_ ? action_of(number, rules_) : allow;
   }
 
   void load(std::size_t offset) {
@@ -254,6 +255,7 @@ class Compiler {
     permit();
   }
 
+  std::span<const CallRule> rules_;
   Network network_;
   FilterPart part_;
   std::vector<sock_filter> program_;
@@ -266,9 +268,13 @@ std::span<const CallRule> call_rules() {
 }
 
 CallAction action_of(std::uint32_t number) {
+  return action_of(number, kRules);
+}
+
+CallAction action_of(std::uint32_t number, std::span<const CallRule> rules) {
   if (number >= kSharedCallsEnd || (number >= kOldCallsEnd && number < kSharedCallsBegin)) return absent;
-  const auto rule = std::ranges::lower_bound(kRules, number, {}, &CallRule::number);
-  return rule != kRules.end() && rule->number == number ? rule->action : allow;
+  const auto rule = std::ranges::lower_bound(rules, number, {}, &CallRule::number);
+  return rule != rules.end() && rule->number == number ? rule->action : allow;
 }
 
 FilterPart part_of(std::uint32_t number) {
@@ -276,7 +282,11 @@ FilterPart part_of(std::uint32_t number) {
 }
 
 std::vector<sock_filter> compile_filter(Network network, FilterPart part) {
-  return Compiler(network, part).compile();
+  return compile_filter(kRules, network, part);
+}
+
+std::vector<sock_filter> compile_filter(std::span<const CallRule> rules, Network network, FilterPart part) {
+  return Compiler(rules, network, part).compile();
 }
 
 }  // namespace millrace::launcher

@@ -46,6 +46,7 @@ inline constexpr std::uint32_t kSharedCallsBegin = 424;  // common to all machin
 inline constexpr std::uint32_t kSharedCallsEnd = 463;
 
 [[nodiscard]] CallAction action_of(std::uint32_t number);
+[[nodiscard]] CallAction action_of(std::uint32_t number, std::span<const CallRule> rules);
 
 // What CallAction::clone_flags refuses: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET.
 inline constexpr std::uint32_t kNamespaceFlags = 0x7e02'0000;
@@ -58,5 +59,9 @@ enum class FilterPart : std::uint8_t { outer, inner };
 // ends the process; the inner one relies on that.
 [[nodiscard]] std::vector<sock_filter> compile_filter(Network network, FilterPart part);
 inline constexpr std::size_t kFilterInstructionsMax = 200;
+
+// The same of another table, by ascending number. What comes out longer than kFilterInstructionsMax may jump wrongly.
+[[nodiscard]] std::vector<sock_filter> compile_filter(std::span<const CallRule> rules, Network network,
+                                                      FilterPart part);
 
 }  // namespace millrace::launcher

@@ -254,6 +254,7 @@ void Server::handle_spawn(std::string_view bytes, Spawn request, std::vector<Fd>
 void Server::handle_one(const Kill& request) {
   static_cast<void>(processes_.kill(request.run, request.signal) || oci_.kill(request.run, request.signal) ||
                     containers_.kill(request.run, request.signal));
+  look_again_soon_ = true;  // one that is on its way may have to be killed again
 }
 
 void Server::handle_one(const CheckQuiet& request, const Fd& file) {

@@ -117,18 +117,27 @@ void SpawnPlan::point() {
   child_.upper_options = upper_options_.c_str();
 }
 
-std::expected<SpawnedProcess, SpawnError> SpawnPlan::start(const ChildStack& stack, std::uint64_t clone_flags,
-                                                           int group) {
-  point();
-  int pidfd = -1;
+bool SpawnPlan::copies_inputs() const {
+  return std::ranges::any_of(inputs_, [](const ChildInput& input) { return input.mode == InputMode::copy; });
+}
+
+clone_args SpawnPlan::arguments_of(std::uint64_t clone_flags, int group, int& pidfd) const {
   clone_args arguments{};
-  arguments.flags = CLONE_VFORK | CLONE_PIDFD | clone_flags;
+  arguments.flags = CLONE_PIDFD | clone_flags;
   arguments.pidfd = raw::word(&pidfd);
   arguments.exit_signal = SIGCHLD;
   if (group >= 0) {
     arguments.flags |= CLONE_INTO_CGROUP;
     arguments.cgroup = static_cast<std::uint64_t>(group);
   }
+  return arguments;
+}
+
+std::expected<SpawnedProcess, SpawnError> SpawnPlan::start(const ChildStack& stack, std::uint64_t clone_flags,
+                                                           int group) {
+  point();
+  int pidfd = -1;
+  clone_args arguments = arguments_of(CLONE_VFORK | clone_flags, group, pidfd);
   const long pid = clone_sharing_memory(arguments, stack, sandbox_child, &child_);
   if (pid < 0) return std::unexpected(SpawnError{.step = Step::clone, .error = static_cast<int>(-pid)});
   SpawnedProcess process{.pid = static_cast<pid_t>(pid), .pidfd = Fd(pidfd)};
@@ -137,6 +146,39 @@ std::expected<SpawnedProcess, SpawnError> SpawnPlan::start(const ChildStack& sta
     return std::unexpected(SpawnError{.step = child_.step, .error = child_.error});
   }
   return process;
+}
+
+namespace {
+
+struct Telling {
+  ChildPlan* plan;
+  int outcome;
+};
+
+void tell_of_failure(void* argument) {
+  const Telling& telling = *static_cast<Telling*>(argument);
+  sandbox_child(telling.plan);
+  const SpawnError why{.step = telling.plan->step, .error = telling.plan->error};
+  raw::call(SYS_write, raw::word(telling.outcome), raw::word(&why), sizeof(why));
+}
+
+}  // namespace
+
+std::expected<SpawnApart, SpawnError> SpawnPlan::start_apart(std::uint64_t clone_flags, int group) {
+  point();
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) < 0) {
+    return std::unexpected(SpawnError{.step = Step::resources, .error = errno});
+  }
+  SpawnApart apart{.process = {}, .outcome = Fd(ends[0])};
+  const Fd told(ends[1]);
+  Telling telling{.plan = &child_, .outcome = told.get()};
+  int pidfd = -1;
+  clone_args arguments = arguments_of(clone_flags, group, pidfd);
+  const long pid = clone_copying_memory(arguments, tell_of_failure, &telling);
+  if (pid < 0) return std::unexpected(SpawnError{.step = Step::clone, .error = static_cast<int>(-pid)});
+  apart.process = {.pid = static_cast<pid_t>(pid), .pidfd = Fd(pidfd)};
+  return apart;
 }
 
 }  // namespace millrace::launcher

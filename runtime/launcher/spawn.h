@@ -34,6 +34,13 @@ struct SpawnedProcess {
   Fd pidfd;
 };
 
+// A child on its way to exec. `outcome` is at its end when the program was exec'ed, or the child killed before;
+// otherwise it holds a SpawnError and the child is to be reaped. It does not block.
+struct SpawnApart {
+  SpawnedProcess process;
+  Fd outcome;
+};
+
 // The paths that running `command` means, in order: itself if it has a slash, else below each directory of `path`.
 [[nodiscard]] std::vector<std::string> program_candidates(std::string_view command, std::string_view path);
 
@@ -52,13 +59,20 @@ class SpawnPlan {
   [[nodiscard]] std::uint64_t run() const { return request_.run; }
   [[nodiscard]] const Limits& limits() const { return request_.limits; }
 
+  // The child copies inputs, which may take long and must not count as the caller's memory: start_apart() is for it.
+  [[nodiscard]] bool copies_inputs() const;
+
   // Clones with `clone_flags` besides VM, VFORK and PIDFD; `group` is the v2 group to be born in, or -1. An exec
   // failure is an error: the child is reaped.
   [[nodiscard]] std::expected<SpawnedProcess, SpawnError> start(const ChildStack& stack, std::uint64_t clone_flags,
                                                                 int group);
 
+  // Clones a child with memory of its own, and does not wait for it: see SpawnApart.
+  [[nodiscard]] std::expected<SpawnApart, SpawnError> start_apart(std::uint64_t clone_flags, int group);
+
  private:
   SpawnPlan() = default;
+  [[nodiscard]] clone_args arguments_of(std::uint64_t clone_flags, int group, int& pidfd) const;
   [[nodiscard]] bool lay_out();
 
   Spawn request_;

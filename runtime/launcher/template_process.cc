@@ -55,6 +55,10 @@ struct SandboxNetwork {
 struct Sandbox {
   std::uint64_t run = 0;
   std::optional<SandboxNetwork> network;
+  // While it copies inputs: how its start ends, and what is sent along when it has started.
+  Fd outcome{};
+  Fd pidfd{};
+  SpawnError failure{};  // told when it is reaped
 };
 
 sock_fprog program_of(std::span<const sock_filter> filter) {
@@ -97,6 +101,7 @@ class TemplateProcess {
   void turn();
   void read_request();
   void start(Spawn request, std::vector<Fd> descriptors);
+  void look_at_start(Sandbox& sandbox);
   void reap();
   void say(const Answer& answer, int descriptor = -1);
   std::expected<std::optional<SandboxNetwork>, SpawnError> take_network();
@@ -113,6 +118,7 @@ class TemplateProcess {
   bool spare_refused_ = false;                 // then only a run's own need tries again
   std::vector<SandboxNetwork> idle_networks_;  // a stack: the last one is warm
   std::unordered_map<pid_t, Sandbox> sandboxes_;
+  std::size_t starting_ = 0;  // sandboxes that copy inputs
 };
 
 bool TemplateProcess::take_own_mounts() {
@@ -212,8 +218,13 @@ void TemplateProcess::find_masks() {
 }
 
 void TemplateProcess::turn() {
-  std::array<pollfd, 2> waiting{pollfd{.fd = socket_.get(), .events = POLLIN, .revents = 0},
-                                pollfd{.fd = child_signals_.get(), .events = POLLIN, .revents = 0}};
+  std::vector<pollfd> waiting{{.fd = socket_.get(), .events = POLLIN, .revents = 0},
+                              {.fd = child_signals_.get(), .events = POLLIN, .revents = 0}};
+  if (starting_ != 0) {
+    for (const auto& [pid, sandbox] : sandboxes_) {
+      if (sandbox.outcome) waiting.push_back({.fd = sandbox.outcome.get(), .events = POLLIN, .revents = 0});
+    }
+  }
   const bool short_of_networks = wants_networks() && idle_networks_.empty() && !spare_refused_;
   const int ready = ::poll(waiting.data(), waiting.size(), short_of_networks ? 0 : -1);
   if (ready == 0 && short_of_networks) {
@@ -222,6 +233,9 @@ void TemplateProcess::turn() {
     spare_refused_ = !network.has_value();
     if (network) idle_networks_.push_back({.descriptor = std::move(*network), .tables = NetworkTables::open()});
     return;
+  }
+  if (starting_ != 0) {
+    for (auto& [pid, sandbox] : sandboxes_) look_at_start(sandbox);
   }
   if (waiting[1].revents != 0) reap();
   if (waiting[0].revents != 0) read_request();
@@ -276,13 +290,42 @@ void TemplateProcess::start(Spawn request, std::vector<Fd> descriptors) {
   child.capabilities = plan_.request.profile == Profile::compat ? compat_capabilities() : 0;
   child.copy_on_write = plan_.request.image == Image::directory_copy;
   child.secrets = has_secrets_;
-  auto process = plan->start(*stack_, kSandboxNamespaces, plan_.into_group ? group.back().get() : -1);
+  const int born_into = plan_.into_group ? group.back().get() : -1;
+  if (plan->copies_inputs()) {
+    auto apart = plan->start_apart(kSandboxNamespaces, born_into);
+    if (!apart) {
+      if (network->has_value()) give_back(std::move(**network));
+      return refuse(apart.error());
+    }
+    ++starting_;
+    sandboxes_.emplace(apart->process.pid, Sandbox{.run = run,
+                                                   .network = std::move(*network),
+                                                   .outcome = std::move(apart->outcome),
+                                                   .pidfd = std::move(apart->process.pidfd)});
+    return;
+  }
+  auto process = plan->start(*stack_, kSandboxNamespaces, born_into);
   if (!process) {
     if (network->has_value()) give_back(std::move(**network));
     return refuse(process.error());
   }
   sandboxes_.emplace(process->pid, Sandbox{.run = run, .network = std::move(*network)});
   say(Started{.run = run}, process->pidfd.get());
+}
+
+void TemplateProcess::look_at_start(Sandbox& sandbox) {
+  if (!sandbox.outcome) return;
+  SpawnError why;
+  const ssize_t got = ::read(sandbox.outcome.get(), &why, sizeof(why));
+  if (got < 0) return;  // it copies
+  --starting_;
+  sandbox.outcome.reset();
+  if (got == 0) {
+    say(Started{.run = sandbox.run}, sandbox.pidfd.get());
+    sandbox.pidfd.reset();
+  } else {
+    sandbox.failure = why;
+  }
 }
 
 void TemplateProcess::reap() {
@@ -297,10 +340,15 @@ void TemplateProcess::reap() {
     auto node = sandboxes_.extract(pid);
     if (node.empty()) continue;
     Sandbox& sandbox = node.mapped();
-    say(Exited{.run = sandbox.run,
-               .how = WIFEXITED(status) ? Ending::code : Ending::signal,
-               .value = static_cast<std::uint32_t>(WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status)),
-               .usage = usage_of(used)});
+    look_at_start(sandbox);
+    if (sandbox.failure.error != 0) {
+      say(SpawnFailed{.run = sandbox.run, .step = sandbox.failure.step, .error = sandbox.failure.error});
+    } else {
+      say(Exited{.run = sandbox.run,
+                 .how = WIFEXITED(status) ? Ending::code : Ending::signal,
+                 .value = static_cast<std::uint32_t>(WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status)),
+                 .usage = usage_of(used)});
+    }
     if (sandbox.network) give_back(std::move(*sandbox.network));
   }
 }

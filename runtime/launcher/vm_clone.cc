@@ -61,4 +61,11 @@ long clone_sharing_memory(clone_args& arguments, const ChildStack& stack, void (
   return millrace_clone3(&arguments, sizeof(arguments), entry, argument);
 }
 
+long clone_copying_memory(clone_args& arguments, void (*entry)(void*), void* argument) {
+  const long pid = raw::call(SYS_clone3, raw::word(&arguments), sizeof(arguments));
+  if (pid != 0) return pid;
+  entry(argument);
+  for (;;) raw::call(SYS_exit_group, 127);
+}
+
 }  // namespace millrace::launcher

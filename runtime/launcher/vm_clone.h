@@ -33,4 +33,7 @@ class ChildStack {
 [[nodiscard]] long clone_sharing_memory(clone_args& arguments, const ChildStack& stack, void (*entry)(void*),
                                         void* argument);
 
+// The same with a copy of the caller's memory, for children that take long: the caller goes on at once.
+[[nodiscard]] long clone_copying_memory(clone_args& arguments, void (*entry)(void*), void* argument);
+
 }  // namespace millrace::launcher

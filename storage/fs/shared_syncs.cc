@@ -18,9 +18,8 @@ Task<Result<void>> SharedSyncs::sync(BucketPtr bucket, std::uint64_t failures_be
   Volume& volume = volumes_[bucket->device()];
   const auto linger = company_.arrive(loop_.now());
   if (volume.waiters.empty()) volume.due = loop_.now() + linger;
-  volume.bucket = std::move(bucket);
   const OneShot<Result<void>> done(loop_);
-  volume.waiters.push_back({.done = done, .after = std::move(after)});
+  volume.waiters.push_back({.bucket = std::move(bucket), .done = done, .after = std::move(after)});
   schedule(volume);
   auto synced = co_await done.wait();
   if (synced && failures_ != failures_before) {
@@ -40,21 +39,29 @@ void SharedSyncs::schedule(Volume& volume) {
   volume.timer = loop_.start_timer(left, [this, &volume] { group_.spawn(run(volume)); });
 }
 
-// By a descriptor that is older than what is synced, so that errors of its writing are seen here.
+// Always by the same descriptor: the kernel tells it of every error of writing since it was opened. One that was opened
+// later, of another bucket, is not told of an error before, if somebody else's sync was. After a failure any will do:
+// all who wrote before it are told that they have to write anew.
 Task<void> SharedSyncs::run(Volume& volume) {
   auto waiters = std::exchange(volume.waiters, {});
+  if (!volume.bucket) volume.bucket = waiters.front().bucket;
   std::vector<After> afters;
   for (auto& waiter : waiters) {
     if (waiter.after) afters.push_back(std::move(waiter.after));
   }
   const auto synced =
       co_await pool_.run([bucket = volume.bucket, afters = std::move(afters)]() mutable -> Result<void> {
-        if (syncfs(bucket->directory()) != 0) return fail(error_from_errno(errno, "sync " + bucket->label()));
+        if (syncfs(bucket->directory()) != 0) {
+          return fail(error_from_errno(errno, "sync the file system of " + bucket->label()));
+        }
         for (auto& after : afters) after();
         return {};
       });
   syncs_.add();
-  if (!synced) ++failures_;
+  if (!synced) {
+    ++failures_;
+    volume.bucket.reset();
+  }
   for (const auto& waiter : waiters) waiter.done.set(synced);
   volume.busy = false;
   schedule(volume);

@@ -49,11 +49,12 @@ class SharedSyncs {
 
  private:
   struct Waiter {
+    BucketPtr bucket;
     OneShot<Result<void>> done;
     After after;
   };
   struct Volume {
-    BucketPtr bucket;  // by whose descriptor it is synced
+    BucketPtr bucket;  // by whose descriptor it is synced; null: by that of whoever waits first
     std::vector<Waiter> waiters;
     EventLoop::TimePoint due;
     bool busy = false;  // a sync or its timer runs

@@ -143,6 +143,7 @@ class Server:
         self.process.wait()
         self.process = None
         until(lambda: not self.own_pids(), "everything ends with the supervisor")
+        self.sessions.clear()  # after thousands of processes others get their numbers
 
     def age_records(self, days):
         """While it is stopped: all runs happened so many days earlier. That cannot be waited for."""

@@ -57,3 +57,14 @@ class NatsServer:
     @property
     def monitor(self):
         return f"http://127.0.0.1:{self.monitor_port}"
+
+
+class OnNats:
+    """For a harness.TestCase: what `start` starts has its events on NATS, if this build can."""
+
+    def start(self):
+        if not SERVER:
+            self.skipTest("no NATS server: say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
+        self.nats = NatsServer(self.folder)
+        self.addCleanup(self.nats.kill)
+        return self.start_server({"--broker": self.nats.url, "--nats-monitor": self.nats.monitor})

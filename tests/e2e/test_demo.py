@@ -56,7 +56,36 @@ class Demo(harness.TestCase):
         status, output = self.run_demo()
         self.assertEqual(status, 0, output)
         self.assertFalse((self.data / "junk").exists())
+        self.assert_all_is_shown(output, self.data)
+        self.assertEqual(self.server.names("people"),
+                         {f"vtest-{number:05}{end}".encode() for number in (1, 2) for end in (".jpg", ".json")})
 
+    def test_a_small_demo_over_nats(self):
+        self.require_nats()
+        status, output = self.run_demo(BROKER="nats")
+        self.assertEqual(status, 0, output)
+        self.assertRegex(output, r"the NATS server: nats://127.0.0.1:\d+, store in ")
+        self.assert_all_is_shown(output, self.data)
+        self.assert_nothing_runs()
+
+    def test_a_small_demo_with_three_workers(self):
+        self.require_nats()
+        status, output = self.run_demo(REPLICAS="3")
+        self.assertEqual(status, 0, output)
+        self.assert_all_is_shown(output, self.data / "replicas" / "gateway")
+        self.assertRegex(output, r"\nruns of people: 1 by worker-[123], 1 by worker-[123]\n|"
+                                 r"\nruns of people: 2 by worker-[123]\n")
+        self.assert_nothing_runs()
+
+    def require_nats(self):
+        if not os.environ.get("MILLRACE_NATS_SERVER"):
+            self.skipTest("no NATS server: say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
+
+    def assert_nothing_runs(self):
+        self.assertEqual([pid for pid in harness.all_pids()
+                          if str(self.data).encode() in harness.read_proc(pid, "cmdline")], [])
+
+    def assert_all_is_shown(self, output, node):
         table = self.rows(output)
         self.assertEqual({name: (row["RUNS"], row["OUTCOMES"], row["RETRIES"]) for name, row in table.items()},
                          {"keyframes": ("1", "1 succeeded", "0"), "people": (f"{FRAMES}", f"{FRAMES} succeeded", "0")})
@@ -67,9 +96,7 @@ class Demo(harness.TestCase):
 
         self.assertRegex(output, rf"frames {FRAMES}/{FRAMES}, people {FRAMES}/{FRAMES}, running 0\n")
         self.assertRegex(output, rf"\n[1-9]\d* people in [12] of {FRAMES} frames, in \d+ s\n")
-        self.assertTrue(output.endswith(f"look at them: {self.data}/buckets/people\n"), output)
-        self.assertEqual(self.server.names("people"),
-                         {f"vtest-{number:05}{end}".encode() for number in (1, 2) for end in (".jpg", ".json")})
+        self.assertTrue(output.endswith(f"look at them: {node}/buckets/people\n"), output)
 
     def test_an_ordinary_users_demo(self):
         # Everything where that user can reach it; a checkout in root's home is not.
@@ -110,6 +137,11 @@ class Demo(harness.TestCase):
                 status, output = self.run_demo(N=frames)
                 self.assertEqual(status, 1)
                 self.assertIn(f"N={frames}: expected a number of frames", output)
+        for wanted, message in (({"REPLICAS": "0"}, "REPLICAS=0: expected a number of workers"),
+                                ({"REPLICAS": "3", "BROKER": "nats://127.0.0.1:1"}, "leave one of them out")):
+            status, output = self.run_demo(**wanted)
+            self.assertEqual(status, 1)
+            self.assertIn(message, output)
         self.assertFalse(self.data.exists())
 
 

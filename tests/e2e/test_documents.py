@@ -7,8 +7,11 @@ touch is replaced: /var/lib/millrace and /tmp by directories of the test, the po
 """
 import json
 import os
+import random
 import re
 import shutil
+import signal
+import socket
 import subprocess
 
 import harness
@@ -21,6 +24,30 @@ STAND_INS = {"sudo": 'exec "$@"', "make": f"exec /usr/bin/make -C '{harness.REPO
 
 def blocks(document, language):
     return [text for found, text in BLOCK.findall((harness.REPOSITORY / document).read_text()) if found == language]
+
+
+def free_tens(count):
+    """Numbers behind which each digit makes a port that was free a moment ago."""
+    found = []
+    for tens in random.sample(range(2000, 3200), 1200):
+        probes = [socket.socket() for _ in range(10)]
+        try:
+            for digit, probe in enumerate(probes):
+                probe.bind(("127.0.0.1", 10 * tens + digit))
+            found.append(tens)
+        except OSError:
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Documents(harness.TestCase):
@@ -156,6 +183,70 @@ class Documents(harness.TestCase):
         self.assertNotEqual(replicas.returncode, 1, output.read_text())
         self.assertEqual([pid for pid in harness.all_pids()
                           if str(directory).encode() in harness.read_proc(pid, "cmdline")], [])
+
+    def nats_in_background(self, block, environment):
+        """Types what ends with the start of NATS servers, and leaves them running."""
+        script = "\n".join(command for command, _ in self.commands(block)) + "\nwait\n"
+        with open(self.folder / "nats.log", "ab") as log:
+            servers = subprocess.Popen(["/bin/bash", "-c", script], cwd=self.checkout, env=environment,
+                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                                       preexec_fn=harness.die_with_parent)
+
+        def end():
+            if servers.poll() is None:
+                os.killpg(servers.pid, signal.SIGKILL)
+                servers.wait(60)
+        self.addCleanup(end)
+        return end
+
+    def shout_by(self, name, options):
+        """A daemon on these servers runs a function: the rights that the guide gives suffice."""
+        login = {"--nats-user": "millrace", "--nats-password-file": str(self.checkout / "nats-password")}
+        server = self.make_server(login | options, name)
+        server.start()
+        server.apply({"name": "shout", "script": "#!/bin/sh\ntr a-z A-Z\n", "topics": ["orders"],
+                      "output": [{"topic": "shouted"}]})
+        server.cli("publish", "orders", "apples")
+        server.wait_idle()
+        self.assertEqual([run["outcome"] for run in server.runs()], ["succeeded"])
+        server.stop()
+
+    def test_nats_in_production(self):
+        nats_server = os.environ.get("MILLRACE_NATS_SERVER", "")
+        if not nats_server:
+            self.skipTest("no NATS server: say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
+        (self.programs / "nats-server").symlink_to(nats_server)
+        clients, pages, routes = free_tens(3)
+        self.replaced = {"/var/lib/nats": str(self.folder / "nats"), "/etc/millrace": str(self.checkout),
+                         ":422": f":{clients}", ":822": f":{pages}", ":622": f":{routes}"} | self.replaced
+        document = "docs/guides/nats-in-production.md"
+        for text in blocks(document, "conf"):
+            text = re.sub("|".join(self.replaced), lambda found: self.replaced[found[0]], text)
+            (self.checkout / re.match(r"# (\S+)\n", text)[1]).write_text(text)
+        one, check_one, three, check_three, watch = blocks(document, "sh")
+
+        end = self.nats_in_background(one, self.environment())
+        page = f"http://127.0.0.1:{pages}2"
+        harness.until(lambda: listens(10 * clients + 2), "the NATS server is ready")
+        (self.checkout / "nats-password").chmod(0o644)
+        self.checkout.chmod(0o755)
+        self.type(self.commands(check_one), {})
+        self.type(self.commands(watch), {})
+        self.shout_by("alone", {"--broker": f"nats://127.0.0.1:{clients}2", "--nats-monitor": page})
+        end()
+
+        self.nats_in_background(three, self.environment())
+
+        def replicated():
+            try:
+                self.type(self.commands(check_three), {})
+                return True
+            except AssertionError:
+                return False
+        harness.until(replicated, "three NATS servers are one cluster", 120)
+        servers = ",".join(f"127.0.0.1:{clients}{n}" for n in (1, 2, 3))
+        self.shout_by("replicated", {"--broker": f"nats://{servers}", "--nats-replicas": "3"})
+        self.assertNotIn("Permissions Violation", (self.folder / "nats.log").read_text())
 
     def test_contributing(self):
         self.assertGreaterEqual(self.follow("CONTRIBUTING.md"), 5)

@@ -1,8 +1,10 @@
 """A gateway and several workers on one machine, over a real NATS server and a real PostgreSQL: what they share, what
 survives the death of one of them, and what is refused."""
 import collections
+import datetime
 import os
 import pwd
+import random
 import signal
 import subprocess
 import time
@@ -12,6 +14,7 @@ import test_state
 from nats_server import NatsServer
 
 EVENTS = int(os.environ.get("MILLRACE_REPLICAS_EVENTS", "300"))
+SEED = int(os.environ.get("MILLRACE_SEED", str(time.time_ns())))
 LEASE_S = 2
 SLOW_COPY = "#!/bin/sh\nsleep {seconds}\n" + harness.COPY.partition("\n")[2]
 
@@ -62,7 +65,8 @@ class Cluster(harness.TestCase):
         gateway.wait_idle()
 
     def assert_each_once(self, gateway, count):
-        """Outputs are the inputs, and of each one record stands."""
+        """Outputs are the inputs, and of each one record stands; nothing is shown as if it waited."""
+        self.assertEqual([run["state"] for run in gateway.ask("runs", "-f", "copy")["runs"] if "outcome" not in run], [])
         self.assertEqual(gateway.names("out"), {b"%05d.txt" % number for number in range(count)})
         for number in range(count):
             self.assertEqual((gateway.bucket("out") / f"{number:05}.txt").read_text(), str(number))
@@ -78,6 +82,33 @@ class Cluster(harness.TestCase):
         for pid in daemons:
             os.kill(pid, signal.SIGKILL)
         node.kill()
+
+    def run_while_killing(self, gateway, workers, count, batch):
+        """A worker dies every two seconds, the NATS server every five, until all outputs are there. How often each."""
+        chance = random.Random(SEED)
+        print(f"MILLRACE_SEED={SEED}", flush=True)
+        begun = time.monotonic()
+        time_max_s = 120 + count / 2  # a hang guard: a machine that others use as well runs two events a second
+        due, kills, dropped = [begun + 2, begun + 5], [0, 0], 0
+        while (done := len(gateway.names("out"))) < count:
+            now = time.monotonic()
+            self.assertLess(now - begun, time_max_s, f"{done} of {count} outputs after {kills} kills")
+            if dropped < count and dropped - done < 5 * batch:  # not so many that all are there before somebody dies
+                self.drop_many(gateway, dropped, min(batch, count - dropped))
+                dropped += batch
+            elif now >= due[0]:
+                worker = chance.choice(workers)
+                self.kill_at_once(worker)
+                worker.start()
+                kills[0], due[0] = kills[0] + 1, max(due[0] + 2, now)
+            elif now >= due[1]:
+                self.nats.kill()
+                self.nats.start()
+                kills[1], due[1] = kills[1] + 1, max(due[1] + 5, now)
+            else:
+                time.sleep(harness.POLL_S)
+        self.wait_for_outputs(gateway, count)
+        return kills
 
     def nodes(self, gateway):
         return {node["name"]: node for node in gateway.ask("nodes")["nodes"]}
@@ -116,15 +147,9 @@ class Replicas(Cluster):
         runs = self.assert_each_once(gateway, 60)
         # Six slots: while anything waits to start, each is free for moments only. An event that a full worker held for
         # its whole `hold` of 5 s would leave a hole of that length with another.
-        last_start = max(run["started_at"] for run in runs)
         for node in ("worker-1", "worker-2", "worker-3"):
-            busy = sorted((run["started_at"], run["committed_at"]) for run in runs if run["node"] == node)
-            self.assertGreater(len(busy), 5)
-            end = busy[0][1]
-            for started, committed in busy[1:]:
-                if started < last_start:
-                    self.assertLess(seconds_between(end, started), 4, f"{node} idled while others had a backlog")
-                end = max(end, committed)
+            self.assertGreater(sum(run["node"] == node for run in runs), 5)
+            self.assertLess(longest_rest(runs, node), 4, f"{node} idled while others had a backlog")
 
     def test_killed_worker_and_drained_worker_lose_nothing(self):
         gateway, workers = self.start_cluster()
@@ -250,6 +275,27 @@ class Replicas(Cluster):
         self.assert_each_once(gateway, count)
         harness.until(lambda: {node["state"] for node in self.nodes(gateway).values()} == {"live"}, "all are back")
 
+    def test_worker_ends_although_its_broker_is_gone(self):
+        gateway = self.make_node("gateway", "gateway,producer").start()
+        worker = self.make_worker("worker", drain_timeout="1s").start()
+        gateway.apply(self.function(seconds=0.5))
+        self.drop_many(gateway, 0, 2)
+        harness.until(lambda: self.postgres.ask("SELECT count(*) FROM millrace.attempts") == "2", "both run")
+        self.nats.kill()
+        harness.until(lambda: self.postgres.ask("SELECT count(*) FROM millrace.runs") == "2", "both are committed")
+        self.assertEqual(worker.stop(), 0)
+        self.assertNotIn("it is killed", worker.log(), "it ends by itself")
+        self.nats.start()
+        worker.start()
+        self.wait_for_outputs(gateway, 2)
+        self.assert_each_once(gateway, 2)
+
+    def test_workers_and_broker_are_killed_again_and_again(self):
+        gateway, workers = self.start_cluster()
+        gateway.apply(self.function(seconds=0.2))
+        self.run_while_killing(gateway, workers, 150, batch=50)
+        self.assert_each_once(gateway, 150)
+
     def test_second_node_of_a_name_is_refused(self):
         gateway = self.make_node("gateway", "gateway,producer").start()
         twin = self.make_server(self.shared() | {"--node": "gateway", "--roles": "worker"}, "twin")
@@ -257,6 +303,17 @@ class Replicas(Cluster):
         self.assertEqual(gateway.restart().ask("nodes")["nodes"][0]["state"], "live")
         gateway.kill()
         gateway.start()  # the same node in its next life, before the lease of the last one is over
+
+    def test_nodes_of_another_version_are_told_of(self):
+        gateway = self.make_node("gateway", "gateway,producer").start()
+        self.postgres.ask("CREATE TEMP TABLE elder AS SELECT * FROM millrace.nodes; UPDATE elder SET name = 'elder',"
+                          " identity = 'other', version = '0.0.1', lease_until = now() + interval '1 hour';"
+                          " INSERT INTO millrace.nodes SELECT * FROM elder")
+        worker = self.make_worker("worker").start()
+        self.assertRegex(worker.log(), r"WARN .*version.* node=elder .*0\.0\.1")
+        versions = {name: node["version"] for name, node in self.nodes(gateway).items()}
+        self.assertEqual(versions["elder"], "0.0.1")
+        self.assertEqual(versions["worker"], versions["gateway"])
 
     def test_what_serves_one_daemon_is_not_shared(self):
         for options in ({}, {"--broker": self.nats.url}, {"--state": self.postgres.url()}):
@@ -315,10 +372,18 @@ class SharedFolder(Cluster):
         self.assertRegex(checked.stdout.decode(), r"exchange_names +missing .*older result over a later one")
 
 
-def seconds_between(earlier, later):
-    import datetime
-    parse = lambda text: datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return (parse(later) - parse(earlier)).total_seconds()
+def longest_rest(runs, node):
+    """Seconds for which a node ran nothing at a time while something still waited to start somewhere."""
+    last_start = max(instant(run["started_at"]) for run in runs)
+    busy = sorted((instant(run["started_at"]), instant(run["committed_at"])) for run in runs if run["node"] == node)
+    longest, end = 0.0, busy[0][1]
+    for started, committed in busy[1:] + [(last_start, last_start)]:
+        longest, end = max(longest, started - end), max(end, committed)
+    return longest
+
+
+def instant(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,11 @@ with a NATS client of their own. Everything but the last runs on the embedded lo
 import asyncio
 import json
 import os
-import pathlib
 import sys
 import urllib.parse
 
 import harness
-from nats_server import NatsServer
+from nats_server import OnNats
 
 SHOUT = {"name": "shout", "script": "#!/bin/sh\ntr a-z A-Z\n", "topics": ["orders"], "output": [{"topic": "shouted"}]}
 KEEP = {"name": "keep", "topics": ["shouted"], "output": ["kept"],
@@ -213,13 +212,6 @@ class Topics(TopicsCase):
         server.wait_idle()
         self.assertEqual(self.contents(server, "kept"), sorted(b"ORDER %d" % number for number in range(20)))
         self.assertEqual(len(server.runs("keep")), 20)
-
-
-class OnNats:
-    def start(self):
-        self.nats = NatsServer(pathlib.Path(self.folder))
-        self.addCleanup(self.nats.kill)
-        return self.start_server({"--broker": self.nats.url, "--nats-monitor": self.nats.monitor})
 
 
 class TopicsOnNats(OnNats, Topics):

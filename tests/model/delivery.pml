@@ -141,7 +141,7 @@ inline forget() {
   step = idle
 }
 
-#define FREE(slot) (attempt[slot] == unknown && listed != slot)
+#define FREE(slot) (attempt[slot] == unknown && !alive[slot] && listed != slot)
 
 /* The attempt is on record before its directory exists. */
 inline start(slot) {
@@ -209,20 +209,40 @@ end:
 
   /* A worker that knows that it lost its lease starts no commit; it may also learn of it too late. */
   :: atomic { step == deciding && !mine[me] -> step = ending }
+#ifdef SETTLE_BEFORE_COMMIT
+  :: atomic { step == deciding -> step = settling }
+#else
+#ifndef COMMIT_WITHOUT_TOKEN_CHECK
+  :: atomic { step == deciding && attempt[token] != open -> step = dropping } /* given up meanwhile: refused */
+  :: atomic { step == deciding && attempt[token] == open ->
+#else
   :: atomic { step == deciding ->
+#endif
 #ifdef PLACE_BEFORE_COMMIT
        place_outputs(token);
 #endif
        commit_row(g, succeeded, token);
-#ifdef ACK_BEFORE_PLACE
-       step = settling
+       if
+       :: trouble > 0 -> /* the answer is lost: whether a row stands is asked by the next delivery */
+          trouble--;
+#ifdef DROP_AFTER_UNKNOWN_COMMIT
+          step = dropping
 #else
-       step = placing
+          step = returning
 #endif
-     }
+#ifdef ACK_BEFORE_PLACE
+       :: step = settling
+#else
+       :: step = placing
+#endif
+       fi }
+#endif
 
   :: atomic { step == ending ->
-       attempt[token] = ended;
+       if
+       :: attempt[token] == open -> attempt[token] = ended
+       :: else /* given up meanwhile */
+       fi;
        if
        :: verdict == failed && failed_before + 1 >= FAILURES_MAX -> step = giving_up
        :: else -> step = dropping
@@ -350,16 +370,14 @@ end:
   od
 }
 
+/* What the sweeper may give up. A node that others take for dead may only be paused: its attempt is given up all the
+ * same, and since that is on record, it cannot commit any more. */
 #define UNFINISHED(id) (row[id] == succeeded && !(placed[id] && published[id]))
 #define LEFT(owner) (attempt[owner] == open || (attempt[owner] == ended && !alive[owner]))
-#ifdef SWEEP_THE_LIVING
-#define ABANDONED (attempt[listed] == open && !mine[0] && !mine[1])
-#else
 #ifdef SWEEP_BY_OLD_LIST
 #define ABANDONED (!alive[listed])
 #else
 #define ABANDONED (attempt[listed] == open && !alive[listed])
-#endif
 #endif
 
 proctype Sweeper() {
@@ -386,7 +404,17 @@ end:
   :: atomic { step == idle && LEFT(3) -> listed = 3; step = checking }
   :: atomic { step == checking ->
        if
-       :: ABANDONED || attempt[listed] == ended && !alive[listed] -> step = removing
+#ifdef SWEEP_THE_LIVING
+       :: attempt[listed] == open && !mine[0] && !mine[1] -> step = removing
+#endif
+       :: attempt[listed] == open && alive[listed] && trouble > 0 -> /* its node seems dead */
+          trouble--;
+          attempt[listed] = ended;
+          step = removing
+       :: ABANDONED ->
+          attempt[listed] = (attempt[listed] == open -> ended : attempt[listed]);
+          step = removing
+       :: attempt[listed] == ended && !alive[listed] -> step = removing
        :: else -> listed = NOBODY; step = idle
        fi }
   :: atomic { step == removing ->

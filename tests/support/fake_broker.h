@@ -33,6 +33,7 @@ struct DeliveryReport {
   std::chrono::milliseconds lease = std::chrono::seconds(30);
   std::chrono::system_clock::time_point published_at{};
   std::chrono::milliseconds begin_takes{0};
+  std::chrono::milliseconds verdict_takes{0};
   std::optional<Error> begin_error;
   std::optional<Error> extend_error;
   std::optional<Error> verdict_error;
@@ -101,7 +102,7 @@ class FakeDelivery final : public Delivery {
   }
 
   Task<Result<void>> settle(std::string verdict) {
-    co_await yield(loop_);
+    co_await sleep_for(loop_, report_->verdict_takes);
     report_->verdicts.push_back(std::move(verdict));
     report_->settled_at = loop_.now();
     if (report_->verdict_error) co_return fail(*report_->verdict_error);
@@ -220,8 +221,11 @@ class FakeBroker final : public Broker {
   Task<Result<std::uint64_t>> redrive(std::string, std::string, std::vector<std::string>) override {
     co_return fail(Errc::unimplemented, "the fake broker redrives nothing");
   }
-  Task<Result<void>> purge(std::string, std::string) override {
-    co_return fail(Errc::unimplemented, "the fake broker purges nothing");
+  Task<Result<void>> purge(std::string topic, std::string) override {
+    co_await yield(loop_);
+    lags[topic] = {};
+    dead[topic].clear();
+    co_return Result<void>{};
   }
   void on_backlog(std::move_only_function<void(const std::string& topic)> changed) override {
     changed_ = std::move(changed);

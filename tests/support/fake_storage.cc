@@ -122,6 +122,7 @@ Task<Result<AttemptDirectory>> FakeStorage::make_attempt(AttemptPlace place) {
 Task<Result<Sealed>> FakeStorage::seal(AttemptPlace place, SealLimits, OutputRank) {
   co_await yield(loop_);
   if (const auto ok = enter(StorageCall::seal); !ok) co_return fail(ok.error());
+  on_seal();
   const std::string path = path_of(place);
   if (const auto found = sealed_.find(path); found != sealed_.end()) co_return found->second;
   Sealed sealed;

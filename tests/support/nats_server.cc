@@ -110,7 +110,7 @@ void NatsServer::start() {
   }
   const auto deadline = std::chrono::steady_clock::now() + kReadyTimeout;
   while (!ready()) {
-    if (::waitpid(pid_, nullptr, WNOHANG) == pid_) die("it ended at once; its port may be taken");
+    if (::waitpid(pid_, nullptr, WNOHANG) == pid_) die("it ended at once; this is its log:\n" + this->log());
     if (std::chrono::steady_clock::now() > deadline) die("it does not become ready");
     std::this_thread::sleep_for(kPoll);
   }

@@ -40,6 +40,8 @@ class BrokerBench {
   // A dedupe window that is short enough to wait for, and the wait for it.
   virtual std::chrono::milliseconds short_window() const { return std::chrono::minutes(10); }
   virtual void pass(std::chrono::milliseconds span) { advance(span); }
+  // Longer than a restart takes by the clock that delays and windows go by.
+  virtual std::chrono::milliseconds patience() const { return std::chrono::minutes(10); }
 };
 
 struct Backend {
@@ -99,6 +101,7 @@ class BrokerContract : public testing::TestWithParam<Backend> {
   [[nodiscard]] bool moves_server_time() { return bench_->moves_server_time(); }
   [[nodiscard]] std::chrono::milliseconds short_window() { return bench_->short_window(); }
   void pass(std::chrono::milliseconds span) { bench_->pass(span); }
+  [[nodiscard]] std::chrono::milliseconds patience() { return bench_->patience(); }
 
   // close() as a task with a value.
   [[nodiscard]] Task<bool> start_close();

@@ -66,6 +66,7 @@ class NatsBench final : public BrokerBench {
   }
   bool moves_server_time() const override { return false; }
   std::chrono::milliseconds short_window() const override { return std::chrono::milliseconds(500); }
+  std::chrono::milliseconds patience() const override { return std::chrono::seconds(5); }
   void pass(std::chrono::milliseconds span) override {
     advance(span);
     wait_real(span + std::chrono::milliseconds(200));

@@ -345,6 +345,7 @@ TEST_P(ExecutorExhaustion, AFileThatGrowsWithoutEndIsEnded) {
       "#!/bin/sh\ncd \"$TMP_OUTPUT_DIR\"\ni=0\nwhile [ $i -lt 4000 ]; do head -c 100000 /dev/zero >> grow$((i % 3)); "
       "i=$((i+1)); done\n");
   function.limits.output_bytes = 4 * kMiB;
+  function.timeout = std::chrono::seconds(60);  // slow machines
   const auto execution = run(std::move(function));
   ASSERT_TRUE(execution) << describe(execution);
   EXPECT_EQ(execution->outcome, AttemptOutcome::output_too_large) << describe(execution);

@@ -166,6 +166,19 @@ TEST(NatsNetwork, NothingConfirmedIsLostWhenTheServerIsKilledUnderLoad) {
   EXPECT_EQ((std::set<std::string>(seen.begin(), seen.end()).size()), confirmed.size()) << "each came once";
 }
 
+TEST(NatsNetwork, ServersOfAListAreTriedInTurn) {
+  NatsServer server;
+  NatsRig rig;
+  const auto broker =
+      rig.open(NatsRig::options("nats://127.0.0.1:1,127.0.0.1:" + std::to_string(server.port()) + ",127.0.0.1:2"));
+  rig.make_topic(*broker);
+  const auto& reconnects = rig.metrics.counter("millrace_nats_reconnects_total", "");
+  server.kill();
+  server.start();
+  rig.until([&] { return reconnects.value() > 0; });
+  EXPECT_EQ(outcome(rig.publish(*broker, NatsRig::message("a", "x"))), "ok");
+}
+
 TEST(NatsNetwork, ServerThatComesUpLateIsWaitedFor) {
   NatsServer server;
   NatsRig rig;

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <thread>
 
 #include "tests/faults/broker_nats/nats_rig.h"
 #include "tests/support/fault_proxy.h"
@@ -147,10 +146,7 @@ TEST(NatsSoak, ServerThatComesUpThirtySecondsLateIsWaitedFor) {
   NatsServer server;
   NatsRig rig;
   server.kill();
-  const std::jthread later([&] {
-    std::this_thread::sleep_for(seconds(30));
-    server.start();
-  });
+  const auto later = rig.loop.start_timer(seconds(30), [&] { server.start(); });  // its process goes with its thread
   run_under(rig, server.url(), [&] { rig.pause(seconds(1)); });
 }
 

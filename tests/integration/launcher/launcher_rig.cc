@@ -12,8 +12,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -103,7 +105,7 @@ void LauncherRig::launch() {
   }
   daemon_ = std::move(ours);
   life_line_ = std::move(life);
-  EXPECT_TRUE(readable(life_line_.get(), kHangGuardMs));
+  EXPECT_TRUE(readable(life_line_.get(), kHangGuardMs)) << std::strerror(errno);
   Datagram ready;
   EXPECT_EQ(receive(life_line_.get(), ready), Transfer::done);
   EXPECT_EQ(ready.bytes, std::string(1, kLifeLineReady));

@@ -140,6 +140,40 @@ TEST(BlockingPool, AResultNobodyWaitsForIsThrownAway) {
   EXPECT_EQ(seen->finished, 2) << "what was begun is run to its end";
 }
 
+TEST(BlockingPool, ACallNobodyWaitsForKeepsItsPlaceUntilItHasEnded) {
+  UvEventLoop loop;
+  const auto seen = std::make_shared<Seen>();
+  std::optional<BlockingPool> pool(std::in_place, loop, BlockingPool::Options{.threads = 1, .queued_max = 1});
+  {
+    TaskGroup dropped(loop);
+    dropped.spawn(block(&*pool, seen));
+  }
+  while (seen->started < 1) std::this_thread::yield();
+  {
+    TaskGroup dropped(loop);  // before it is admitted, so it is never run
+    dropped.spawn(block(&*pool, seen));
+  }
+  seen->open.count_down();
+  pool.reset();
+  EXPECT_EQ(seen->started, 1) << "the first held the only place";
+}
+
+TEST(BlockingPool, APlaceThatIsFreeAgainGoesToWhoeverWaits) {
+  UvEventLoop loop;
+  const auto seen = std::make_shared<Seen>();
+  BlockingPool pool(loop, {.threads = 1, .queued_max = 1});
+  {
+    TaskGroup dropped(loop);
+    dropped.spawn(block(&pool, seen));
+  }
+  TaskGroup group(loop);
+  int sum = 0;
+  group.spawn(compute(&pool, &loop, 4, &sum));
+  seen->open.count_down();
+  finish(loop, group);
+  EXPECT_EQ(sum, 16);
+}
+
 TEST(BlockingPool, DestroyingItFinishesWhatIsQueued) {
   UvEventLoop loop;
   const auto seen = std::make_shared<Seen>();

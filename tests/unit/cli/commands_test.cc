@@ -63,6 +63,8 @@ TEST(CommandLine, UsageErrorsAreOneLineWithTheWayToHelp) {
                                                     {"publish", "t", "--text", "a", "--file", "b"},
                                                     {"publish", "t", "a", "--lines", "b"},
                                                     {"topics", "--messages-max", "3"},
+                                                    {"purge"},
+                                                    {"purge", "t", "u"},
                                                     {"logs", "a", "b"}}) {
     const auto ended = run(arguments);
     EXPECT_EQ(ended.code, kUsage) << arguments[0];
@@ -77,7 +79,7 @@ TEST(CommandLine, HelpTellsTheExitCodes) {
   EXPECT_EQ(ended.code, kOk);
   EXPECT_NE(ended.out.find("Exit codes:"), std::string::npos);
   for (const auto* command : {"apply", "ls", "rm", "run", "put", "get", "publish", "runs", "logs", "wait", "why",
-                              "redrive", "topics", "cancel", "stats"}) {
+                              "redrive", "topics", "cancel", "stats", "purge"}) {
     EXPECT_NE(ended.out.find(std::string("\n  ") + command), std::string::npos) << command;
     EXPECT_NE(run({command, "--help"}).out.find("--url"), std::string::npos) << command;
   }

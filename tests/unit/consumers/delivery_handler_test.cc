@@ -195,6 +195,26 @@ TEST_P(DeliveryHandlerTest, ALostLeaseEndsTheFunctionAndCommitsNothing) {
   EXPECT_EQ(rig_.parts.runs.active_count(), 0U);
 }
 
+TEST_P(DeliveryHandlerTest, ALeaseThatIsLostAsTheFunctionFailsStartsNoCommit) {
+  define(10ms, [this](const ExecutionRequest&, int) {
+    report_->lost.request_stop();
+    return ended(AttemptOutcome::failed, "exit code 65", 65);  // for good, so it would be committed
+  });
+  handle();
+  rig_.loop.run_for(1s);
+  EXPECT_EQ(executions(), 1);
+  EXPECT_FALSE(row());
+}
+
+TEST_P(DeliveryHandlerTest, ALeaseThatIsLostWhileOutputsAreSealedStartsNoCommit) {
+  rig_.parts.storage.on_seal = [this] { report_->lost.request_stop(); };
+  handle();
+  rig_.loop.run_for(1s);
+  EXPECT_EQ(executions(), 1);
+  EXPECT_FALSE(row());
+  EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
+}
+
 TEST_P(DeliveryHandlerTest, TheLeaseIsRenewedForAsLongAsTheFunctionRuns) {
   define(95s, [this](const ExecutionRequest& request, int) { return leave(request); });
   handle();

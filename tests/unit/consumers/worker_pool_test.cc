@@ -380,6 +380,21 @@ TEST_P(WorkerPoolTest, AfterItsGraceAStopEndsTheRunsAndGivesThemBack) {
   for (const auto& report : reports) EXPECT_EQ(report->verdicts, Verdicts{"nak shutdown"});
 }
 
+TEST_P(WorkerPoolTest, AStopEndsAlthoughTheBrokerTakesNoVerdict) {
+  apply("f", 600s);
+  const auto reports = flood("f", 2);
+  reports[0]->verdict_takes = 24h;  // it is away
+  rig_.loop.run_for(1s);
+  group_.spawn(stop(5s));
+  rig_.loop.run_for(5s + WorkerPool::kGiveBackMax - 1ms);
+  EXPECT_FALSE(stopped_);
+  EXPECT_EQ(reports[1]->verdicts, Verdicts{"nak shutdown"});
+  rig_.loop.run_for(2ms);
+  EXPECT_TRUE(stopped_);
+  EXPECT_TRUE(reports[0]->dropped);
+  EXPECT_EQ(rig_.parts.admission.free().cpu_millicores, 4000U);
+}
+
 TEST_P(WorkerPoolTest, AStopWithNothingToWaitForIsOverAtOnce) {
   apply("f");
   group_.spawn(stop(60s));

@@ -196,6 +196,57 @@ TEST(RunTable, BeyondItsBoundTheOldestQueuedRunIsForgotten) {
   EXPECT_TRUE(table.find(RunId("c")));
 }
 
+TEST(RunTable, ARunThatWaitsToBeCancelledIsNotForgottenBeyondTheBound) {
+  RunTable table(2);
+  table.queued(run("a"));
+  ASSERT_TRUE(table.cancel(RunId("a")));
+  for (const auto* const id : {"b", "c", "d"}) table.queued(run(id));
+  EXPECT_EQ(ids(table.list("", 10)), (Ids{"d", "c", "a"}));
+  EXPECT_TRUE(table.cancel(RunId("a"))) << "a second time is no error";
+  EXPECT_TRUE(table.take_cancelled(RunId("a")));
+  table.queued(run("e"));
+  EXPECT_EQ(ids(table.list("", 10)), (Ids{"e", "d"})) << "one as any other again, and the oldest";
+}
+
+TEST(RunTable, NoMoreRunsThanItsBoundWaitToBeCancelled) {
+  RunTable table(1);
+  table.queued(run("a"));
+  ASSERT_TRUE(table.cancel(RunId("a")));
+  table.queued(run("b"));
+  EXPECT_FALSE(table.cancel(RunId("b"))) << "it would be forgotten, so nothing is promised";
+  table.forget(RunId("a"));
+  EXPECT_TRUE(table.cancel(RunId("b")));
+  EXPECT_FALSE(table.take_cancelled(RunId("a")));
+  const RunTable::Active active(table, run("b"));
+  EXPECT_EQ(ids(table.list("", 10)), (Ids{"b"}));
+}
+
+TEST(RunTable, ForgettingWhatWaitsLeavesOtherFunctionsAndWhatIsInWork) {
+  RunTable table;
+  table.queued(run("a", "f"));
+  table.queued(run("b", "g"));
+  table.queued(run("c", "f"));
+  ASSERT_TRUE(table.cancel(RunId("c")));
+  RunTable::Active active(table, run("d", "f"));
+  table.forget_waiting("f", true);
+  EXPECT_EQ(ids(table.list("", 10)), (Ids{"d", "b"}));
+  EXPECT_FALSE(table.take_cancelled(RunId("c")));
+  active.waits_for_retry({});
+  EXPECT_EQ(ids(table.list("", 10)), (Ids{"b"})) << "nothing is there to try again";
+}
+
+TEST(RunTable, OfAUserTopicOnlyThoseAreForgottenThatWereTried) {
+  RunTable table;
+  table.queued(run("a", "f"));
+  for (const auto* const id : {"b", "c"}) {
+    RunTable::Active active(table, run(id, "f"));
+    active.waits_for_retry({});
+  }
+  ASSERT_TRUE(table.cancel(RunId("c")));
+  table.forget_waiting("f", false);
+  EXPECT_EQ(ids(table.list("", 10)), (Ids{"a", "c"}));
+}
+
 TEST(RunTable, TheBoundCountsWhatWaitsAndNotWhatIsOver) {
   RunTable table(2);
   table.queued(run("waits"));

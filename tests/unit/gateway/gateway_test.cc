@@ -213,6 +213,22 @@ TEST_F(GatewayTest, ARedriveOfOtherThanTextsIsRefused) {
   }
 }
 
+TEST_F(GatewayTest, APurgeSaysWhatItThrewAwayAndForgetsItsRuns) {
+  on_domain([this] {
+    parts_.broker.lags["fn.f"] = {.pending = 3, .in_flight = 2, .delayed = 1, .blocked = 1, .dead = 4};
+    (void)parts_.runs.queued({.run_id = RunId("r"), .event_id = EventId("e"), .function = "f", .key = ""});
+  });
+  const auto answer = ask("POST", "/api/v1/topics/fn.f/purge");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "{\"purged\":11,\"waiting\":5,\"in_flight\":2,\"dead\":4}\n");
+  on_domain([this] {
+    EXPECT_EQ(parts_.broker.lags["fn.f"].open(), 0U);
+    EXPECT_FALSE(parts_.runs.find(RunId("r")));
+  });
+  EXPECT_EQ(ask("POST", "/api/v1/topics/nowhere/purge").status, 404);
+  EXPECT_EQ(ask("GET", "/api/v1/topics/fn.f/purge").status, 405);
+}
+
 TEST_F(GatewayTest, EveryErrorCodeHasItsStatusAndItsName) {
   const struct {
     Errc code;

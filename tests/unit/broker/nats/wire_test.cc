@@ -146,6 +146,7 @@ TEST(NatsUrl, WhatIsNoListOfServersIsRefusedWithoutItsPassword) {
     EXPECT_EQ(checked.error().message.find("secret"), std::string::npos);
   }
   EXPECT_EQ(shown_nats_url("nats://u:secret@a:1,u:secret@b:2"), "nats://a:1,b:2");
+  EXPECT_EQ(nats_servers("tls://a:1,b,nats://c:3"), (std::vector<std::string>{"tls://a:1", "tls://b", "nats://c:3"}));
 }
 
 Json stream(int replicas, const char* storage = "file") {

@@ -25,8 +25,8 @@ std::shared_ptr<const FunctionSpec> function(std::uint64_t revision) {
   return std::make_shared<const FunctionSpec>(spec);
 }
 
-TemplatePlan plan(std::uint64_t revision) {
-  return {.function = function(revision), .kind = launcher::Kind::process};
+TemplatePlan plan(std::uint64_t revision, launcher::Kind kind = launcher::Kind::process) {
+  return {.function = function(revision), .kind = kind};
 }
 
 class LauncherClientTest : public testing::Test {
@@ -49,11 +49,11 @@ class LauncherClientTest : public testing::Test {
   }
 
   // A use of revision 1, prepared.
-  Task<Result<TemplateUse>> prepared() {
+  Task<Result<TemplateUse>> prepared(launcher::Kind kind = launcher::Kind::process) {
     co_await launcher_->introduce();
     std::optional<Result<TemplateUse>> use;
     TaskGroup group(loop_);
-    group.spawn(keep(client_->use_template(plan(1), {}), use));
+    group.spawn(keep(client_->use_template(plan(1, kind), {}), use));
     const auto request = co_await launcher_->take<launcher::Prepare>();
     co_await launcher_->say(launcher::Prepared{.template_id = request.template_id});
     co_await group.join();
@@ -77,7 +77,7 @@ class LauncherClientTest : public testing::Test {
   Task<Result<Start>> started(const TemplateUse& use, std::uint64_t& run) {
     std::optional<Result<Start>> start;
     TaskGroup group(loop_);
-    group.spawn(keep(client_->start(use, start_request()), start));
+    group.spawn(keep(client_->start(use, start_request(), {}), start));
     const auto request = co_await launcher_->take<launcher::Spawn>();
     run = request.run;
     co_await launcher_->say(launcher::Started{.run = run});
@@ -278,7 +278,7 @@ TEST_F(LauncherClientTest, TellsARefusal) {
     const auto use = co_await test.prepared();
     std::optional<Result<Start>> start;
     TaskGroup group(test.loop_);
-    group.spawn(keep(test.client_->start(*use, start_request()), start));
+    group.spawn(keep(test.client_->start(*use, start_request(), {}), start));
     const auto request = co_await test.launcher_->take<launcher::Spawn>();
     co_await test.launcher_->say(
         launcher::SpawnFailed{.run = request.run, .step = launcher::Step::exec, .error = ENOENT});
@@ -312,7 +312,7 @@ TEST_F(LauncherClientTest, SendsALargeProgramInAMemoryFile) {
     request.environment = {"LARGE=" + std::string(launcher::kProgramInlineBytesMax, 'x')};
     std::optional<Result<Start>> start;
     TaskGroup group(test.loop_);
-    group.spawn(keep(test.client_->start(*use, std::move(request)), start));
+    group.spawn(keep(test.client_->start(*use, std::move(request), {}), start));
     const auto spawn = co_await test.launcher_->take<launcher::Spawn>();
     EXPECT_TRUE(spawn.program.empty());
     EXPECT_EQ(test.launcher_->descriptors().size(), 4U);
@@ -327,7 +327,7 @@ TEST_F(LauncherClientTest, RefusesAProgramThatCannotBe) {
     const auto use = co_await test.prepared();
     auto request = start_request();
     request.environment = {std::string("NUL=\0", 5)};
-    const auto start = co_await test.client_->start(*use, std::move(request));
+    const auto start = co_await test.client_->start(*use, std::move(request), {});
     EXPECT_FALSE(start);
     EXPECT_EQ(start.error().code, Errc::invalid_argument);
   });
@@ -343,7 +343,7 @@ TEST_F(LauncherClientTest, LosesEverythingWithItsLauncher) {
     std::optional<Result<TemplateUse>> preparing;
     std::optional<Result<WriteState>> checking;
     TaskGroup group(test.loop_);
-    group.spawn(keep(test.client_->start(*use, start_request()), starting));
+    group.spawn(keep(test.client_->start(*use, start_request(), {}), starting));
     [[maybe_unused]] const auto spawn = co_await test.launcher_->take<launcher::Spawn>();
     group.spawn(keep(test.client_->use_template(plan(2), {}), preparing));
     [[maybe_unused]] const auto prepare = co_await test.launcher_->take<launcher::Prepare>();
@@ -358,7 +358,7 @@ TEST_F(LauncherClientTest, LosesEverythingWithItsLauncher) {
     EXPECT_EQ(preparing->error().code, Errc::unavailable);
     EXPECT_EQ(checking->error().code, Errc::unavailable);
     EXPECT_EQ(test.troubles_, std::vector{LauncherClient::Trouble::closed});
-    const auto late = co_await test.client_->start(*use, start_request());
+    const auto late = co_await test.client_->start(*use, start_request(), {});
     EXPECT_EQ(late.error().code, Errc::unavailable);
 
     test.connect();
@@ -388,6 +388,48 @@ TEST_F(LauncherClientTest, CallsALauncherStuckThatDoesNotAnswer) {
     const auto use = co_await test.client_->use_template(plan(1), {});
     EXPECT_EQ(use.error().code, Errc::unavailable);
     EXPECT_EQ(test.troubles_, std::vector{LauncherClient::Trouble::stuck});
+  });
+}
+
+TEST_F(LauncherClientTest, WaitsForAsLongAsInputsAreCopiedUntilItHasAskedForTheEnd) {
+  play([](LauncherClientTest& test) -> Task<void> {
+    test.client_.reset();
+    test.restart({.connect_wait = 1s, .answer_wait = 100ms});
+    test.connect();
+    const auto use = co_await test.prepared();
+    StartRequest request = start_request();
+    request.spawn.inputs.push_back({.name = "large", .mode = launcher::InputMode::copy});
+    request.descriptors.emplace_back(::dup(2));
+    std::optional<Result<Start>> start;
+    std::stop_source stop;
+    TaskGroup group(test.loop_);
+    group.spawn(keep(test.client_->start(*use, std::move(request), stop.get_token()), start));
+    const auto spawn = co_await test.launcher_->take<launcher::Spawn>();
+    co_await sleep_for(test.loop_, 300ms);
+    EXPECT_TRUE(test.troubles_.empty());
+    stop.request_stop();
+    const auto kill = co_await test.launcher_->take<launcher::Kill>();
+    EXPECT_EQ(kill.run, spawn.run);
+    co_await group.join();
+    EXPECT_EQ(test.troubles_, std::vector{LauncherClient::Trouble::stuck});
+  });
+}
+
+TEST_F(LauncherClientTest, ARuntimeThatStartsForLongIsKilledAndNotItsLauncher) {
+  play([](LauncherClientTest& test) -> Task<void> {
+    test.client_.reset();
+    test.restart({.connect_wait = 1s, .answer_wait = 100ms, .runtime_wait = 300ms});
+    test.connect();
+    const auto use = co_await test.prepared(launcher::Kind::oci);
+    std::optional<Result<Start>> start;
+    TaskGroup starting(test.loop_);
+    starting.spawn(keep(test.client_->start(*use, start_request(), {}), start));
+    const auto spawn = co_await test.launcher_->take<launcher::Spawn>();
+    const auto kill = co_await test.launcher_->take<launcher::Kill>();
+    co_await test.launcher_->say(launcher::SpawnFailed{.run = kill.run, .step = launcher::Step::runtime, .error = 1});
+    co_await starting.join();
+    EXPECT_EQ(kill.run, spawn.run);
+    EXPECT_TRUE(test.troubles_.empty());
   });
 }
 

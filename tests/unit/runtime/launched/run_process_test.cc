@@ -52,6 +52,10 @@ class RunProcessTest : public testing::Test {
     plan.argv = {"/script"};
     plan.environment = {"A=b"};
     plan.input_bytes = input_;
+    if (copied_input_) {
+      plan.spawn.inputs.push_back({.name = "large", .mode = launcher::InputMode::copy});
+      plan.files.emplace_back(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    }
     if (output_) plan.measure = [this] { return measure(*this); };
     std::optional<Result<Execution>> execution;
     group.spawn(keep(run_process(loop_, client_, **use, std::move(plan), stop_.get_token()), execution));
@@ -96,6 +100,7 @@ class RunProcessTest : public testing::Test {
   std::stop_source stop_;
   FunctionSpec function_;
   std::string input_;
+  bool copied_input_ = false;
   std::optional<OutputSize> output_;
   launcher::Spawn spawn_;
   Fd stdin_;
@@ -289,6 +294,34 @@ TEST_F(RunProcessTest, RemembersACancelBeforeTheStart) {
     const auto signal = co_await test.killed();
     EXPECT_EQ(signal, KillSignal::term);
     co_await test.exited({.usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::cancelled);
+}
+
+TEST_F(RunProcessTest, CopyingInputsIsTheFunctionsTime) {
+  copied_input_ = true;
+  function_.timeout = 5ms;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    const auto signal = co_await test.killed();
+    EXPECT_EQ(signal, KillSignal::kill);  // it has not begun: there is nobody to ask
+    co_await test.started();
+    co_await test.exited({.how = launcher::Ending::signal, .value = 9, .usage = {}});
+  });
+  ASSERT_TRUE(execution) << execution.error().message;
+  EXPECT_EQ(execution->outcome, AttemptOutcome::timed_out);
+}
+
+TEST_F(RunProcessTest, ACancelWhileInputsAreCopiedIsNoFailureOfTheirs) {
+  copied_input_ = true;
+  const auto execution = play([](RunProcessTest& test) -> Task<void> {
+    test.stop_.request_stop();
+    const auto signal = co_await test.killed();
+    EXPECT_EQ(signal, KillSignal::kill);
+    test.stdout_.reset();
+    test.stderr_.reset();
+    co_await test.launcher_->say(
+        launcher::SpawnFailed{.run = test.spawn_.run, .step = launcher::Step::clone, .error = EAGAIN});
   });
   ASSERT_TRUE(execution) << execution.error().message;
   EXPECT_EQ(execution->outcome, AttemptOutcome::cancelled);

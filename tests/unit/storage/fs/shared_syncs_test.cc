@@ -70,6 +70,12 @@ TEST_F(SharedSyncsTest, AFailureIsToldToAllWhoWaitedAndNothingFollows) {
   EXPECT_EQ(followed, 0);
 }
 
+TEST_F(SharedSyncsTest, AFileSystemIsSyncedByTheDescriptorThatCameFirst) {
+  run_task(loop_, sync_one(disk_.box()));
+  EXPECT_TRUE(run_task(loop_, syncs_.sync(bad_bucket(), syncs_.failures()))) << "another, of the same file system";
+  EXPECT_EQ(total_.value(), 2U);
+}
+
 // The kernel tells an error of writing once: the sync that was told of it may have been another's.
 TEST_F(SharedSyncsTest, AFailureIsAlsoOneForWhoeverWroteBeforeIt) {
   const auto before = syncs_.failures();
