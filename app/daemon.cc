@@ -129,8 +129,10 @@ struct Node {
         calls(loop, registry, ingest, admission, invoker, finish, *backends.state, runs),
         replay(loop, registry, ingest, backends.store->objects(), backends.store->outputs(), *backends.state, runs,
                ulids),
-        sweeper(loop, *backends.state, backends.store->outputs(), finish, runs, name,
-                {.every = config.sweep_every, .age_min = 2 * config.lease}, log),
+        sweeper(
+            loop, *backends.state, backends.store->outputs(), finish, runs, name,
+            {.every = config.sweep_every, .age_min = 2 * config.lease, .alone = backends.state->shared() == nullptr},
+            log),
         retention(
             loop, *backends.state, backends.store->outputs(), *backends.broker, runs,
             {.keep = config.runs_kept_for, .runs_max = config.runs_max, .is_ours = [this] { return nodes.is_first(); }},
@@ -181,6 +183,7 @@ struct Node {
     workers.obey(circuits);
     runs.listen(awaited);
     sweeper.heed(nodes);
+    invoker.on_unclaimed([this] { sweeper.walk_again(); });
     if (!has_role(config, "worker")) calls.call_elsewhere(awaited);
     if (has_role(config, "worker")) registry.observe(workers);
     if (has_role(config, "producer")) registry.observe(watch);

@@ -52,6 +52,10 @@ Task<Result<AttemptUsage>> GuardedOutputs::measure(AttemptPlace place, SealLimit
 Task<Result<std::vector<Placed>>> GuardedOutputs::place(std::vector<OutputFile> files, OutputRank rank) {
   return watched(store_.place(std::move(files), std::move(rank)), name_, circuits_);
 }
+Task<Result<std::vector<FoundAttempt>>> GuardedOutputs::attempts(AttemptPlace after, std::size_t limit) {
+  return watched(store_.attempts(std::move(after), limit), name_, circuits_);
+}
+
 Task<Result<void>> GuardedOutputs::remove_attempt(AttemptPlace place) {
   return watched(store_.remove_attempt(std::move(place)), name_, circuits_);
 }

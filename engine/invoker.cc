@@ -27,6 +27,9 @@ constexpr std::uint64_t kFreeBytesMin = 32ULL << 20;
 // Runs that have ended and are being committed and placed. More keep their slots.
 constexpr std::size_t kSettlingMax = 256;
 
+// Of an attempt's token that are its own: behind the store's id.
+constexpr std::size_t kTokenBytes = 12;
+
 // An input that is gone or replaced is not an error: the new content has its own event.
 bool means_skipped(const Event& event, const Error& error) {
   const bool users = event.object && event.object->private_path.empty();
@@ -87,59 +90,61 @@ Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable:
   active.state(stages ? RunState::staging_in : RunState::starting, loop_.wall_now());
   Attempt attempt;
   attempt.run_id = work.run_id;
-  attempt.token = AttemptToken(random_hex(16));
+  attempt.token = AttemptToken(state_.id() + random_hex(kTokenBytes));
   attempt.node = node_;
   attempt.started_at = loop_.wall_now();
   attempt.bucket = attempt_place(*work.function, work.run_id, attempt.token).bucket;
 
   std::optional<Counters> counters;
-  auto [room, staged] = co_await together(loop_, make_room(std::move(begin), attempt, counters),
-                                          stage_in_.stage(work.function, work.event, work.run_id));
-  if (!counters) co_return fail(std::move(room.error()));
-  work.counters = *counters;
-  if (room && room->standing) {  // the function ran already
-    co_return Invoked{
-        .committed = std::move(room->standing), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
-  }
-  // Also where there is no room: input and output may have gone together.
-  if (!staged && means_skipped(work.event, staged.error())) {
+  auto [standing, directory, staged] =
+      co_await together(loop_, begin_attempt(std::move(begin), attempt, counters), make_directory(attempt),
+                        stage_in_.stage(work.function, work.event, work.run_id));
+  if (counters) work.counters = *counters;
+  // Also where nothing could be written: input and output may have gone together.
+  if (counters && !(standing && *standing) && !staged && means_skipped(work.event, staged.error())) {
     auto invoked = co_await end_skipped(work, std::move(attempt), std::move(staged.error().message), {});
     co_return invoked;
   }
-  if (!room) co_return fail(std::move(room.error()));
-  if (!staged) {
-    co_await close_unrun(std::move(attempt), staged.error().message);
-    co_return fail(std::move(staged.error()));
+  if (!standing || *standing) {                               // it has not begun, or ran already
+    const bool removed = co_await remove_directory(attempt);  // also where its making was not confirmed
+    if (!removed) on_unclaimed_();
+    if (!standing) co_return fail(std::move(standing.error()));
+    co_return Invoked{
+        .committed = std::move(*standing), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
+  }
+  if (!directory || !staged) {
+    Error error = directory ? std::move(staged.error()) : std::move(directory.error());
+    co_await close_unrun(std::move(attempt), error.message);
+    co_return fail(std::move(error));
   }
   MILLRACE_FAIL_POINT(after_stage_in);
-  auto invoked = co_await run(work, std::move(slot), std::move(attempt), std::move(*staged), std::move(room->directory),
-                              active, stop);
+  auto invoked =
+      co_await run(work, std::move(slot), std::move(attempt), std::move(*staged), std::move(*directory), active, stop);
   co_return invoked;
 }
 
 // The broker has recorded that the run begins before its attempt is on record, so that an attempt that is lost counts
-// as a loss; and that stands before the directory exists: one that nobody knows would stay for ever.
-Task<Result<Invoker::Room>> Invoker::make_room(Task<Result<Counters>> begin, Attempt attempt,
-                                               std::optional<Counters>& counters) {
+// as a loss.
+Task<Result<std::optional<RunRecord>>> Invoker::begin_attempt(Task<Result<Counters>> begin, Attempt attempt,
+                                                              std::optional<Counters>& counters) {
   const auto begun = co_await std::move(begin);
   if (!begun) co_return fail(begun.error());
   counters = *begun;
-  auto standing = co_await state_.runs().begin_attempt(attempt);
-  if (!standing) co_return fail(standing.error());
-  if (*standing) co_return Room{.standing = std::move(*standing), .directory = {}};
+  auto standing = co_await state_.runs().begin_attempt(std::move(attempt));
   MILLRACE_FAIL_POINT(after_attempt_row);
+  co_return standing;
+}
+
+// It may stand before the attempt is on record: one that no row claims is removed at the next start.
+Task<Result<AttemptDirectory>> Invoker::make_directory(Attempt attempt) {
   auto directory =
       co_await outputs_.make_attempt({.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
   if (directory && directory->free_bytes < kFreeBytesMin) {
-    directory = fail(Errc::no_space, "less than " + format_bytes(kFreeBytesMin) + " free for outputs in bucket '" +
-                                         attempt.bucket + "'");
-  }
-  if (!directory) {
-    co_await close_unrun(std::move(attempt), directory.error().message);
-    co_return fail(directory.error());
+    co_return fail(Errc::no_space,
+                   "less than " + format_bytes(kFreeBytesMin) + " free for outputs in bucket '" + attempt.bucket + "'");
   }
   MILLRACE_FAIL_POINT(after_attempt_directory);
-  co_return Room{.standing = {}, .directory = std::move(*directory)};
+  co_return directory;
 }
 
 Task<Result<Invoked>> Invoker::run(const Work& work, Admission::Slot slot, Attempt attempt, StagedIn staged,
@@ -402,16 +407,21 @@ Task<void> Invoker::end_attempt(Attempt attempt) {
 
 // A directory that cannot be removed now is found by the sweeper: the attempt's row says it is there.
 Task<void> Invoker::drop_attempt(Attempt attempt) {
-  const auto removed =
-      co_await outputs_.remove_attempt({.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
-  if (!removed) {
-    log_.warn("attempt directory stays", {{"run", attempt.run_id.str()}, {"error", removed.error()}});
-    co_return;
-  }
+  const bool removed = co_await remove_directory(attempt);
+  if (!removed) co_return;
   MILLRACE_FAIL_POINT(after_remove_attempt);
   const auto forgotten = co_await state_.runs().forget_directory(attempt.token);
   if (!forgotten) log_.warn("attempt not forgotten", {{"run", attempt.run_id.str()}, {"error", forgotten.error()}});
   MILLRACE_FAIL_POINT(after_forget_attempt);
+}
+
+Task<bool> Invoker::remove_directory(Attempt attempt) {
+  const auto removed =
+      co_await outputs_.remove_attempt({.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
+  if (!removed) {
+    log_.warn("attempt directory stays", {{"run", attempt.run_id.str()}, {"error", removed.error()}});
+  }
+  co_return removed.has_value();
 }
 
 }  // namespace millrace

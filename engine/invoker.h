@@ -8,6 +8,7 @@
 // Threads: the domain loop. Owns every resource it touches: leaving at any point releases them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -56,15 +57,18 @@ class Invoker {
   Invoker(EventLoop& loop, const Executors& executors, StageIn& stage_in, OutputStore& outputs, StateStore& state,
           std::string node, Log& log, Metrics& metrics);
 
+  // Told when a directory was left of which no row tells.
+  void on_unclaimed(std::function<void()> callback) { on_unclaimed_ = std::move(callback); }
+
   // From now on what functions write is shown there while they run.
   void show_logs(LiveLogs& logs) { logs_ = &logs; }
 
   // `stop` means: give it up without a trace, somebody else will run it (the lease is lost, the worker shuts down); the
   // answer is `aborted`. A user's cancel comes through `active` and is committed as the run's outcome.
-  // `begin` records that the run begins and says what counts against it, before there is an attempt. Inputs are staged
-  // beside it. Where it fails the answer is its error, whatever else went wrong.
-  // `slot` is given back as soon as the function's last process is gone: committing and placing wait for disks, not for
-  // cpu or memory.
+  // `begin` records that the run begins and says what counts against it, before there is an attempt. The inputs
+  // and the attempt's directory are made ready beside it. Where it fails the answer is its error, whatever else went
+  // wrong. `slot` is given back as soon as the function's last process is gone: committing and placing wait for disks,
+  // not for cpu or memory.
   [[nodiscard]] Task<Result<Invoked>> invoke(Work work, Admission::Slot slot, RunTable::Active& active,
                                              Task<Result<Counters>> begin, std::stop_token stop);
 
@@ -72,13 +76,10 @@ class Invoker {
   [[nodiscard]] Task<Result<RunRecord>> commit_end(Work work, RunOutcome outcome, std::string reason);
 
  private:
-  // Where an attempt leaves its files; or the row that stands, and then nothing was made.
-  struct Room {
-    std::optional<RunRecord> standing;
-    AttemptDirectory directory;
-  };
-
-  Task<Result<Room>> make_room(Task<Result<Counters>> begin, Attempt attempt, std::optional<Counters>& counters);
+  // The row that stands, if the run has one; `counters` once the run has begun.
+  Task<Result<std::optional<RunRecord>>> begin_attempt(Task<Result<Counters>> begin, Attempt attempt,
+                                                       std::optional<Counters>& counters);
+  Task<Result<AttemptDirectory>> make_directory(Attempt attempt);
   // Why the run is no longer worth anything: its input, a user's object, is gone or replaced. Empty otherwise.
   Task<std::string> why_skipped(const Work& work);
   RunRecord record_of(const Work& work, const Attempt& attempt) const;
@@ -94,6 +95,7 @@ class Invoker {
   Task<void> close_unrun(Attempt attempt, std::string why);
   Task<void> end_attempt(Attempt attempt);
   Task<void> drop_attempt(Attempt attempt);
+  Task<bool> remove_directory(Attempt attempt);
 
   EventLoop& loop_;
   const Executors& executors_;
@@ -104,6 +106,7 @@ class Invoker {
   Log& log_;
   Metrics& metrics_;
   LiveLogs* logs_ = nullptr;
+  std::function<void()> on_unclaimed_ = [] {};
   Semaphore settling_;
 };
 

@@ -30,6 +30,7 @@ Task<void> Sweeper::sweep_own_past(WallTime started) {
 
 Task<void> Sweeper::run(std::stop_token stop) {
   for (;;) {
+    if (std::exchange(walk_due_, false)) co_await drop_unclaimed_directories(stop);
     const auto slept = co_await sleep_for(loop_, options_.every, stop);
     if (!slept) co_return;
     // Of the dead nothing is too young; of this node, see is_ours().
@@ -136,6 +137,46 @@ Task<void> Sweeper::drop_stale_directories() {
     const bool in_hand = nodes_ != nullptr && attempt.node != node_ && !is_old(attempt.ended_at);
     if (!in_hand && !runs_.active(attempt.run_id)) co_await drop(attempt);
   }
+}
+
+Task<void> Sweeper::drop_unclaimed_directories(std::stop_token stop) {
+  std::size_t dropped = 0;
+  AttemptPlace after;
+  for (std::size_t listed = options_.batch; listed == options_.batch && !stop.stop_requested();) {
+    auto page = co_await outputs_.attempts(after, options_.batch);
+    if (!page) {
+      log_.warn("attempts' directories not looked through", {{"error", page.error()}});
+      walk_due_ = true;
+      break;
+    }
+    listed = page->size();
+    if (listed > 0) after = page->back().place;
+    const auto gone = co_await drop_unclaimed(std::move(*page));
+    if (gone) dropped += *gone;
+    if (!gone) walk_due_ = true;
+  }
+  if (dropped > 0) log_.info("removed directories that no record claims", {{"directories", dropped}});
+}
+
+// Several stores' runs may share a bucket: of the others' we know nothing.
+Task<Result<std::size_t>> Sweeper::drop_unclaimed(std::vector<FoundAttempt> page) {
+  std::erase_if(page, [this](const FoundAttempt& found) { return !found.place.token.str().starts_with(state_.id()); });
+  std::vector<AttemptToken> tokens;
+  for (const auto& found : page) tokens.push_back(found.place.token);
+  const auto unclaimed = co_await state_.runs().unclaimed_directories(std::move(tokens));
+  if (!unclaimed) co_return fail(unclaimed.error());
+  const std::set<AttemptToken> nobodys(unclaimed->begin(), unclaimed->end());
+  std::size_t dropped = 0;
+  for (auto& found : page) {
+    if (!nobodys.contains(found.place.token)) continue;
+    // Its row may be on the way, here or at another daemon.
+    const bool in_hand = runs_.active(found.place.run_id) || (!options_.alone && !is_old(found.changed_at));
+    Result<void> removed;
+    if (!in_hand) removed = co_await outputs_.remove_attempt(std::move(found.place));
+    if (in_hand || !removed) walk_due_ = true;
+    if (!in_hand && removed) ++dropped;
+  }
+  co_return dropped;
 }
 
 Task<void> Sweeper::drop(Attempt attempt) {

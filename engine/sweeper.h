@@ -1,5 +1,7 @@
 // The sweeper: goes on where a crash stopped. Committed rows that miss a mark are placed and published; attempts that
-// nobody runs any more lose their directories. It reads rows, never buckets, and settles no delivery.
+// nobody runs any more lose their directories. It settles no delivery, and reads rows, but for a walk through our
+// part of the buckets at the start: a power cut may have taken an attempt's row, or brought back a directory that was
+// removed.
 //
 // Threads: the domain loop.
 #pragma once
@@ -7,6 +9,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "async/event_loop.h"
 #include "async/task.h"
@@ -25,6 +28,7 @@ struct SweeperOptions {
   // A row or an attempt younger than this may still be in somebody's hands: longer than the longest lease.
   std::chrono::milliseconds age_min = std::chrono::minutes(2);
   std::size_t batch = 100;
+  bool alone = false;  // no other daemon has this state store
 };
 
 class Sweeper {
@@ -43,8 +47,11 @@ class Sweeper {
   // published to nobody counts as published.
   [[nodiscard]] Task<void> sweep_own_past(WallTime started);
 
-  // Until stopped.
+  // Until stopped. Walks through the buckets first.
   [[nodiscard]] Task<void> run(std::stop_token stop);
+
+  // A directory was left of which no row tells: walk again.
+  void walk_again() { walk_due_ = true; }
 
  private:
   // A batch of them; false at the end of the list: the next call begins at the oldest again.
@@ -56,6 +63,9 @@ class Sweeper {
   [[nodiscard]] bool is_ours(const std::string& node, WallTime then, const Nodes::Living* living) const;
   [[nodiscard]] bool is_old(WallTime then) const;
   Task<void> drop_stale_directories();
+  // Directories of this store's attempts that no row claims.
+  Task<void> drop_unclaimed_directories(std::stop_token stop);
+  Task<Result<std::size_t>> drop_unclaimed(std::vector<FoundAttempt> page);
   Task<void> drop(Attempt attempt);
 
   EventLoop& loop_;
@@ -70,8 +80,9 @@ class Sweeper {
   // Rows whose outputs cannot be placed: their event is a dead letter, and a redrive goes on. Not tried again by us
   // before the next start.
   std::set<RunId> unplaceable_;
-  std::set<RunId> met_;  // those of them that the present walk through the list has met
-  RunId after_;          // where the walk goes on
+  std::set<RunId> met_;   // those of them that the present walk through the list has met
+  RunId after_;           // where the walk goes on
+  bool walk_due_ = true;  // through the buckets
 };
 
 }  // namespace millrace

@@ -42,6 +42,12 @@ Result<void> check_limit(std::size_t limit) {
               "limit " + std::to_string(limit) + " is not between 1 and " + std::to_string(kRunListMax));
 }
 
+Result<void> check(const std::vector<AttemptToken>& tokens) {
+  if (tokens.size() <= kRunListMax) return {};
+  return fail(Errc::invalid_argument, std::to_string(tokens.size()) + " attempts in one question; at most " +
+                                          std::to_string(kRunListMax) + " are answered");
+}
+
 Error given_up(const RunRecord& record) {
   return {.code = Errc::aborted,
           .message = "run " + record.run_id.str() + ": this attempt was given up for lost, its outputs are no more"};

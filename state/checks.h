@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "core/error.h"
 #include "state/state_store.h"
@@ -21,6 +22,7 @@ namespace millrace::state {
 [[nodiscard]] Result<void> check(const RunRecord& record);
 [[nodiscard]] Result<void> check(const RunFilter& filter);
 [[nodiscard]] Result<void> check_limit(std::size_t limit);
+[[nodiscard]] Result<void> check(const std::vector<AttemptToken>& tokens);
 
 // Of a commit whose attempt was ended as lost.
 [[nodiscard]] Error given_up(const RunRecord& record);

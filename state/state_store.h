@@ -79,7 +79,8 @@ class RunStore {
   virtual ~RunStore() = default;
 
   // An attempt is about to run. The record that stands, if its run has one: then nothing has begun, and nothing may
-  // run. `already_exists` for a token that is known.
+  // run. `already_exists` for a token that is known. A power cut may take the row, until a later commit is answered;
+  // nothing else does.
   virtual Task<Result<std::optional<RunRecord>>> begin_attempt(Attempt attempt) = 0;
   // How it ended, unless that is known already. `not_found` for a token that never began.
   virtual Task<Result<void>> end_attempt(Attempt attempt) = 0;
@@ -95,7 +96,11 @@ class RunStore {
   // removed. Never a succeeded one of a run without a row: its commit may be on the way. Where outputs of a failed
   // attempt are published, record its end after the commit.
   virtual Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) = 0;
-  virtual Task<Result<void>> forget_directory(AttemptToken token) = 0;  // idempotent
+  // Idempotent. A power cut may take it back.
+  virtual Task<Result<void>> forget_directory(AttemptToken token) = 0;
+  // Of these attempts (at most kRunListMax) those whose directory no row claims: they never began as far as is known
+  // after a power cut, or their directory is forgotten.
+  virtual Task<Result<std::vector<AttemptToken>>> unclaimed_directories(std::vector<AttemptToken> tokens) = 0;
 
   // Create-only: of all records of one run id the first stands. `too_large` beyond kLogTailBytesMax. A success or a
   // skip without outputs ends its attempt, if nobody has: its directory then is one that holds nothing that a row
@@ -149,9 +154,15 @@ class SeenStore {
   virtual Task<Result<void>> drop(std::string trigger) = 0;
 };
 
+inline constexpr std::size_t kStoreIdLength = 8;
+
 class StateStore {
  public:
   virtual ~StateStore() = default;
+
+  // kStoreIdLength hex digits, made with the store: its attempts' tokens start with them, so that the directories that
+  // several stores' runs make in one bucket can be told apart.
+  [[nodiscard]] virtual const std::string& id() const = 0;
 
   virtual FunctionStore& functions() = 0;
   virtual RunStore& runs() = 0;

@@ -8,7 +8,7 @@
 //
 // An attempt lives in `.millrace/<2 hex>/<run>-<token>/` of the destination bucket (of the store's own root for a
 // function without outputs): on the same file system as the user's names, below a directory of mode 0700 that is never
-// passed into a sandbox. Nothing here lists a bucket.
+// passed into a sandbox. Nothing here lists a bucket but attempts(), and that only our own part.
 //
 // Threads: called on the domain loop, resumes there; blocking work is done elsewhere.
 #pragma once
@@ -31,12 +31,20 @@ struct AttemptPlace {
   std::string bucket;  // empty: the store's own root
   RunId run_id;
   AttemptToken token;
+
+  auto operator<=>(const AttemptPlace&) const = default;
 };
 
 struct AttemptDirectory {
   Fd fd;                         // the directory, opened O_RDONLY|O_DIRECTORY
   std::string host_path;         // absolute
   std::uint64_t free_bytes = 0;  // on its file system, for us, when it was made
+};
+
+// A directory of an attempt, as it was found.
+struct FoundAttempt {
+  AttemptPlace place;
+  WallTime changed_at;  // of its own entries, by the file system's clock
 };
 
 struct SealLimits {
@@ -116,8 +124,12 @@ class OutputStore {
   // bucket is on another file system than the attempt's.
   virtual Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) = 0;
 
-  // Removes an attempt's directory with everything in it, durably. Not finding it is success.
+  // Removes an attempt's directory with everything in it. Not finding it is success. After a power cut it may be back.
   virtual Task<Result<void>> remove_attempt(AttemptPlace place) = 0;
+
+  // The directories of attempts that are there, by bucket, run and token, those after `after` (all empty: from the
+  // first), at most `limit`. Reads our part of every bucket, so not for every day.
+  virtual Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace after, std::size_t limit) = 0;
 
   // The mark an object carries, if any. `not_found` when the object is gone.
   virtual Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) = 0;

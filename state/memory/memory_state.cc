@@ -85,9 +85,8 @@ class MemoryRunStore final : public RunStore {
     co_await yield(loop_);
     if (const auto standing = runs_.find(attempt.run_id); standing != runs_.end()) co_return standing->second;
     const auto token = attempt.token;
-    const auto directory = attempt.bucket.empty() ? Directory::none : Directory::left;
     const bool added =
-        attempts_.try_emplace(token, AttemptRow{.attempt = std::move(attempt), .directory = directory}).second;
+        attempts_.try_emplace(token, AttemptRow{.attempt = std::move(attempt), .directory = Directory::left}).second;
     if (!added) co_return fail(Errc::already_exists, "attempt " + token.str() + " has begun already");
     co_return std::nullopt;
   }
@@ -149,6 +148,16 @@ class MemoryRunStore final : public RunStore {
     const auto found = attempts_.find(token);
     if (found != attempts_.end()) found->second.directory = Directory::none;
     co_return Result<void>();
+  }
+
+  Task<Result<std::vector<AttemptToken>>> unclaimed_directories(std::vector<AttemptToken> tokens) override {
+    if (auto checked = state::check(tokens); !checked) co_return fail(checked.error());
+    co_await yield(loop_);
+    std::erase_if(tokens, [this](const AttemptToken& token) {
+      const auto found = attempts_.find(token);
+      return found != attempts_.end() && found->second.directory != Directory::none;
+    });
+    co_return tokens;
   }
 
   Task<Result<CommitResult>> commit(RunRecord record) override {
@@ -430,6 +439,7 @@ class MemoryState final : public StateStore {
   explicit MemoryState(EventLoop& loop)
       : loop_(loop), functions_(loop), runs_(loop, seen_rows_), seen_(loop, seen_rows_) {}
 
+  [[nodiscard]] const std::string& id() const override { return id_; }
   FunctionStore& functions() override { return functions_; }
   RunStore& runs() override { return runs_; }
   SeenStore& seen() override { return seen_; }
@@ -437,6 +447,7 @@ class MemoryState final : public StateStore {
 
  private:
   EventLoop& loop_;
+  std::string id_ = random_hex(kStoreIdLength / 2);
   SeenRows seen_rows_;
   MemoryFunctionStore functions_;
   MemoryRunStore runs_;

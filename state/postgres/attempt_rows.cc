@@ -13,13 +13,13 @@ const int kBehind = column_count<Attempt>() + 1;
 const std::string kSelect = "SELECT " + names<Attempt>() + " FROM attempts ";
 
 const Statement kBegin{
-    "begin_attempt", "WITH standing AS (SELECT FROM runs WHERE run_id = " + placeholder(kBehind) +
-                         "::bytea),"
-                         " begun AS (INSERT INTO attempts (" +
-                         names<Attempt>() + ", named, directory) SELECT " + placeholders<Attempt>(1) + ", false, " +
-                         placeholder(kBehind + 1) +
-                         "::bigint WHERE NOT EXISTS (SELECT FROM standing) ON CONFLICT (token) DO NOTHING RETURNING 1)"
-                         " SELECT EXISTS (SELECT FROM standing), EXISTS (SELECT FROM begun)"};
+    "begin_attempt",
+    "WITH standing AS (SELECT FROM runs WHERE run_id = " + placeholder(kBehind) +
+        "::bytea),"
+        " begun AS (INSERT INTO attempts (" +
+        names<Attempt>() + ", named, directory) SELECT " + placeholders<Attempt>(1) +
+        ", false, 1 WHERE NOT EXISTS (SELECT FROM standing) ON CONFLICT (token) DO NOTHING RETURNING 1)"
+        " SELECT EXISTS (SELECT FROM standing), EXISTS (SELECT FROM begun)"};
 
 std::string set_end(const std::string& condition) {
   return "WITH known AS (SELECT FROM attempts WHERE token = $1),"
@@ -47,6 +47,9 @@ const Statement kStale{"attempts_stale",
                            " EXISTS (SELECT FROM runs WHERE runs.run_id = attempts.run_id))"
                            " ORDER BY started_at, token LIMIT $1"};
 const Statement kForget{"forget_directory", "UPDATE attempts SET directory = 0 WHERE token = $1 AND directory <> 0"};
+const Statement kUnclaimed{"attempts_unclaimed",
+                           "SELECT asked.token FROM unnest($1::bytea[]) AS asked(token) WHERE NOT EXISTS"
+                           " (SELECT FROM attempts WHERE attempts.token = asked.token AND attempts.directory <> 0)"};
 
 }  // namespace
 
@@ -54,7 +57,6 @@ Query begin_attempt(const Attempt& attempt) {
   Query query(kBegin);
   bind(query.parameters, attempt);
   query.parameters.add(attempt.run_id.str());
-  query.parameters.add(std::int64_t{!attempt.bucket.empty()});
   return query;
 }
 
@@ -97,6 +99,14 @@ Query forget_directory(const AttemptToken& token) {
   return query;
 }
 
+Query attempts_unclaimed(const std::vector<AttemptToken>& tokens) {
+  Query query(kUnclaimed);
+  Array asked(Array::Of::bytes);
+  for (const AttemptToken& token : tokens) asked.add(token.str());
+  query.parameters.add(asked);
+  return query;
+}
+
 Result<std::vector<Attempt>> read_attempts(const Answer& answer) {
   std::vector<Attempt> attempts;
   for (int row = 0; row < answer.rows(); ++row) {
@@ -108,7 +118,7 @@ Result<std::vector<Attempt>> read_attempts(const Answer& answer) {
 }
 
 std::vector<Statement> attempt_statements() {
-  return {kBegin, kEnd, kAbandon, kOf, kOpen, kOpenAfter, kStale, kForget};
+  return {kBegin, kEnd, kAbandon, kOf, kOpen, kOpenAfter, kStale, kForget, kUnclaimed};
 }
 
 }  // namespace millrace::postgres

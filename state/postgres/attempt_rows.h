@@ -18,6 +18,7 @@ namespace millrace::postgres {
 [[nodiscard]] Query attempts_open(WallTime before, const AttemptToken& after, std::size_t limit);
 [[nodiscard]] Query attempts_stale(std::size_t limit);
 [[nodiscard]] Query forget_directory(const AttemptToken& token);
+[[nodiscard]] Query attempts_unclaimed(const std::vector<AttemptToken>& tokens);
 
 [[nodiscard]] Result<std::vector<Attempt>> read_attempts(const Answer& answer);
 

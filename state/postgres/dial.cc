@@ -6,6 +6,7 @@
 
 #include "state/postgres/schema.h"
 #include "state/postgres/session.h"
+#include "state/state_store.h"
 
 namespace millrace::postgres {
 namespace {
@@ -153,12 +154,18 @@ Result<Dialed> dial(const Dialing& dialing) {
   }
   if (const auto set = session->run(kSettings); !set) return fail(set.error());
   if (const auto ready = bring_up_to_date(*session); !ready) return fail(ready.error());
+  const auto asked = session->run("SELECT convert_from(id, 'UTF8') FROM store");
+  if (!asked) return fail(asked.error());
+  std::string store_id = value(*asked, 0);
+  if (store_id.size() != kStoreIdLength) {
+    return fail(Errc::data_loss, "state store " + session->name() + ": its id is not there; restore it from a copy");
+  }
   if (const auto ready = prepare_all(*session, dialing.statements); !ready) return fail(ready.error());
   ConnectionPtr connection = session->release();
   if (PQsetnonblocking(connection.get(), 1) != 0 || PQenterPipelineMode(connection.get()) == 0) {
     return fail(error_of(connection.get(), dialing.address.name));
   }
-  return Dialed{.connection = std::move(connection), .facts = std::move(*facts)};
+  return Dialed{.connection = std::move(connection), .facts = std::move(*facts), .store_id = std::move(store_id)};
 }
 
 }  // namespace millrace::postgres

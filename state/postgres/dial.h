@@ -29,6 +29,7 @@ struct Dialing {
 struct Dialed {
   ConnectionPtr connection;  // non-blocking, in pipeline mode
   ServerFacts facts;
+  std::string store_id;
 };
 
 // Connects and looks, and changes nothing.

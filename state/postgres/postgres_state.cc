@@ -81,10 +81,12 @@ class PostgresState final : public StateStore {
         nodes_(writer_, reader_, listener_) {}
 
   void start(Dialed write, Dialed read) {
+    id_ = std::move(write.store_id);
     writer_.start(std::move(write.connection));
     reader_.start(std::move(read.connection));
   }
 
+  [[nodiscard]] const std::string& id() const override { return id_; }
   FunctionStore& functions() override { return functions_; }
   RunStore& runs() override { return runs_; }
   SeenStore& seen() override { return seen_; }
@@ -105,6 +107,7 @@ class PostgresState final : public StateStore {
     return std::make_unique<Link>(loop, *dialler_, dialing, link, log, link_meters(metrics, side));
   }
 
+  std::string id_;
   std::unique_ptr<BlockingPool> dialler_;
   Lane writer_;
   Lane reader_;

@@ -67,6 +67,15 @@ Task<Result<void>> PostgresRunStore::forget_directory(AttemptToken token) {
   co_return Result<void>();
 }
 
+Task<Result<std::vector<AttemptToken>>> PostgresRunStore::unclaimed_directories(std::vector<AttemptToken> tokens) {
+  if (auto checked = state::check(tokens); !checked) co_return fail(checked.error());
+  const auto answer = co_await reader_.run(attempts_unclaimed(tokens));
+  if (!answer) co_return fail(answer.error());
+  std::vector<AttemptToken> unclaimed;
+  for (int row = 0; row < answer->rows(); ++row) unclaimed.emplace_back(answer->text(row, 0));
+  co_return unclaimed;
+}
+
 Task<Result<CommitResult>> PostgresRunStore::commit(RunRecord record) {
   if (auto checked = state::check(record); !checked) co_return fail(checked.error());
   // The run has given its slot back: among many, it may wait for others.

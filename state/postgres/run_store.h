@@ -21,6 +21,7 @@ class PostgresRunStore final : public RunStore {
   Task<Result<std::vector<Attempt>>> open_attempts(WallTime before, AttemptToken after, std::size_t limit) override;
   Task<Result<std::vector<Attempt>>> stale_directories(std::size_t limit) override;
   Task<Result<void>> forget_directory(AttemptToken token) override;
+  Task<Result<std::vector<AttemptToken>>> unclaimed_directories(std::vector<AttemptToken> tokens) override;
 
   Task<Result<CommitResult>> commit(RunRecord record) override;
   Task<Result<void>> mark(RunId run_id, RunMarks marks) override;

@@ -169,7 +169,15 @@ ALTER TABLE attempts ADD COLUMN memory_limit_bytes BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN memory_limit_bytes BIGINT NOT NULL DEFAULT 0;
 )sql";
 
-constexpr std::array<const char*, 3> kMigrations = {kVersion1, kVersion2, kVersion3};
+// See StateStore::id().
+constexpr const char* kVersion4 = R"sql(
+CREATE TABLE store (
+  id BYTEA NOT NULL
+);
+INSERT INTO store VALUES (convert_to(left(md5(random()::text || clock_timestamp()::text), 8), 'UTF8'));
+)sql";
+
+constexpr std::array<const char*, 4> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4};
 
 }  // namespace
 

@@ -26,10 +26,9 @@ Result<std::vector<Attempt>> read_all(Query& query, const Database& database) {
 
 Result<void> insert_attempt(Database& database, const Attempt& attempt) {
   static const std::string kInsert = "INSERT INTO attempts (named, directory" + columns_of<Attempt>().names +
-                                     ") VALUES (0, ?" + columns_of<Attempt>().parameters +
+                                     ") VALUES (0, 1" + columns_of<Attempt>().parameters +
                                      ") ON CONFLICT (token) DO NOTHING";
   Query query = database.query(kInsert);
-  query.bind(static_cast<std::int64_t>(!attempt.bucket.empty()));
   ColumnBinder binder{query};
   visit(binder, attempt);
   if (const auto done = query.run(); !done) return done;
@@ -108,6 +107,18 @@ Result<void> forget_directory(Database& database, const AttemptToken& token) {
   Query query = database.query("UPDATE attempts SET directory = 0 WHERE token = ?");
   query.bind(token.str());
   return query.run();
+}
+
+Result<std::vector<AttemptToken>> attempts_unclaimed(Database& database, const std::vector<AttemptToken>& tokens) {
+  std::vector<AttemptToken> unclaimed;
+  for (const AttemptToken& token : tokens) {
+    Query query = database.query("SELECT 1 FROM attempts WHERE token = ? AND directory <> 0");
+    query.bind(std::string_view(token.str()));
+    const auto claimed = query.next();
+    if (!claimed) return fail(claimed.error());
+    if (!*claimed) unclaimed.push_back(token);
+  }
+  return unclaimed;
 }
 
 Result<bool> is_lost(Database& database, const AttemptToken& token) {

@@ -17,6 +17,8 @@ namespace millrace::sqlite {
                                                          std::size_t limit);
 [[nodiscard]] Result<std::vector<Attempt>> attempts_stale(Database& database, std::size_t limit);
 [[nodiscard]] Result<void> forget_directory(Database& database, const AttemptToken& token);
+[[nodiscard]] Result<std::vector<AttemptToken>> attempts_unclaimed(Database& database,
+                                                                   const std::vector<AttemptToken>& tokens);
 
 // It was ended as lost: its directory is no row's.
 [[nodiscard]] Result<bool> is_lost(Database& database, const AttemptToken& token);

@@ -117,6 +117,13 @@ Result<void> Database::execute(const std::string& sql) {
   return {};
 }
 
+Result<void> Database::sync_commits(bool on) {
+  if (on == syncs_) return {};
+  auto done = execute(on ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+  if (done) syncs_ = on;
+  return done;
+}
+
 Query Database::query(const std::string& sql) {
   auto& statement = statements_[sql];
   if (statement != nullptr) return {*this, statement.get(), SQLITE_OK};

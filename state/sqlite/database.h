@@ -72,6 +72,10 @@ class Database {
   // Prepared once per text and kept: texts are ours, so there are few.
   [[nodiscard]] Query query(const std::string& sql);
 
+  // Whether the next transactions are on the disk when they are committed, as they are at first. Those that are not are
+  // taken along by the next one that is; a power cut before takes them together with all behind them. Not within one.
+  [[nodiscard]] Result<void> sync_commits(bool on);
+
   [[nodiscard]] std::int64_t changes() const;      // rows changed by the last statement
   [[nodiscard]] std::int64_t last_row_id() const;  // of the last insert
   [[nodiscard]] bool in_transaction() const;
@@ -90,6 +94,7 @@ class Database {
   };
 
   std::string path_;
+  bool syncs_ = true;
   std::unique_ptr<sqlite3, Closer> database_;
   std::unordered_map<std::string, std::unique_ptr<sqlite3_stmt, Finalizer>> statements_;  // go before the connection
 };

@@ -46,8 +46,9 @@ Result<std::optional<RunRecord>> begin(Database& database, const Attempt& attemp
 Task<Result<std::optional<RunRecord>>> SqliteRunStore::begin_attempt(Attempt attempt) {
   if (auto checked = state::check_new(attempt); !checked) co_return fail(checked.error());
   const std::size_t units = write_units(attempt.message.size());
-  auto standing = co_await writer_.run(
-      [attempt = std::move(attempt)](Database& database) { return begin(database, attempt); }, units);
+  auto standing =
+      co_await writer_.run([attempt = std::move(attempt)](Database& database) { return begin(database, attempt); },
+                           units, Urgency::prompt, Durability::written);
   co_return standing;
 }
 
@@ -91,8 +92,15 @@ Task<Result<std::vector<Attempt>>> SqliteRunStore::stale_directories(std::size_t
 Task<Result<void>> SqliteRunStore::forget_directory(AttemptToken token) {
   auto done = co_await writer_.run(
       [token = std::move(token)](Database& database) { return sqlite::forget_directory(database, token); },
-      write_units(0), Urgency::patient);
+      write_units(0), Urgency::patient, Durability::written);
   co_return done;
+}
+
+Task<Result<std::vector<AttemptToken>>> SqliteRunStore::unclaimed_directories(std::vector<AttemptToken> tokens) {
+  if (auto checked = state::check(tokens); !checked) co_return fail(checked.error());
+  auto found = co_await reader_.run(
+      [tokens = std::move(tokens)](Database& database) { return attempts_unclaimed(database, tokens); }, 1);
+  co_return found;
 }
 
 Task<Result<CommitResult>> SqliteRunStore::commit(RunRecord record) {

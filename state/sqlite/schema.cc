@@ -4,6 +4,8 @@
 #include <array>
 #include <string>
 
+#include "state/state_store.h"
+
 namespace millrace::sqlite {
 namespace {
 
@@ -151,8 +153,16 @@ ALTER TABLE attempts ADD COLUMN memory_limit_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN memory_limit_bytes INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+// See StateStore::id().
+constexpr const char* kVersion4 = R"sql(
+CREATE TABLE store (
+  id TEXT NOT NULL
+);
+INSERT INTO store VALUES (lower(hex(randomblob(4))));
+)sql";
+
 // kMigrations[n] brings version n to n + 1.
-constexpr std::array<const char*, kSchemaVersion> kMigrations = {kVersion1, kVersion2, kVersion3};
+constexpr std::array<const char*, kSchemaVersion> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4};
 
 Result<std::int64_t> number(Database& database, const std::string& sql) {
   Query query = database.query(sql);
@@ -213,9 +223,9 @@ Result<void> prepare_for_writing(Database& database, std::uint64_t size_bytes_ma
                                                  mode + "'); put the data directory on a local file system");
     }
   }
-  // FULL syncs the log at every commit. A log of 32 MiB is copied into the file in one go: rows of one run lie far
-  // apart, and a page is written once for all that was changed in it since. The journal limit gives the space of a
-  // burst back.
+  // FULL syncs the log at every commit; Database::sync_commits() leaves that out for some. A log of 32 MiB is copied
+  // into the file in one go: rows of one run lie far apart, and a page is written once for all that was changed in it
+  // since. The journal limit gives the space of a burst back.
   auto set = database.execute(
       "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;"
       "PRAGMA cell_size_check = ON; PRAGMA wal_autocheckpoint = 8192; PRAGMA journal_size_limit = 67108864;");
@@ -227,6 +237,15 @@ Result<void> prepare_for_writing(Database& database, std::uint64_t size_bytes_ma
       number(database, "PRAGMA max_page_count = " + std::to_string(std::min<std::uint64_t>(pages, 0xfffffffe)));
   if (!limited) return fail(limited.error());
   return migrate(database, *version);
+}
+
+Result<std::string> store_id(Database& database) {
+  Query query = database.query("SELECT id FROM store");
+  const auto row = query.next();
+  if (!row) return fail(row.error());
+  std::string id = *row ? query.text(0) : std::string();
+  if (id.size() == kStoreIdLength) return id;
+  return fail(Errc::data_loss, "state store " + database.path() + ": its id is not there; restore it from a copy");
 }
 
 Result<void> prepare_for_reading(Database& database) {

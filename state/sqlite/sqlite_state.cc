@@ -18,6 +18,7 @@ using sqlite::Worker;
 
 struct Opened {
   Fd lock;
+  std::string id;
   std::unique_ptr<Database> write;
   std::unique_ptr<Database> read;
 };
@@ -33,6 +34,9 @@ Result<Opened> open_files(const SqliteOptions& options) {
   if (const auto ready = sqlite::prepare_for_writing(*opened.write, options.size_bytes_max); !ready) {
     return fail(ready.error());
   }
+  auto id = sqlite::store_id(*opened.write);
+  if (!id) return fail(id.error());
+  opened.id = std::move(*id);
   auto read = Database::open(options.path);
   if (!read) return fail(read.error());
   opened.read = std::move(*read);
@@ -52,6 +56,7 @@ class SqliteState final : public StateStore {
  public:
   SqliteState(Opened opened, const SqliteOptions& options, EventLoop& loop, Metrics& metrics)
       : lock_(std::move(opened.lock)),
+        id_(std::move(opened.id)),
         writer_(loop, std::move(opened.write),
                 {.begin = "BEGIN IMMEDIATE",
                  .batch_max = options.batch_writes_max,
@@ -64,6 +69,7 @@ class SqliteState final : public StateStore {
         runs_(loop, writer_, reader_),
         seen_(writer_, reader_) {}
 
+  [[nodiscard]] const std::string& id() const override { return id_; }
   FunctionStore& functions() override { return functions_; }
   RunStore& runs() override { return runs_; }
   SeenStore& seen() override { return seen_; }
@@ -77,6 +83,7 @@ class SqliteState final : public StateStore {
 
  private:
   Fd lock_;  // given back last
+  std::string id_;
   Worker writer_;
   Worker reader_;
   sqlite::SqliteFunctionStore functions_;

@@ -1,5 +1,6 @@
 #include "state/sqlite/worker.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace millrace::sqlite {
@@ -95,7 +96,9 @@ void Worker::run_batch(const Jobs& batch) {
 
 Result<void> Worker::run_in_transaction(const Jobs& batch) {
   Database& database = *database_;
-  Result<void> done = database.query(options_.begin).run();
+  const bool sync = std::ranges::any_of(batch, [](const auto& job) { return job->durability() == Durability::synced; });
+  Result<void> done = database.sync_commits(sync);
+  if (done) done = database.query(options_.begin).run();
   if (!done) return done;
   for (const auto& job : batch) {
     done = database.query("SAVEPOINT job").run();

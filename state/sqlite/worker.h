@@ -3,9 +3,9 @@
 //   auto won = co_await writer.run([record = std::move(record)](Database& db) { return commit(db, record); }, bytes);
 //
 // Everything queued when the thread looks goes into one transaction, up to `batch_max` jobs, so that they share one
-// sync: the more writers, the larger the batches. When many come, a patient job waits for the next one that is in a
-// hurry, for a while. A job that fails takes only its own changes back; when the commit fails, all of
-// the batch fail. A batch's answers arrive on the loop in one post.
+// sync: the more writers, the larger the batches. A batch of nothing but jobs that need none syncs nothing. When many
+// come, a patient job waits for the next one that is in a hurry, for a while. A job that fails takes only its own
+// changes back; when the commit fails, all of the batch fail. A batch's answers arrive on the loop in one post.
 //
 // Thread: run() on the loop; jobs run on the worker's thread.
 #pragma once
@@ -41,6 +41,9 @@ inline constexpr std::size_t kWriteUnitBytes = 4096;
 
 enum class Urgency : std::uint8_t { prompt, patient };
 
+// What a power cut may take of a job that was answered: nothing, or all of it until the next synced job is answered.
+enum class Durability : std::uint8_t { synced, written };
+
 class Worker {
  public:
   struct Options {
@@ -63,13 +66,14 @@ class Worker {
   // Runs `work(Database&)`, which returns a Result, within a transaction. It may be run and its effect be taken back.
   template <class Work>
   [[nodiscard]] Task<std::invoke_result_t<Work&, Database&>> run(Work work, std::size_t units,
-                                                                 Urgency urgency = Urgency::prompt) {
+                                                                 Urgency urgency = Urgency::prompt,
+                                                                 Durability durability = Durability::synced) {
     using Value = std::invoke_result_t<Work&, Database&>;
     units = std::min(units, room_.capacity());
     if (room_.waiting() != 0 || room_.free() < units) meters_.waits.add();
     const auto permit = co_await room_.acquire(units);
     const OneShot<Value> done(loop_);
-    submit(std::make_unique<JobOf<Work, Value>>(std::move(work), done), urgency);
+    submit(std::make_unique<JobOf<Work, Value>>(std::move(work), durability, done), urgency);
     auto value = co_await done.wait();
     co_return std::move(value);
   }
@@ -80,20 +84,25 @@ class Worker {
  private:
   class Job {
    public:
-    Job() = default;
+    explicit Job(Durability durability) : durability_(durability) {}
     Job(const Job&) = delete;
     Job& operator=(const Job&) = delete;
     virtual ~Job() = default;
     virtual const Error* run(Database& database) = 0;  // worker's thread; why it failed, or nothing
     virtual void undone(const Error& error) = 0;       // worker's thread: the transaction was lost
     virtual void answer() = 0;                         // loop
+    [[nodiscard]] Durability durability() const { return durability_; }
+
+   private:
+    Durability durability_;
   };
   using Jobs = std::vector<std::unique_ptr<Job>>;
 
   template <class Work, class Value>
   class JobOf final : public Job {
    public:
-    JobOf(Work work, OneShot<Value> done) : work_(std::move(work)), done_(std::move(done)) {}
+    JobOf(Work work, Durability durability, OneShot<Value> done)
+        : Job(durability), work_(std::move(work)), done_(std::move(done)) {}
     const Error* run(Database& database) override {
       value_.emplace(work_(database));
       return value_->has_value() ? nullptr : &value_->error();

@@ -29,7 +29,7 @@ namespace millrace::fs {
                                           const OutputRank& rank);
 
 // Removes up to `entries_max` entries of the attempt's directory, and at last itself: true when nothing is left to be
-// removed. The caller syncs.
+// removed.
 [[nodiscard]] Result<bool> remove_attempt_step(const Bucket& bucket, const AttemptPlace& place,
                                                std::size_t entries_max);
 

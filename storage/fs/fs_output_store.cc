@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/fail_point.h"
+#include "storage/fs/attempt_listing.h"
 #include "storage/fs/beneath.h"
 #include "storage/fs/mark.h"
 #include "storage/fs/placing.h"
@@ -128,19 +129,13 @@ void remove_copies(fs::Buckets& buckets, const std::vector<OutputFile>& files) {
   }
 }
 
-struct RemovedIn {
-  bool done = true;
-  fs::BucketPtr bucket;  // to be synced; none when there was nothing
-};
-
-Result<RemovedIn> remove_in(fs::Buckets& buckets, const AttemptPlace& place) {
+// True when nothing is left to be removed.
+Result<bool> remove_in(fs::Buckets& buckets, const AttemptPlace& place) {
   const auto bucket = buckets.find(place.bucket);
   // A bucket that its owner has removed took the attempt with it.
-  if (!bucket && bucket.error().code == Errc::not_found) return RemovedIn{};
+  if (!bucket && bucket.error().code == Errc::not_found) return true;
   if (!bucket) return fail(bucket.error());
-  const auto done = fs::remove_attempt_step(**bucket, place, kRemoveStep);
-  if (!done) return fail(done.error());
-  return RemovedIn{.done = *done, .bucket = *bucket};
+  return fs::remove_attempt_step(**bucket, place, kRemoveStep);
 }
 
 Result<std::optional<OutputMark>> mark_in(fs::Buckets& buckets, const std::string& name, const std::string& key) {
@@ -221,18 +216,18 @@ Task<Result<std::vector<Placed>>> FsOutputStore::place(std::vector<OutputFile> f
 Task<Result<void>> FsOutputStore::remove_attempt(AttemptPlace place) {
   const auto good = fs::check_attempt(place);
   if (!good) co_return fail(good.error());
-  const auto failures = syncs_.failures();
   for (int i = 0; i < kRemoveStepsMax; ++i) {
-    auto step = co_await pool_.run([buckets = buckets_, place] { return remove_in(*buckets, place); });
-    if (!step) co_return fail(step.error());
-    if (!step->done) continue;
-    if (!step->bucket) co_return Result<void>{};
-    // Whoever asked forgets it then for good: after a power loss it must not be back.
-    auto synced = co_await syncs_.sync(std::move(step->bucket), failures);
-    if (!synced) co_return fail(synced.error().with("remove attempt " + place.token.str()));
-    co_return synced;
+    const auto done = co_await pool_.run([buckets = buckets_, place] { return remove_in(*buckets, place); });
+    if (!done) co_return fail(done.error());
+    if (*done) co_return Result<void>{};
   }
   co_return fail(Errc::aborted, "remove attempt " + place.token.str() + ": new files kept coming in");
+}
+
+Task<Result<std::vector<FoundAttempt>>> FsOutputStore::attempts(AttemptPlace after, std::size_t limit) {
+  auto found = co_await pool_.run(
+      [buckets = buckets_, after = std::move(after), limit] { return fs::list_attempts(*buckets, after, limit); });
+  co_return found;
 }
 
 Task<Result<std::optional<OutputMark>>> FsOutputStore::mark_of(std::string bucket, std::string key) {

@@ -23,6 +23,7 @@ class FsOutputStore final : public OutputStore {
   Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) override;
   Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) override;
   Task<Result<void>> remove_attempt(AttemptPlace place) override;
+  Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace after, std::size_t limit) override;
   Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
 
  private:

@@ -115,6 +115,7 @@ Task<Result<AttemptDirectory>> FakeStorage::make_attempt(AttemptPlace place) {
   co_await yield(loop_);
   if (const auto ok = enter(StorageCall::make_attempt); !ok) co_return fail(ok.error());
   attempts_.insert(path_of(place));
+  made_[place] = loop_.wall_now();
   co_return AttemptDirectory{
       .fd = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)), .host_path = path_of(place), .free_bytes = 1ULL << 40};
 }
@@ -182,12 +183,23 @@ Task<Result<void>> FakeStorage::remove_attempt(AttemptPlace place) {
   if (const auto ok = enter(StorageCall::remove_attempt); !ok) co_return fail(ok.error());
   const std::string path = path_of(place);
   attempts_.erase(path);
+  made_.erase(place);
   left_.erase(path);
   if (const auto sealed = sealed_.find(path); sealed != sealed_.end()) {
     for (const auto& file : sealed->second.files) private_.erase(file.private_path);
     sealed_.erase(sealed);
   }
   co_return Result<void>{};
+}
+
+Task<Result<std::vector<FoundAttempt>>> FakeStorage::attempts(AttemptPlace after, std::size_t limit) {
+  co_await yield(loop_);
+  if (const auto ok = enter(StorageCall::attempts); !ok) co_return fail(ok.error());
+  std::vector<FoundAttempt> found;
+  for (auto it = made_.upper_bound(after); it != made_.end() && found.size() < limit; ++it) {
+    if (attempts_.contains(path_of(it->first))) found.push_back({.place = it->first, .changed_at = it->second});
+  }
+  co_return found;
 }
 
 Task<Result<std::optional<OutputMark>>> FakeStorage::mark_of(std::string bucket, std::string key) {

@@ -26,7 +26,8 @@ enum class StorageCall : std::uint8_t {
   make_attempt,
   seal,
   place,
-  remove_attempt
+  remove_attempt,
+  attempts
 };
 
 class FakeStorage final : public ObjectStore, public OutputStore {
@@ -70,6 +71,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   Task<Result<AttemptUsage>> measure(AttemptPlace place, SealLimits limits) override;
   Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) override;
   Task<Result<void>> remove_attempt(AttemptPlace place) override;
+  Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace after, std::size_t limit) override;
   Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
 
  private:
@@ -91,6 +93,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   std::map<std::string, std::set<std::string>> left_;  // by host path
   std::map<std::string, Sealed> sealed_;               // by attempt
   std::set<std::string> attempts_;
+  std::map<AttemptPlace, WallTime> made_;  // the same, by place
   std::map<StorageCall, int> calls_;
   std::map<StorageCall, std::pair<int, Error>> failing_;
   std::uint64_t next_inode_ = 1;

@@ -43,6 +43,7 @@ class FaultyState final : public StateStore {
   void fail_next(StateCall call, Error error, int count = 1);
   [[nodiscard]] int calls(StateCall call) const;  // those that failed included
 
+  [[nodiscard]] const std::string& id() const override { return store_->id(); }
   FunctionStore& functions() override;
   RunStore& runs() override;
   SeenStore& seen() override;

@@ -27,6 +27,9 @@ class ForwardingRunStore : public RunStore {
     return store_.stale_directories(limit);
   }
   Task<Result<void>> forget_directory(AttemptToken token) override { return store_.forget_directory(std::move(token)); }
+  Task<Result<std::vector<AttemptToken>>> unclaimed_directories(std::vector<AttemptToken> tokens) override {
+    return store_.unclaimed_directories(std::move(tokens));
+  }
   Task<Result<CommitResult>> commit(RunRecord record) override { return store_.commit(std::move(record)); }
   Task<Result<void>> mark(RunId run_id, RunMarks marks) override {
     return store_.mark(std::move(run_id), std::move(marks));

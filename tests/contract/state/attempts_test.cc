@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -199,8 +200,9 @@ TEST_P(AttemptContract, DirectoriesOfFailedAttemptsAreStaleUntilForgotten) {
   begin(attempt("r", "t1", 1));
   begin(attempt("r", "t2", 2));
   Attempt without = attempt("r", "no directory", 0);
-  without.bucket.clear();
+  without.bucket.clear();  // the store's own root
   begin(without);
+  ASSERT_TRUE(run(runs().forget_directory(without.token)));
   EXPECT_THAT(stale(), IsEmpty()) << "nothing has ended";
   end(attempt("r", "t1", 1), AttemptOutcome::lost);
   end(attempt("r", "t2", 2), AttemptOutcome::failed);
@@ -210,6 +212,38 @@ TEST_P(AttemptContract, DirectoriesOfFailedAttemptsAreStaleUntilForgotten) {
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(run(runs().forget_directory(AttemptToken("t1"))));
   ASSERT_TRUE(run(runs().forget_directory(AttemptToken("never began"))));
   EXPECT_THAT(stale(), ElementsAre("t2"));
+}
+
+TEST_P(AttemptContract, ADirectoryIsClaimedFromTheBeginningUntilItIsForgotten) {
+  const auto unclaimed = [this](const std::vector<std::string>& asked) {
+    const std::vector<AttemptToken> tokens(asked.begin(), asked.end());
+    const auto found = run(runs().unclaimed_directories(tokens));
+    std::vector<std::string> names;
+    for (const auto& token : *found) names.push_back(token.str());
+    std::ranges::sort(names);
+    return names;
+  };
+  begin(attempt("r", "runs", 1));
+  begin(attempt("r", "forgotten", 2));
+  begin(attempt("kept", "row's", 3));
+  end(attempt("kept", "row's", 3), AttemptOutcome::succeeded);
+  commit("kept", "row's", true);
+  end(attempt("r", "forgotten", 2), AttemptOutcome::failed);
+  EXPECT_THAT(unclaimed({"runs", "forgotten", "row's"}), IsEmpty());
+  ASSERT_TRUE(run(runs().forget_directory(AttemptToken("forgotten"))));
+  reopen();
+  EXPECT_THAT(unclaimed({"runs", "never began", "forgotten", "row's"}), ElementsAre("forgotten", "never began"));
+  EXPECT_THAT(unclaimed({}), IsEmpty());
+  const std::vector<AttemptToken> many(kRunListMax + 1, AttemptToken("runs"));
+  EXPECT_EQ(run(runs().unclaimed_directories(many)).error().code, Errc::invalid_argument);
+}
+
+TEST_P(AttemptContract, TheStoreKeepsTheIdThatItWasMadeWith) {
+  const std::string id = state().id();
+  EXPECT_THAT(id, testing::MatchesRegex("[0-9a-f]+"));
+  EXPECT_EQ(id.size(), kStoreIdLength);
+  reopen();
+  EXPECT_EQ(state().id(), id);
 }
 
 TEST_P(AttemptContract, ASucceededDirectoryIsLeftAloneUntilARowDecides) {

@@ -97,8 +97,8 @@ TEST_P(RetentionContract, ToldIsTheDirectoryThatHoldsItsOutputs) {
 
 TEST_P(RetentionContract, ARunWithAnAttemptThatIsOpenOrHasLeftADirectoryStays) {
   Attempt open = attempt("open", "t1");
-  open.bucket.clear();
   begin(open);
+  ASSERT_TRUE(run(runs().forget_directory(open.token)));
   commit(over("open", 1));
   begin(attempt("left", "t2"));
   end(attempt("left", "t2"));
@@ -187,8 +187,8 @@ TEST_P(RetentionContract, TellsWhenTheRunBeforeTheLastOnesWasCommitted) {
 TEST_P(RetentionContract, AttemptsWithoutARunGoWhenTheyAreOverAndOld) {
   const auto end_bare = [this](const std::string& run_id, const std::string& token, int started_ms) {
     Attempt one = attempt(run_id, token, started_ms);
-    one.bucket.clear();
     begin(one);
+    ASSERT_TRUE(run(runs().forget_directory(one.token)));
     end(one);
   };
   end_bare("purged", "t1", 1);

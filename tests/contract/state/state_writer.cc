@@ -6,7 +6,7 @@
 //
 // Lines: "b RUN TOKEN" an attempt began; "e RUN TOKEN" it ended; "c RUN TOKEN" this attempt's record stands; "m RUN" it
 // is marked, and what the mark brings along is there. "half RUN": a mark without what it brings; never written, only
-// read.
+// read. A power cut may take the last "b" lines, those behind every other line.
 #include <unistd.h>
 
 #include <cstdio>

@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,36 @@ TEST_P(OutputStoreContract, KeepsAttemptsWithoutABucketInItsRoot) {
   EXPECT_EQ(content_of(private_copy(sealed->files[0])), "hello");
   EXPECT_EQ(wait(objects().buckets())->size(), 1U);
   EXPECT_TRUE(wait(outputs().remove_attempt(place)));
+}
+
+TEST_P(OutputStoreContract, FindsTheDirectoriesOfAttemptsByBucketRunAndToken) {
+  AttemptPlace in_root = attempt(kRunB, '3');
+  in_root.bucket.clear();
+  const std::vector<AttemptPlace> all = {in_root, attempt(kRunA, '1'), attempt(kRunA, '2'), attempt(kRunB, '1')};
+  EXPECT_TRUE(wait(outputs().attempts({}, 10))->empty());
+  const auto start =
+      std::chrono::system_clock::now() - std::chrono::seconds(1);  // the file system's clock ticks, and is behind
+  for (const std::size_t next : {2U, 0U, 3U, 1U}) ASSERT_TRUE(wait(outputs().make_attempt(all.at(next))));
+  const auto found = wait(outputs().attempts({}, 10));
+  ASSERT_TRUE(found) << found.error().message;
+  std::vector<AttemptPlace> places;
+  for (const auto& one : *found) {
+    places.push_back(one.place);
+    EXPECT_GE(one.changed_at, start);
+    EXPECT_LE(one.changed_at, std::chrono::system_clock::now());
+  }
+  EXPECT_EQ(places, all);
+
+  AttemptPlace after;
+  for (const auto& place : all) {
+    const auto page = wait(outputs().attempts(after, 1));
+    ASSERT_EQ(page->size(), 1U);
+    EXPECT_EQ(page->front().place, place);
+    after = place;
+  }
+  EXPECT_TRUE(wait(outputs().attempts(after, 1))->empty());
+  ASSERT_TRUE(wait(outputs().remove_attempt(all[1])));
+  EXPECT_EQ(wait(outputs().attempts({}, 10))->size(), 3U);
 }
 
 TEST_P(OutputStoreContract, RefusesIdsThatAreNoNames) {

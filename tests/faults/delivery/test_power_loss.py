@@ -82,12 +82,15 @@ class PowerLoss(power_loss.TestCase):
         for _ in range(STATE_ROUNDS):
             process = subprocess.Popen([*writer, str(max(0, last - 10))], stdout=subprocess.PIPE, env=environment,
                                        preexec_fn=harness.die_with_parent)
-            for _ in range(dice.randrange(1, 800)):
-                told.add(process.stdout.readline().decode().strip())
+            lines = [process.stdout.readline() for _ in range(dice.randrange(1, 800))]
             if dice.random() < 0.5:
                 disk.cut_off(seen_by=[process.pid])  # and it must not say that anything was written then
             process.kill()
-            told.update(line.decode().strip() for line in process.stdout.readlines())
+            lines += process.stdout.readlines()
+            # The beginning of an attempt is only written, until something else is answered.
+            while lines and lines[-1].startswith(b"b "):
+                lines.pop()
+            told.update(line.decode().strip() for line in lines)
             process.stdout.close()
             process.wait()
             disk.cut_off()

@@ -63,6 +63,7 @@ class BrokenState final : public StateStore {
  public:
   BrokenState(StateStore& real, Breakage breakage) : real_(real), runs_(real.runs(), breakage) {}
 
+  [[nodiscard]] const std::string& id() const override { return real_.id(); }
   FunctionStore& functions() override { return real_.functions(); }
   RunStore& runs() override { return runs_; }
   SeenStore& seen() override { return real_.seen(); }

@@ -32,6 +32,7 @@ class FarState final : public StateStore, FunctionStore, RunStore, SeenStore {
  public:
   FarState(std::shared_ptr<Life> life, StateStore& store) : life_(std::move(life)), store_(store) {}
 
+  [[nodiscard]] const std::string& id() const override { return store_.id(); }
   FunctionStore& functions() override { return *this; }
   RunStore& runs() override { return *this; }
   SeenStore& seen() override { return *this; }
@@ -66,6 +67,9 @@ class FarState final : public StateStore, FunctionStore, RunStore, SeenStore {
   }
   Task<Result<void>> forget_directory(AttemptToken token) override {
     return wire::ask(life_, "forget_directory", store_.runs().forget_directory(std::move(token)));
+  }
+  Task<Result<std::vector<AttemptToken>>> unclaimed_directories(std::vector<AttemptToken> tokens) override {
+    return wire::ask(life_, "unclaimed_directories", store_.runs().unclaimed_directories(std::move(tokens)));
   }
   Task<Result<CommitResult>> commit(RunRecord record) override {
     const std::string what = "commit " + record.run_id.str() + " " + std::string(name_of(record.outcome));
@@ -181,6 +185,9 @@ class FarOutputs final : public OutputStore {
   Task<Result<void>> remove_attempt(AttemptPlace place) override {
     const std::string what = "remove_attempt " + place.run_id.str();
     return wire::ask(life_, what, store_.remove_attempt(std::move(place)));
+  }
+  Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace after, std::size_t limit) override {
+    return wire::ask(life_, "attempts in buckets", store_.attempts(std::move(after), limit));
   }
   Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override {
     return wire::ask(life_, "mark_of", store_.mark_of(std::move(bucket), std::move(key)));

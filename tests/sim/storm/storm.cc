@@ -50,6 +50,7 @@ Node::Node(std::shared_ptr<Life> one_life, BrokerShore& shore, StateStore& real_
               engine.log),
       workers(life->loop, broker, engine.admission, handler, engine.log),
       group(life->loop) {
+  engine.invoker.on_unclaimed([this] { sweeper.walk_again(); });
   engine.registry.observe(workers);
 }
 
@@ -275,6 +276,7 @@ std::string Storm::unrest() {
   if (!wait(store().runs().unfinished(late, {}, 1))->empty()) return "a row misses a mark";
   if (!wait(store().runs().open_attempts(late, {}, 1))->empty()) return "an attempt is open";
   if (!wait(store().runs().stale_directories(1))->empty()) return "a directory is not removed";
+  if (!storage_.attempt_paths().empty()) return *storage_.attempt_paths().begin() + " is left";
   return {};
 }
 

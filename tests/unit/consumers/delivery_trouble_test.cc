@@ -146,7 +146,7 @@ TEST_P(DeliveryTrouble, NothingRunsBeforeTheBrokerHasRecordedThatItBegins) {
   report_->begin_takes = 10s;
   handle();
   rig_.loop.run_for(9s);
-  EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
+  EXPECT_EQ(rig_.parts.state.calls(StateCall::begin_attempt), 0);
   EXPECT_EQ(executions(), 0);
   rig_.loop.run_for(2s);
   EXPECT_EQ(executions(), 1);

@@ -273,6 +273,7 @@ TEST_F(RetentionTest, AttemptsOfEventsThatNeverCameToARunGoToo) {
   ASSERT_TRUE(rig_.wait(rig_.parts.state.runs().begin_attempt(attempt)));
   attempt.outcome = AttemptOutcome::failed;
   ASSERT_TRUE(rig_.wait(rig_.parts.state.runs().end_attempt(attempt)));
+  ASSERT_TRUE(rig_.wait(rig_.parts.state.runs().forget_directory(attempt.token)));
   start();
   run_for(30 * kDay - 1h);
   EXPECT_EQ(rig_.wait(rig_.parts.state.runs().attempts(run_id))->size(), 1U);

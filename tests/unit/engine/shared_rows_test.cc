@@ -97,6 +97,24 @@ TEST_F(SharedSweep, WhatADeadNodeHadBegunIsClearedUpAsSoonAsItsLeaseHasRunOut) {
   EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
 }
 
+TEST_F(SharedSweep, ADirectoryThatNoRowClaimsGoesOnceItIsTooOldToBeInTheMaking) {
+  const auto lies = [this](const std::string& number) {
+    EXPECT_TRUE(rig_.wait(rig_.parts.storage.make_attempt(
+        {.bucket = "out",
+         .run_id = RunId(identity_hash({"run", number})),
+         .token = AttemptToken(rig_.parts.state.id() + identity_hash({"token", number}).substr(0, 24))})));
+  };
+  lies("of a node that died before its row was there");
+  rig_.loop.run_for(1s);
+  sweep_for(40s);
+  lies("in the making");
+  EXPECT_EQ(rig_.parts.storage.attempts(), 2U);
+  sweep_for(30s);
+  EXPECT_EQ(rig_.parts.storage.attempts(), 1U);
+  sweep_for(40s);
+  EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
+}
+
 TEST_F(SharedSweep, ManyLongRunsOfTheLivingKeepTheDeadNotBack) {
   std::vector<Attempt> living;
   for (int i = 0; i < 10; ++i) living.push_back(begun("living " + std::to_string(i), "node-2"));

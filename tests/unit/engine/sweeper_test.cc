@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +19,7 @@ const Error kAway{.code = Errc::unavailable, .message = "away"};
 
 class SweeperTest : public testing::Test {
  protected:
-  static constexpr SweeperOptions kOptions{.every = 10s, .age_min = 120s, .batch = 100};
+  static constexpr SweeperOptions kOptions{.every = 10s, .age_min = 120s, .batch = 100, .alone = true};
 
   Task<void> sweep(WallTime started) {
     co_await sweeper_.drop_own_attempts();
@@ -83,6 +84,29 @@ TEST_F(SweeperTest, AtStartEverythingOfThisNodeFromBeforeIsTakenUpWhateverItsAge
   EXPECT_EQ(rig_.parts.storage.visible("out"), (Names{"a"}));
   EXPECT_EQ(outcome(attempt), AttemptOutcome::lost);
   EXPECT_EQ(directories(), 0U);
+}
+
+TEST_F(SweeperTest, DirectoriesOfThisStoreThatNoRowClaimsGoAtTheStart) {
+  const auto lies = [this](const std::string& store, const std::string& number) {
+    AttemptPlace place{.bucket = "out",
+                       .run_id = RunId(identity_hash({"run", number})),
+                       .token = AttemptToken(store + identity_hash({"token", number}).substr(0, 24))};
+    EXPECT_TRUE(rig_.wait(rig_.parts.storage.make_attempt(place)));
+    return place;
+  };
+  const std::string& own = rig_.parts.state.id();
+  for (int i = 0; i < 250; ++i) lies(own, std::to_string(i));  // several pages
+  const AttemptPlace other = lies("01234567", "of another store in the same bucket");
+  const AttemptPlace in_hand = lies(own, "in hand");
+  const RunTable::Active active(rig_.parts.runs, live(in_hand.run_id));
+  const Attempt claimed = open_attempt("claimed");
+  const RunRecord kept = rig_.committed("kept", "out", {"a"});
+  run_for(1ms);
+  const auto left = rig_.wait(rig_.parts.storage.attempts({}, 1000));
+  std::vector<AttemptPlace> places;
+  for (const auto& found : *left) places.push_back(found.place);
+  for (const auto& place : {other, in_hand, place_of(claimed)}) EXPECT_EQ(std::ranges::count(places, place), 1);
+  EXPECT_LE(places.size(), 4U) << "and the directory of the run that is kept, if it has one";
 }
 
 TEST_F(SweeperTest, AtStartNoRowThatWasCommittedSinceIsTouched) {

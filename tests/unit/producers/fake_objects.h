@@ -158,6 +158,9 @@ class FakeOutputs final : public OutputStore {
     co_return injected(Errc::unimplemented);
   }
   Task<Result<void>> remove_attempt(AttemptPlace) override { co_return injected(Errc::unimplemented); }
+  Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace, std::size_t) override {
+    co_return injected(Errc::unimplemented);
+  }
 
  private:
   EventLoop& loop_;

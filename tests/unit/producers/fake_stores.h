@@ -90,6 +90,9 @@ class FakeRuns final : public RunStore {
     co_return injected(Errc::unimplemented);
   }
   Task<Result<void>> forget_directory(AttemptToken) override { co_return injected(Errc::unimplemented); }
+  Task<Result<std::vector<AttemptToken>>> unclaimed_directories(std::vector<AttemptToken>) override {
+    co_return injected(Errc::unimplemented);
+  }
   Task<Result<CommitResult>> commit(RunRecord) override { co_return injected(Errc::unimplemented); }
   Task<Result<void>> mark(RunId, RunMarks) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<RunRecord>>> list(RunFilter) override { co_return injected(Errc::unimplemented); }
