@@ -70,9 +70,10 @@ NatsDelivery::NatsDelivery(std::shared_ptr<Core> core, Group& group, Group::Arri
 }
 
 NatsDelivery::~NatsDelivery() {
+  // Also one whose verdict was being told.
+  if (group_.find_held(seq_) == this) group_.release(seq_, mark_);
   if (status_ != Status::held) return;
   core_->dropped.add();
-  group_.release(seq_, mark_);
   if (core_->closed()) return;
   const bool recorded = begun_ && known_;
   core_->background.spawn(give_back(*core_, group_, seq_, ack_subject_,

@@ -25,7 +25,8 @@ class FailPoints(fail_points.TestCase):
         self.strike({"after_receive": ONCE, "after_begin": BEGUN})
 
     def test_in_an_attempt(self):
-        self.strike({"after_attempt_row": LOST, "after_attempt_directory": LOST, "after_stage_in": LOST,
+        # The directory is made while the broker records that the run begins, and the attempt's row is written.
+        self.strike({"after_attempt_row": LOST, "after_attempt_directory": ONCE + BEGUN + LOST, "after_stage_in": LOST,
                      "after_execute": LOST, "after_seal": LOST})
 
     def test_between_commit_and_publish(self):
