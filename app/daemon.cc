@@ -183,7 +183,7 @@ struct Node {
     workers.obey(circuits);
     runs.listen(awaited);
     sweeper.heed(nodes);
-    invoker.on_unclaimed([this] { sweeper.walk_again(); });
+    invoker.on_left([this](AttemptPlace place) { sweeper.left(std::move(place)); });
     if (!has_role(config, "worker")) calls.call_elsewhere(awaited);
     if (has_role(config, "worker")) registry.observe(workers);
     if (has_role(config, "producer")) registry.observe(watch);

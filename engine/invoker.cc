@@ -105,9 +105,8 @@ Task<Result<Invoked>> Invoker::invoke(Work work, Admission::Slot slot, RunTable:
     auto invoked = co_await end_skipped(work, std::move(attempt), std::move(staged.error().message), {});
     co_return invoked;
   }
-  if (!standing || *standing) {                               // it has not begun, or ran already
-    const bool removed = co_await remove_directory(attempt);  // also where its making was not confirmed
-    if (!removed) on_unclaimed_();
+  if (!standing || *standing) {          // it has not begun, or ran already
+    co_await remove_directory(attempt);  // also where its making was not confirmed
     if (!standing) co_return fail(std::move(standing.error()));
     co_return Invoked{
         .committed = std::move(*standing), .outcome = AttemptOutcome::cancelled, .message = {}, .settling = {}};
@@ -405,7 +404,6 @@ Task<void> Invoker::end_attempt(Attempt attempt) {
   if (!ended) log_.warn("attempt not closed", {{"run", attempt.run_id.str()}, {"error", ended.error()}});
 }
 
-// A directory that cannot be removed now is found by the sweeper: the attempt's row says it is there.
 Task<void> Invoker::drop_attempt(Attempt attempt) {
   const bool removed = co_await remove_directory(attempt);
   if (!removed) co_return;
@@ -420,6 +418,7 @@ Task<bool> Invoker::remove_directory(Attempt attempt) {
       co_await outputs_.remove_attempt({.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
   if (!removed) {
     log_.warn("attempt directory stays", {{"run", attempt.run_id.str()}, {"error", removed.error()}});
+    on_left_({.bucket = attempt.bucket, .run_id = attempt.run_id, .token = attempt.token});
   }
   co_return removed.has_value();
 }

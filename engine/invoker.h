@@ -57,8 +57,8 @@ class Invoker {
   Invoker(EventLoop& loop, const Executors& executors, StageIn& stage_in, OutputStore& outputs, StateStore& state,
           std::string node, Log& log, Metrics& metrics);
 
-  // Told when a directory was left of which no row tells.
-  void on_unclaimed(std::function<void()> callback) { on_unclaimed_ = std::move(callback); }
+  // Told of directories that could not be removed.
+  void on_left(std::function<void(AttemptPlace)> callback) { on_left_ = std::move(callback); }
 
   // From now on what functions write is shown there while they run.
   void show_logs(LiveLogs& logs) { logs_ = &logs; }
@@ -106,7 +106,7 @@ class Invoker {
   Log& log_;
   Metrics& metrics_;
   LiveLogs* logs_ = nullptr;
-  std::function<void()> on_unclaimed_ = [] {};
+  std::function<void(AttemptPlace)> on_left_ = [](AttemptPlace) {};
   Semaphore settling_;
 };
 

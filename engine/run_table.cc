@@ -78,7 +78,7 @@ void RunTable::Active::waits_for_retry(WallTime now) {
   state(RunState::waiting_retry, now);
   over_ = true;
   table_.active_.erase(run_.run_id);
-  if (thrown_away_) return;
+  if (thrown_away_ && !cancel_.stop_requested()) return;
   (void)table_.queued(run_);
   if (cancel_.stop_requested()) (void)table_.cancel(run_.run_id);  // asked for too late to stop this attempt
 }

@@ -1,5 +1,9 @@
 #include "engine/sweeper.h"
 
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "async/sleep.h"
@@ -7,6 +11,12 @@
 #include "engine/retry_policy.h"
 
 namespace millrace {
+namespace {
+
+constexpr std::chrono::minutes kWalkAgainAfter{10};  // where a store did not answer
+constexpr std::size_t kLeftMax = 1000;
+
+}  // namespace
 
 Sweeper::Sweeper(EventLoop& loop, StateStore& state, OutputStore& outputs, Finish& finish, const RunTable& runs,
                  std::string node, SweeperOptions options, Log& log)
@@ -29,8 +39,19 @@ Task<void> Sweeper::sweep_own_past(WallTime started) {
 }
 
 Task<void> Sweeper::run(std::stop_token stop) {
+  // What lies there now is old enough by then, here and at others.
+  std::optional walk_at(loop_.now() + (options_.alone ? EventLoop::Duration(0) : options_.age_min));
   for (;;) {
-    if (std::exchange(walk_due_, false)) co_await drop_unclaimed_directories(stop);
+    if (walk_at && *walk_at <= loop_.now()) {
+      const bool walked = co_await drop_unclaimed_directories(stop);
+      walk_at = walked ? std::nullopt : std::optional(loop_.now() + kWalkAgainAfter);
+    }
+    co_await drop_left();
+    if (!doubtful_.empty()) {
+      auto doubtful = std::exchange(doubtful_, {});
+      const auto gone = co_await drop_unclaimed(doubtful);
+      if (!gone) doubtful_ = std::move(doubtful);
+    }
     const auto slept = co_await sleep_for(loop_, options_.every, stop);
     if (!slept) co_return;
     // Of the dead nothing is too young; of this node, see is_ours().
@@ -38,6 +59,17 @@ Task<void> Sweeper::run(std::stop_token stop) {
     co_await finish_rows(before, false);
     co_await drop_open_attempts(before, false);
     co_await drop_stale_directories();
+  }
+}
+
+void Sweeper::left(AttemptPlace place) {
+  if (left_.size() < kLeftMax) left_.push_back(std::move(place));  // the walk at the next start finds the others
+}
+
+Task<void> Sweeper::drop_left() {
+  for (auto& place : std::exchange(left_, {})) {
+    const auto removed = co_await outputs_.remove_attempt(place);
+    if (!removed) left(std::move(place));
   }
 }
 
@@ -139,42 +171,57 @@ Task<void> Sweeper::drop_stale_directories() {
   }
 }
 
-Task<void> Sweeper::drop_unclaimed_directories(std::stop_token stop) {
+// Several stores' runs may share a bucket: of the others' we know nothing.
+Task<bool> Sweeper::drop_unclaimed_directories(std::stop_token stop) {
   std::size_t dropped = 0;
   AttemptPlace after;
-  for (std::size_t listed = options_.batch; listed == options_.batch && !stop.stop_requested();) {
+  while (!stop.stop_requested()) {
     auto page = co_await outputs_.attempts(after, options_.batch);
     if (!page) {
       log_.warn("attempts' directories not looked through", {{"error", page.error()}});
-      walk_due_ = true;
-      break;
+      co_return false;
     }
-    listed = page->size();
-    if (listed > 0) after = page->back().place;
+    if (page->empty()) break;
+    after = page->back().place;
+    std::erase_if(*page, [this](const auto& found) { return !found.place.token.str().starts_with(state_.id()); });
     const auto gone = co_await drop_unclaimed(std::move(*page));
-    if (gone) dropped += *gone;
-    if (!gone) walk_due_ = true;
+    if (!gone) co_return false;
+    dropped += *gone;
   }
   if (dropped > 0) log_.info("removed directories that no record claims", {{"directories", dropped}});
+  co_return true;
 }
 
-// Several stores' runs may share a bucket: of the others' we know nothing.
-Task<Result<std::size_t>> Sweeper::drop_unclaimed(std::vector<FoundAttempt> page) {
-  std::erase_if(page, [this](const FoundAttempt& found) { return !found.place.token.str().starts_with(state_.id()); });
-  std::vector<AttemptToken> tokens;
-  for (const auto& found : page) tokens.push_back(found.place.token);
-  const auto unclaimed = co_await state_.runs().unclaimed_directories(std::move(tokens));
-  if (!unclaimed) co_return fail(unclaimed.error());
-  const std::set<AttemptToken> nobodys(unclaimed->begin(), unclaimed->end());
+// Who may be at work in them is told before the rows are asked: a run that ends meanwhile has a row that was not asked
+// for.
+Task<Result<std::size_t>> Sweeper::drop_unclaimed(std::vector<FoundAttempt> found) {
+  std::set<AttemptToken> in_hand;
+  for (const auto& [place, changed_at] : found) {
+    if (runs_.active(place.run_id) || (!options_.alone && !is_old(changed_at))) in_hand.insert(place.token);
+  }
   std::size_t dropped = 0;
-  for (auto& found : page) {
-    if (!nobodys.contains(found.place.token)) continue;
-    // Its row may be on the way, here or at another daemon.
-    const bool in_hand = runs_.active(found.place.run_id) || (!options_.alone && !is_old(found.changed_at));
-    Result<void> removed;
-    if (!in_hand) removed = co_await outputs_.remove_attempt(std::move(found.place));
-    if (in_hand || !removed) walk_due_ = true;
-    if (!in_hand && removed) ++dropped;
+  for (std::size_t begin = 0; begin < found.size(); begin += kRunListMax) {
+    const std::span chunk(found.begin() + static_cast<std::ptrdiff_t>(begin),
+                          std::min(kRunListMax, found.size() - begin));
+    std::vector<AttemptToken> tokens;
+    for (const auto& each : chunk) tokens.push_back(each.place.token);
+    const auto unclaimed = co_await state_.runs().unclaimed_directories(std::move(tokens));
+    if (!unclaimed) {
+      log_.warn("attempts' directories not looked through", {{"error", unclaimed.error()}});
+      co_return fail(unclaimed.error());
+    }
+    const std::set<AttemptToken> nobodys(unclaimed->begin(), unclaimed->end());
+    for (const auto& each : chunk) {
+      const AttemptToken& token = each.place.token;
+      if (!nobodys.contains(token)) continue;
+      if (in_hand.contains(token)) {
+        if (doubtful_.size() < kLeftMax) doubtful_.push_back(each);
+        continue;
+      }
+      const auto removed = co_await outputs_.remove_attempt(each.place);
+      if (!removed) left(each.place);
+      if (removed) ++dropped;
+    }
   }
   co_return dropped;
 }

@@ -47,11 +47,11 @@ class Sweeper {
   // published to nobody counts as published.
   [[nodiscard]] Task<void> sweep_own_past(WallTime started);
 
-  // Until stopped. Walks through the buckets first.
+  // Until stopped. Walks through the buckets once.
   [[nodiscard]] Task<void> run(std::stop_token stop);
 
-  // A directory was left of which no row tells: walk again.
-  void walk_again() { walk_due_ = true; }
+  // The directory of an attempt that will not run, or is over, could not be removed.
+  void left(AttemptPlace place);
 
  private:
   // A batch of them; false at the end of the list: the next call begins at the oldest again.
@@ -63,9 +63,10 @@ class Sweeper {
   [[nodiscard]] bool is_ours(const std::string& node, WallTime then, const Nodes::Living* living) const;
   [[nodiscard]] bool is_old(WallTime then) const;
   Task<void> drop_stale_directories();
-  // Directories of this store's attempts that no row claims.
-  Task<void> drop_unclaimed_directories(std::stop_token stop);
-  Task<Result<std::size_t>> drop_unclaimed(std::vector<FoundAttempt> page);
+  // Directories of this store's attempts that no row claims; false if they could not be looked through.
+  Task<bool> drop_unclaimed_directories(std::stop_token stop);
+  Task<Result<std::size_t>> drop_unclaimed(std::vector<FoundAttempt> found);
+  Task<void> drop_left();
   Task<void> drop(Attempt attempt);
 
   EventLoop& loop_;
@@ -80,9 +81,10 @@ class Sweeper {
   // Rows whose outputs cannot be placed: their event is a dead letter, and a redrive goes on. Not tried again by us
   // before the next start.
   std::set<RunId> unplaceable_;
-  std::set<RunId> met_;   // those of them that the present walk through the list has met
-  RunId after_;           // where the walk goes on
-  bool walk_due_ = true;  // through the buckets
+  std::set<RunId> met_;  // those of them that the present walk through the list has met
+  RunId after_;          // where the walk goes on
+  std::vector<AttemptPlace> left_;
+  std::vector<FoundAttempt> doubtful_;  // no row claims them, but somebody may be at work there
 };
 
 }  // namespace millrace

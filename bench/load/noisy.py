@@ -43,19 +43,18 @@ def waiting(server):
 
 def small_latencies_ms(server):
     """From the publish to the first instruction, of calls at a steady pace."""
-    before = {run["run_id"] for run in runs(server, "small")}
     api = Api(server)
     end = time.monotonic() + SECONDS
+    posted = set()
     while time.monotonic() < end:
-        api.post("/api/v1/functions/small/invoke?async=true")
+        posted.add(api.post("/api/v1/functions/small/invoke?async=true")["run_id"])
         time.sleep(1 / PER_SECOND)
     deadline = time.monotonic() + 120
-    while True:
-        new = [run for run in runs(server, "small") if run["run_id"] not in before]
-        if len(new) >= SECONDS * PER_SECOND * 0.8 or time.monotonic() > deadline:
-            break
+    while len(ended := [run for run in runs(server, "small") if run["run_id"] in posted]) < len(posted):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{len(posted) - len(ended)} of {len(posted)} calls have not ended")
         time.sleep(0.5)
-    return sorted((run["usage"]["queued_us"] + run["usage"]["start_us"]) / 1000 for run in new)
+    return sorted((run["usage"]["queued_us"] + run["usage"]["start_us"]) / 1000 for run in ended)
 
 
 def runs(server, function):

@@ -193,8 +193,13 @@ Task<void> Link::wait_connected(std::stop_token stop) {
 void Link::take() {
   auto batch = arrivals_->take(kDispatchMax);
   rest_.reset();
-  // Timers and descriptors get their turn between two portions, which they would not if it were posted.
-  if (batch.more) rest_ = loop_.start_timer({}, [this] { take(); });
+  // Timers and descriptors get their turn between two portions, which they would not if it were posted; nor if the
+  // timer were started here, in the callback of one: libuv runs it in the same pass.
+  if (batch.more) {
+    loop_.post([this, alive = std::weak_ptr(arrivals_)] {
+      if (!alive.expired() && !closed_) rest_ = loop_.start_timer({}, [this] { take(); });
+    });
+  }
   for (const int change : batch.changes) changed(change);
   for (auto& [reply, error] : batch.failures) {
     const auto last = reply.rfind('.');

@@ -395,7 +395,9 @@ void Link::Sender::run() {
     }
     for (auto& sending : batch) {
       auto sent = client_->publish(*sending.packet, sending.reply);
-      waiting_bytes_ -= size_of(sending);
+      const std::size_t bytes = size_of(sending);
+      sending.packet.reset();
+      waiting_bytes_ -= bytes;
       if (!sent && !sending.reply.empty()) arrivals_->put_failure(std::move(sending.reply), std::move(sent.error()));
     }
   }

@@ -132,8 +132,8 @@ Task<Result<Execution>> RunProcess::run(const TemplateUse& use, std::stop_token 
   const auto limit_time = [this] {
     timeout_ = loop_.start_timer(plan_.function->timeout, [this] { end(EndedBy::timeout); });
   };
-  const std::stop_callback on_stop(stop, [this] { end(EndedBy::cancel); });
   copies_ = copies_inputs(request->spawn);
+  const std::stop_callback on_stop(stop, [this] { end(EndedBy::cancel); });  // at once, if that was asked for before
   if (copies_) limit_time();
   auto start = co_await client_.start(use, std::move(*request), start_.get_token());
   if (!start) co_return fail(start.error());
@@ -239,7 +239,7 @@ void RunProcess::end(EndedBy why) {
   timeout_.reset();
   if (run_ != nullptr) {
     ask_to_end();
-  } else if (copies_) {
+  } else if (copies_ || plan_.function->executor == ExecutorKind::oci) {  // which start for long
     start_.request_stop();
   }
 }

@@ -42,13 +42,12 @@ Result<std::vector<std::string>> folders_in(Fd folder, const std::string& what) 
   return names;
 }
 
-// Those of one shard, behind what was found before.
+// All of one shard: with pages that end within one, each of them would read it anew.
 Result<void> list_shard(const Bucket& bucket, int workspace, const std::string& shard, const AttemptPlace& after,
-                        std::size_t limit, std::vector<FoundAttempt>& found) {
+                        std::vector<FoundAttempt>& found) {
   const auto names = folders_in(open_directory(workspace, shard), "list the attempts in " + bucket.label());
   if (!names) return fail(names.error());
   for (const std::string& name : *names) {
-    if (found.size() >= limit) return {};
     auto place = place_of(bucket.name(), shard, name);
     if (!place || *place <= after) continue;
     struct stat status{};
@@ -64,13 +63,14 @@ Result<void> list_bucket(const Bucket& bucket, const AttemptPlace& after, std::s
                          std::vector<FoundAttempt>& found) {
   const Fd workspace = open_directory(bucket.directory(), kPrivateFolder);
   if (!workspace && errno == ENOENT) return {};
+  if (!workspace) return fail(error_from_errno(errno, "list the attempts in " + bucket.label()));
   const auto shards = folders_in(open_directory(workspace.get(), "."), "list the attempts in " + bucket.label());
   if (!shards) return fail(shards.error());
   for (const std::string& shard : *shards) {
     if (found.size() >= limit) return {};
     const bool passed = bucket.name() == after.bucket && shard < after.run_id.str().substr(0, kShardLength);
     if (passed || shard.size() != kShardLength) continue;
-    if (auto listed = list_shard(bucket, workspace.get(), shard, after, limit, found); !listed) return listed;
+    if (auto listed = list_shard(bucket, workspace.get(), shard, after, found); !listed) return listed;
   }
   return {};
 }

@@ -1,8 +1,7 @@
 """Events that are thrown away because somebody asks for it, on the embedded log and on NATS."""
-import pathlib
 
 import harness
-from nats_server import NatsServer
+from nats_server import OnNats
 
 FAIL = {"name": "fail", "topics": ["orders"], "retries": 0, "output": ["kept"], "script": "#!/bin/sh\nexit 70\n"}
 KEEP = {"name": "keep", "topics": ["orders"], "output": ["kept"], "concurrency": 1,
@@ -68,11 +67,8 @@ class Purge(harness.TestCase):
         return [run["state"] for run in server.ask("runs", "-f", "slow")["runs"] if run["state"] != "done"]
 
 
-class PurgeOnNats(Purge):
-    def start(self):
-        nats = NatsServer(pathlib.Path(self.folder))
-        self.addCleanup(nats.kill)
-        return self.start_server({"--broker": nats.url, "--nats-monitor": nats.monitor})
+class PurgeOnNats(OnNats, Purge):
+    pass
 
 
 if __name__ == "__main__":

@@ -83,28 +83,30 @@ class Cluster(harness.TestCase):
             os.kill(pid, signal.SIGKILL)
         node.kill()
 
-    def run_while_killing(self, gateway, workers, count, batch):
-        """A worker dies every two seconds, the NATS server every five, until all outputs are there. How often each."""
+    def run_while_killing(self, gateway, workers, count, batch, every=(2, 5)):
+        """A worker dies and the NATS server dies, each `every` so many seconds, until all outputs are there. How often."""
         chance = random.Random(SEED)
         print(f"MILLRACE_SEED={SEED}", flush=True)
         begun = time.monotonic()
         time_max_s = 120 + count / 2  # a hang guard: a machine that others use as well runs two events a second
-        due, kills, dropped = [begun + 2, begun + 5], [0, 0], 0
+        due, kills, dropped = [begun + every[0], begun + every[1]], [0, 0], 0
         while (done := len(gateway.names("out"))) < count:
             now = time.monotonic()
             self.assertLess(now - begun, time_max_s, f"{done} of {count} outputs after {kills} kills")
             if dropped < count and dropped - done < 5 * batch:  # not so many that all are there before somebody dies
                 self.drop_many(gateway, dropped, min(batch, count - dropped))
                 dropped += batch
-            elif now >= due[0]:
-                worker = chance.choice(workers)
-                self.kill_at_once(worker)
-                worker.start()
-                kills[0], due[0] = kills[0] + 1, max(due[0] + 2, now)
-            elif now >= due[1]:
-                self.nats.kill()
-                self.nats.start()
-                kills[1], due[1] = kills[1] + 1, max(due[1] + 5, now)
+            elif now >= min(due):
+                which = due.index(min(due))  # the more overdue of the two
+                if which == 0:
+                    worker = chance.choice(workers)
+                    self.kill_at_once(worker)
+                    worker.start()
+                else:
+                    self.nats.kill()
+                    self.nats.start()
+                kills[which] += 1
+                due[which] = max(due[which], time.monotonic() - every[which]) + every[which]
             else:
                 time.sleep(harness.POLL_S)
         self.wait_for_outputs(gateway, count)
@@ -293,7 +295,8 @@ class Replicas(Cluster):
     def test_workers_and_broker_are_killed_again_and_again(self):
         gateway, workers = self.start_cluster()
         gateway.apply(self.function(seconds=0.2))
-        self.run_while_killing(gateway, workers, 150, batch=50)
+        kills = self.run_while_killing(gateway, workers, 150, batch=15, every=(1, 2))
+        self.assertGreater(min(kills), 0)
         self.assert_each_once(gateway, 150)
 
     def test_second_node_of_a_name_is_refused(self):

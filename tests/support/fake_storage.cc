@@ -181,6 +181,7 @@ Result<Placed> FakeStorage::place_one(const OutputFile& file, const OutputRank& 
 Task<Result<void>> FakeStorage::remove_attempt(AttemptPlace place) {
   co_await yield(loop_);
   if (const auto ok = enter(StorageCall::remove_attempt); !ok) co_return fail(ok.error());
+  on_remove();
   const std::string path = path_of(place);
   attempts_.erase(path);
   made_.erase(place);

@@ -48,6 +48,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   void fail_next(StorageCall call, int count, Error error) { failing_[call] = {count, std::move(error)}; }
   std::function<Result<void>(const OutputFile& file)> on_place;  // may refuse
   std::function<void()> on_seal = [] {};
+  std::function<void()> on_remove = [] {};  // before an attempt is removed
   void fail_placing(int count, Error error) { fail_next(StorageCall::place, count, std::move(error)); }
   [[nodiscard]] int calls(StorageCall call) const { return calls_.contains(call) ? calls_.at(call) : 0; }
 

@@ -178,7 +178,7 @@ TEST_F(NatsCredentials, WhatIsNoCredentialsFileIsNamed) {
 }
 
 TEST_F(NatsCredentials, OnesThatRunOutAreToldAndNewOnesOfTheSameFileAreFound) {
-  auto with = options(credentials("mine", account_, now_s() + 3));
+  auto with = options(credentials("mine", account_, now_s() + 8));
   with.publish_timeout = milliseconds(1500);
   const auto broker = rig_.open(with);
   rig_.make_topic(*broker);

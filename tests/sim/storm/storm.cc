@@ -35,7 +35,7 @@ FunctionSpec with(FunctionSpec spec, std::uint32_t cpu, std::uint32_t concurrenc
 }  // namespace
 
 Node::Node(std::shared_ptr<Life> one_life, BrokerShore& shore, StateStore& real_state, FakeStorage& storage,
-           Workshop& workshop, const std::string& name, std::uint64_t seed)
+           Workshop& workshop, const std::string& name, std::uint64_t seed, bool alone)
     : life(std::move(one_life)),
       broker(life, shore),
       state(life, real_state),
@@ -45,12 +45,12 @@ Node::Node(std::shared_ptr<Life> one_life, BrokerShore& shore, StateStore& real_
       engine(life->loop, {broker, state, objects, outputs, functions},
              {.memory_bytes = 1ULL << 30, .cpu_millicores = 4000}, name, seed),
       sweeper(life->loop, state, outputs, engine.finish, engine.runs, name,
-              {.every = kSweepEvery, .age_min = kSweepAge}, engine.log),
+              {.every = kSweepEvery, .age_min = kSweepAge, .alone = alone}, engine.log),
       handler(life->loop, engine.admission, engine.invoker, engine.finish, state, engine.runs, {.seed = seed},
               engine.log),
       workers(life->loop, broker, engine.admission, handler, engine.log),
       group(life->loop) {
-  engine.invoker.on_unclaimed([this] { sweeper.walk_again(); });
+  engine.invoker.on_left([this](AttemptPlace place) { sweeper.left(std::move(place)); });
   engine.registry.observe(workers);
 }
 
@@ -81,8 +81,9 @@ void Storm::start_node(std::size_t index) {
   const int life = ++lives_[index];
   auto one_life = std::make_shared<Life>(sky_, name + "." + std::to_string(life));
   sky_.trace.note(one_life->name + " starts");
-  nodes_[index] = std::make_unique<Node>(one_life, shore_, store(), storage_, workshop_, name,
-                                         seed_ * 100 + index * 50 + static_cast<std::uint64_t>(life));
+  nodes_[index] =
+      std::make_unique<Node>(one_life, shore_, store(), storage_, workshop_, name,
+                             seed_ * 100 + index * 50 + static_cast<std::uint64_t>(life), nodes_.size() == 1);
   nodes_[index]->group.spawn(begin_node(*nodes_[index]));
 }
 

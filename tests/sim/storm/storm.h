@@ -50,7 +50,7 @@ struct Outcome {
 // One life of a node's process: everything that is in memory.
 struct Node {
   Node(std::shared_ptr<Life> one_life, BrokerShore& shore, StateStore& real_state, FakeStorage& storage,
-       Workshop& workshop, const std::string& name, std::uint64_t seed);
+       Workshop& workshop, const std::string& name, std::uint64_t seed, bool alone);
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
   ~Node() { life->dead = true; }

@@ -111,7 +111,18 @@ TEST_F(SharedSweep, ADirectoryThatNoRowClaimsGoesOnceItIsTooOldToBeInTheMaking) 
   EXPECT_EQ(rig_.parts.storage.attempts(), 2U);
   sweep_for(30s);
   EXPECT_EQ(rig_.parts.storage.attempts(), 1U);
-  sweep_for(40s);
+  sweep_for(60s);
+  EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
+}
+
+TEST_F(SharedSweep, ADirectoryThatCouldNotBeRemovedIsTriedAgain) {
+  const AttemptPlace place{.bucket = "out", .run_id = RunId("run"), .token = AttemptToken("token")};
+  EXPECT_TRUE(rig_.wait(rig_.parts.storage.make_attempt(place)));
+  rig_.parts.storage.fail_next(StorageCall::remove_attempt, 2, {.code = Errc::unavailable, .message = "away"});
+  sweeper_.left(place);
+  sweep_for(15s);
+  EXPECT_EQ(rig_.parts.storage.attempts(), 1U);
+  sweep_for(10s);
   EXPECT_EQ(rig_.parts.storage.attempts(), 0U);
 }
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/engine_rig.h"
@@ -35,6 +37,11 @@ class SweeperTest : public testing::Test {
   void run_for(EventLoop::Duration span) {
     if (rig_.group.size() == 0) rig_.group.spawn(sweeper_.run(stop_.get_token()));
     rig_.loop.run_for(span);
+  }
+
+  Task<void> begin(Attempt attempt) {
+    const auto begun = co_await rig_.parts.state.runs().begin_attempt(std::move(attempt));
+    EXPECT_TRUE(begun);
   }
 
   // An attempt with a directory that nobody has ended.
@@ -107,6 +114,33 @@ TEST_F(SweeperTest, DirectoriesOfThisStoreThatNoRowClaimsGoAtTheStart) {
   for (const auto& found : *left) places.push_back(found.place);
   for (const auto& place : {other, in_hand, place_of(claimed)}) EXPECT_EQ(std::ranges::count(places, place), 1);
   EXPECT_LE(places.size(), 4U) << "and the directory of the run that is kept, if it has one";
+}
+
+// What the walk has found is removed one after the other, and a run may come to its end meanwhile.
+TEST_F(SweeperTest, TheWalkLeavesADirectoryAloneWhoseRunEndsWhileOthersAreRemoved) {
+  const auto token = [this](const std::string& number) {
+    return AttemptToken(rig_.parts.state.id() + identity_hash({"token", number}).substr(0, 24));
+  };
+  const AttemptPlace lost{.bucket = "a", .run_id = RunId("lost"), .token = token("lost")};
+  EXPECT_TRUE(rig_.wait(rig_.parts.storage.make_attempt(lost)));
+  Attempt attempt;
+  attempt.run_id = RunId("ends");
+  attempt.token = token("ends");
+  attempt.bucket = "b";
+  attempt.node = "node-1";
+  attempt.started_at = rig_.loop.wall_now();
+  EXPECT_TRUE(rig_.wait(rig_.parts.storage.make_attempt(place_of(attempt))));
+  std::optional<RunTable::Active> active(std::in_place, rig_.parts.runs, live(attempt.run_id));
+  bool ended = false;
+  rig_.parts.storage.on_remove = [&] {
+    if (std::exchange(ended, true)) return;
+    rig_.group.spawn(begin(attempt));
+    active.reset();
+  };
+  run_for(1s);
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(rig_.parts.storage.attempt_paths().size(), 1U);
+  EXPECT_EQ(rig_.wait(rig_.parts.state.runs().attempts(attempt.run_id))->size(), 1U);
 }
 
 TEST_F(SweeperTest, AtStartNoRowThatWasCommittedSinceIsTouched) {
