@@ -18,7 +18,6 @@ namespace {
 using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::IsEmpty;
-using testing::UnorderedElementsAre;
 
 NodeRow row(const std::string& name, const std::string& roles = "gateway,worker") {
   NodeRow row;
@@ -30,6 +29,13 @@ NodeRow row(const std::string& name, const std::string& roles = "gateway,worker"
 }
 
 class SharedSweep : public testing::Test {
+ public:
+  ~SharedSweep() override {
+    stop_.request_stop();
+    their_stop_.request_stop();
+    rig_.loop.run_for(0s);
+  }
+
  protected:
   static constexpr SweeperOptions kOptions{.every = 10s, .age_min = 60s, .batch = 3};
 
@@ -39,11 +45,6 @@ class SharedSweep : public testing::Test {
     EXPECT_TRUE(rig_.wait(theirs_.join()));
     rig_.group.spawn(nodes_.run(stop_.get_token(), [] {}));
     rig_.group.spawn(theirs_.run(their_stop_.get_token(), [] {}));
-  }
-  ~SharedSweep() override {
-    stop_.request_stop();
-    their_stop_.request_stop();
-    rig_.loop.run_for(0s);
   }
 
   Attempt begun(const std::string& number, const std::string& node) {
