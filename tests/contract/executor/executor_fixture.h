@@ -40,7 +40,8 @@ inline constexpr std::uint32_t kDaemonUid = 61500;
 // An executor, and how it does it.
 struct Backend {
   ExecutorKind kind = ExecutorKind::container;
-  std::string_view runtime = "";  // of executor oci
+  // Of executor oci. Without an initializer the compiler wants it named for every backend.
+  std::string_view runtime = "";  // NOLINT(readability-redundant-string-init)
 };
 inline constexpr std::array kBackends{Backend{.kind = ExecutorKind::process}, Backend{.kind = ExecutorKind::container},
                                       Backend{.kind = ExecutorKind::oci, .runtime = "runc"},
