@@ -21,14 +21,16 @@ Message message(const std::string& subject, std::size_t bytes) {
 constexpr std::size_t kBytesMax = 10'000;
 
 class NatsArrivals : public testing::Test {
- protected:
-  NatsArrivals() { EXPECT_EQ(nats_Open(-1), NATS_OK); }
+ public:
   ~NatsArrivals() override {
     arrivals_.reset();  // messages are the library's
     nats_Close();
   }
   NatsArrivals(const NatsArrivals&) = delete;
   NatsArrivals& operator=(const NatsArrivals&) = delete;
+
+ protected:
+  NatsArrivals() { EXPECT_EQ(nats_Open(-1), NATS_OK); }
 
   ManualLoop loop_;
   int told_ = 0;
