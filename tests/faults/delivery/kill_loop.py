@@ -10,6 +10,7 @@ import harness
 
 DEATHS_OF_ONE_LIFE = 3  # of daemon or launcher: each doubles the wait for the next start, until all starts anew
 PAUSE_S = (0.02, 0.4)
+VICTIMS = ("daemon", "daemon", "launcher", "function", "function")
 
 
 class TestCase(chain.TestCase):
@@ -23,12 +24,23 @@ class TestCase(chain.TestCase):
         world.apply()
         killed = {"supervisor": 0, "daemon": 0, "launcher": 0, "function": 0}
         deaths = put = 0
+        victims = []
         while put < inputs or sum(killed.values()) < kills:
             for _ in range(min(inputs - put, dice.randrange(1, 2 + 2 * inputs // kills))):
                 self.put_one(world, dice, put)
                 put += 1
             if sum(killed.values()) < kills:
-                deaths = self.kill_one(world, dice, killed, deaths)
+                victims = victims or dice.sample(VICTIMS, len(VICTIMS))  # so that each kind dies, however few the kills
+                if deaths >= DEATHS_OF_ONE_LIFE:
+                    world.server.kill()
+                    world.server.start()
+                    killed["supervisor"] += 1
+                    deaths = 0
+                elif self.kill_one(world, dice, victims[-1]):
+                    killed[victims[-1]] += 1
+                    deaths += victims.pop() != "function"
+                elif put == inputs:  # no function may ever run again
+                    victims.pop()
             time.sleep(dice.uniform(*PAUSE_S))
         self.settle(world, "240s")
         by_input = world.check()
@@ -53,22 +65,15 @@ class TestCase(chain.TestCase):
         else:
             world.drop(f"{kind}-{number}")
 
-    def kill_one(self, world, dice, killed, deaths):
-        """Kills one process of a kind drawn by lot. Deaths since the last start of everything."""
-        victim = dice.choice(("daemon", "daemon", "launcher", "function", "function"))
-        if deaths >= DEATHS_OF_ONE_LIFE:
-            world.server.kill()
-            world.server.start()
-            killed["supervisor"] += 1
-            return 0
+    def kill_one(self, world, dice, victim):
+        """Whether there was a process of that kind, which is dead now."""
         pids = world.server.children(victim)
         if not pids:
-            return deaths
+            return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(dice.choice(pids), signal.SIGKILL)
-            killed[victim] += 1
-            deaths += victim != "function"
-        return deaths
+            return True
+        return False
 
 
 main = harness.main
