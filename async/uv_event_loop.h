@@ -46,6 +46,7 @@ class UvEventLoop final : public EventLoop {
   };
 
   void run_posted();
+  void wake();  // ends the poll; any thread
 
   std::unique_ptr<uv_loop_s, NativeDeleter> loop_;
   std::unique_ptr<Native> native_;
