@@ -8,27 +8,17 @@
 #include <cstdlib>
 #include <limits>
 
+#include "app/config_lists.h"
+#include "app/host_image_options.h"
 #include "app/node_options.h"
 #include "core/units.h"
 #include "formats/diagnostics.h"
 #include "formats/yaml.h"
-#include "runtime/launcher/route_socket.h"
-#include "storage/object_store.h"
 
 namespace millrace {
 namespace {
 
 using View = std::string_view;
-
-constexpr std::size_t kImageDirectoriesMax = 32;
-constexpr std::size_t kNetworkRangesMax = 32;
-constexpr std::size_t kOciRuntimesMax = 8;
-
-View trimmed(View text) {
-  while (text.starts_with(' ')) text.remove_prefix(1);
-  while (text.ends_with(' ')) text.remove_suffix(1);
-  return text;
-}
 
 template <std::string Config::* Member>
 Result<void> set_text(Config& config, View value) {
@@ -90,74 +80,6 @@ Result<void> set_duration(Config& config, View value) {
   return {};
 }
 
-Result<void> set_image_directories(Config& config, View value) {
-  config.image_directories.clear();
-  while (!value.empty()) {
-    const auto comma = value.find(',');
-    std::string directory(trimmed(value.substr(0, comma)));
-    value = comma == View::npos ? View() : value.substr(comma + 1);
-    const std::string slashed = directory + "/";
-    const bool plain = directory.size() > 1 && directory.front() == '/' && directory.back() != '/' &&
-                       slashed.find("//") == View::npos && slashed.find("/./") == View::npos &&
-                       slashed.find("/../") == View::npos;
-    if (!plain || config.image_directories.size() >= kImageDirectoriesMax) {
-      return fail(Errc::invalid_argument, "'" + directory + "' is not the plain absolute path of a directory, or the " +
-                                              std::to_string(kImageDirectoriesMax) + " that may be listed are there");
-    }
-    config.image_directories.push_back(std::move(directory));
-  }
-  return {};
-}
-
-// What private networks may and may not reach, as the launcher takes it.
-template <std::vector<std::string> Config::* Member>
-Result<void> set_ranges(Config& config, View value) {
-  std::vector<std::string>& ranges = config.*Member;
-  ranges.clear();
-  while (!value.empty()) {
-    const auto comma = value.find(',');
-    std::string range(trimmed(value.substr(0, comma)));
-    value = comma == View::npos ? View() : value.substr(comma + 1);
-    if (!launcher::parse_ipv4_range(range)) {
-      return fail(Errc::invalid_argument, "'" + range +
-                                              "' is neither an IPv4 address nor a range like 10.0.0.0/8, without bits "
-                                              "set beyond its prefix");
-    }
-    if (ranges.size() >= kNetworkRangesMax) {
-      return fail(Errc::invalid_argument, "more than " + std::to_string(kNetworkRangesMax) + " ranges");
-    }
-    ranges.push_back(std::move(range));
-  }
-  return {};
-}
-
-Result<void> set_oci_runtimes(Config& config, View value) {
-  config.oci_runtimes.clear();
-  while (!value.empty()) {
-    const auto comma = value.find(',');
-    const View runtime = trimmed(value.substr(0, comma));
-    value = comma == View::npos ? View() : value.substr(comma + 1);
-    const auto equals = runtime.find('=');
-    const View name = runtime.substr(0, equals);
-    const View program = equals == View::npos ? View() : runtime.substr(equals + 1);
-    const bool named = !name.empty() && std::ranges::all_of(name, [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-    });
-    if (!named || !program.starts_with('/')) {
-      return fail(Errc::invalid_argument, "'" + std::string(runtime) + "' is not NAME=/ABSOLUTE/PROGRAM ARGUMENT...");
-    }
-    const std::string start = std::string(name) + "=";
-    const bool known =
-        std::ranges::any_of(config.oci_runtimes, [&](const std::string& other) { return other.starts_with(start); });
-    if (known) return fail(Errc::invalid_argument, "runtime '" + std::string(name) + "' is given twice");
-    if (config.oci_runtimes.size() >= kOciRuntimesMax) {
-      return fail(Errc::invalid_argument, "more than " + std::to_string(kOciRuntimesMax) + " runtimes");
-    }
-    config.oci_runtimes.emplace_back(runtime);
-  }
-  return {};
-}
-
 Result<void> set_log_level(Config& config, View value) {
   if (value != "debug" && value != "info" && value != "warn" && value != "error") {
     return fail(Errc::invalid_argument, "'" + std::string(value) + "' is none of debug, info, warn, error");
@@ -183,26 +105,6 @@ Result<void> set_broker(Config& config, View value) {
                 "nats_password_file, nats_token_file or nats_credentials_file instead");
   }
   config.broker = std::string(value);
-  return {};
-}
-
-Result<void> set_buckets(Config& config, View value) {
-  config.buckets.clear();
-  while (!value.empty()) {
-    const auto comma = value.find(',');
-    const View pair = trimmed(value.substr(0, comma));
-    value = comma == View::npos ? View() : value.substr(comma + 1);
-    const auto equals = pair.find('=');
-    const View directory = equals == View::npos ? View() : pair.substr(equals + 1);
-    if (!directory.starts_with('/')) {
-      return fail(Errc::invalid_argument, "'" + std::string(pair) + "' is not BUCKET=/ABSOLUTE/DIRECTORY");
-    }
-    const std::string name(pair.substr(0, equals));
-    if (const auto good = check_bucket_name(name); !good) return good;
-    if (!config.buckets.emplace(name, directory).second) {
-      return fail(Errc::invalid_argument, "bucket '" + name + "' is given twice");
-    }
-  }
   return {};
 }
 
@@ -252,6 +154,13 @@ constexpr std::array kOptions{
                  "whatever their "
                  "owner; empty: such images are refused.",
                  set_image_directories},
+    ConfigOption{"host_image_show", "DIRECTORY, ...", "",
+                 "Directories of this machine that functions with `image: host` may read beside /usr, /etc and /opt, "
+                 "as far as everybody may.",
+                 set_host_image_show},
+    ConfigOption{"host_image_hide", "PATH, ...", "",
+                 "Files and directories below /usr, /etc, /opt and host_image_show that those functions do not see.",
+                 set_host_image_hide},
     ConfigOption{"oci_runtimes", "NAME=PROGRAM, ...", "",
                  "Programs that functions with `executor: oci` may choose by `runtime: NAME`, the first one being the "
                  "default; arguments may stand behind the program. Empty: runc and crun, where they are installed.",
@@ -262,11 +171,11 @@ constexpr std::array kOptions{
     ConfigOption{"network_allow", "RANGE, ...", "",
                  "IPv4 addresses and ranges that functions with `network: private` may reach although they are this "
                  "machine's own, link-local, or denied.",
-                 set_ranges<&Config::network_allow>},
+                 set_network_allow},
     ConfigOption{"network_deny", "RANGE, ...", "",
                  "IPv4 addresses and ranges that functions with `network: private` must not reach, beside this "
                  "machine's own and link-local ones.",
-                 set_ranges<&Config::network_deny>},
+                 set_network_deny},
     ConfigOption{"listen", "text", "127.0.0.1:8090", "HOST:PORT of the HTTP API; port 0 takes a free one.",
                  set_text<&Config::listen>},
     ConfigOption{"insecure_listen", "yes/no", "no",
@@ -435,7 +344,9 @@ Result<Config> load_config(const std::vector<ConfigSource>& sources) {
     problems += "breaker_rest_max: " + format_duration(config.breaker_rest_max) + " is shorter than breaker_rest, " +
                 format_duration(config.breaker_rest);
   }
-  if (const auto good = check_roles(config); !good) problems += (problems.empty() ? "" : "\n") + good.error().message;
+  for (const auto check : {check_roles, check_host_image}) {
+    if (const auto good = check(config); !good) problems += (problems.empty() ? "" : "\n") + good.error().message;
+  }
   if (!problems.empty()) return fail(Errc::invalid_argument, std::move(problems));
   return config;
 }

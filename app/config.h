@@ -33,6 +33,8 @@ struct Config {
   std::string roles;                           // with commas, in a fixed order
   std::map<std::string, std::string> buckets;  // those that lie elsewhere: name to absolute directory
   std::vector<std::string> image_directories;  // beneath which images that are directories may lie
+  std::vector<std::string> host_image_show;    // what `image: host` shows besides
+  std::vector<std::string> host_image_hide;    // and what it does not
   std::vector<std::string> oci_runtimes;       // "NAME=PROGRAM ARGUMENT..."; empty: what is installed
   std::vector<std::string> network_allow;      // what private networks may reach besides
   std::vector<std::string> network_deny;       // and what they may not

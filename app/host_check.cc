@@ -23,6 +23,7 @@
 
 #include "app/child_process.h"
 #include "app/host_facts.h"
+#include "app/host_image_options.h"
 #include "app/launcher_image.h"
 #include "app/oci_runtimes.h"
 #include "app/wiring.h"
@@ -156,7 +157,7 @@ Control check_images(const Config& config) {
     if (::stat(directory.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
       return control("images", ControlState::missing, directory + " of image_directories is no directory");
     }
-    if (const auto real = check_image_directory(directory); !real) {
+    if (const auto real = check_real_name("image_directories", directory); !real) {
       return control("images", ControlState::missing, real.error().message);
     }
     if ((status.st_mode & 0022) != 0) {
@@ -166,6 +167,19 @@ Control check_images(const Config& config) {
     list += (list.empty() ? "" : ", ") + directory;
   }
   return control("images", ControlState::real, "image: host, and rootfs:/path below " + list);
+}
+
+Control check_shown(const Config& config) {
+  if (const auto good = check_host_image_paths(config); !good) {
+    return control("host_image", ControlState::missing, good.error().message);
+  }
+  std::string text = "functions see /usr, /etc and /opt";
+  const auto add = [&text](std::string_view word, const std::vector<std::string>& paths) {
+    for (const auto& path : paths) text += (&path == &paths.front() ? std::string(word) : ", ") + path;
+  };
+  add(", besides ", config.host_image_show);
+  add("; not ", config.host_image_hide);
+  return control("host_image", ControlState::real, text);
 }
 
 Control check_state(const Config& config) {
@@ -205,11 +219,12 @@ void check_buckets(const std::string& directory, std::vector<Control>& controls)
 
 }  // namespace
 
-Result<void> check_image_directory(const std::string& directory) {
-  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(directory.c_str(), nullptr), &std::free);
-  if (!real || directory == real.get()) return {};
-  return fail(Errc::failed_precondition, "image_directories: '" + directory + "' is another name of '" + real.get() +
-                                             "'; write that one, since images are known by where they really lie");
+Result<void> check_real_name(std::string_view option, const std::string& path) {
+  const std::string there = existing_part(path);
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(there.c_str(), nullptr), &std::free);
+  if (!real || there == real.get()) return {};
+  return fail(Errc::failed_precondition, std::string(option) + ": '" + there + "' is another name of '" + real.get() +
+                                             "'; write that one, since it is known by where it really lies");
 }
 
 std::vector<Control> check_file_system(const std::string& directory) {
@@ -245,6 +260,7 @@ std::vector<Control> check_host(const Config& config) {
     controls.push_back(control("launcher", ControlState::missing, hello.error().message));
   }
   controls.push_back(check_images(config));
+  controls.push_back(check_shown(config));
   controls.push_back(check_state(config));
   controls.push_back(check_durability(config));
   for (auto& found : check_file_system(existing_part(config.data))) controls.push_back(std::move(found));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "app/config.h"
@@ -13,9 +14,9 @@ namespace millrace {
 // One line per thing tried. Starts a launcher of its own for what needs one, and leaves nothing behind.
 [[nodiscard]] std::vector<Control> check_host(const Config& config);
 
-// `failed_precondition`, with the remedy, for a directory of the option image_directories that is a link, or lies
-// behind one: what may run is decided by where it really lies. One that does not exist is fine.
-[[nodiscard]] Result<void> check_image_directory(const std::string& directory);
+// `failed_precondition`, with the remedy, for a path of the option that is a link, or lies behind one: such paths are
+// known by where they really lie. Of one that does not exist, what is there of it counts.
+[[nodiscard]] Result<void> check_real_name(std::string_view option, const std::string& path);
 
 // What the file system below `directory` can do for outputs: attributes, exchanging names, reflinks, free space.
 [[nodiscard]] std::vector<Control> check_file_system(const std::string& directory);

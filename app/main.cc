@@ -128,6 +128,7 @@ int run(int argc, char** argv) {
   CLI::App app{"Millrace runs containers on events: files, HTTP posts and messages start isolated functions."};
   app.name("millrace");
   app.require_subcommand(1);
+  app.set_version_flag("--version", [] { return "millrace " + std::string(millrace::kBuildVersion.version); });
   int status = 0;
 
   std::map<std::string, std::string> flags;

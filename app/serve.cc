@@ -11,6 +11,7 @@
 #include "app/child_process.h"
 #include "app/data_directory.h"
 #include "app/host_check.h"
+#include "app/host_image_options.h"
 #include "app/launcher_image.h"
 #include "app/listen_address.h"
 #include "app/oci_runtimes.h"
@@ -48,8 +49,9 @@ Result<int> supervise(const Config& config, const std::map<std::string, std::str
   const auto user = daemon_user(config);
   if (!user) return fail(user.error());
   for (const auto& directory : config.image_directories) {
-    if (const auto real = check_image_directory(directory); !real) return fail(real.error());
+    if (const auto real = check_real_name("image_directories", directory); !real) return fail(real.error());
   }
+  if (const auto good = check_host_image_paths(config); !good) return fail(good.error());
   if (const auto ready = prepare_data_directory(config.data, *user); !ready) return fail(ready.error());
 
   const auto lock = lock_data_directory(config.data);
@@ -65,6 +67,7 @@ Result<int> supervise(const Config& config, const std::map<std::string, std::str
     options.launcher_arguments.push_back("--network-allow=" + range);
   }
   for (const auto& range : config.network_deny) options.launcher_arguments.push_back("--network-deny=" + range);
+  for (auto& flag : host_image_flags(config)) options.launcher_arguments.push_back(std::move(flag));
   for (auto& flag : oci_runtime_flags(config)) options.launcher_arguments.push_back(std::move(flag));
   options.executable = Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   if (!options.executable) return fail(error_from_errno(errno, "open our own executable"));

@@ -87,6 +87,9 @@ struct Outgoing {
   // and delayed. A redriven one joins at the end. Empty: no order. Where `ordered_keys` is false it is `unimplemented`.
   std::string key{};
   Priority priority = Priority::normal;  // `normal` everywhere; another where `priorities` is false is `unimplemented`
+  // For readers of other programs: the event as one JSON document, where messages have headers and JSON can hold it.
+  // Deliveries are the same.
+  bool structured = false;
 };
 
 struct Receipt {

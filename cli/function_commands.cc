@@ -1,7 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
-#include <memory>
 #include <utility>
 
 #include "cli/exit_codes.h"
@@ -130,18 +129,13 @@ int check_files(const Globals& globals, const std::vector<std::string>& files) {
 }
 
 void add_function_commands(Commands& commands) {
-  const auto context = commands.context;
-
-  const auto applied = std::make_shared<ApplyOptions>();
-  auto& apply = add_command(commands, "apply", "Creates or updates the functions of definition files",
-                            [context, applied] { return apply_files(*context, *applied); });
+  auto [apply, applied] =
+      add_command(commands, "apply", "Creates or updates the functions of definition files", apply_files);
   apply.add_option("FILE", applied->files, "Definition files (YAML or JSON); - is standard input")->required();
   apply.add_flag("--check", applied->check, "Only say whether the server would take them");
   apply.footer("All files are checked before the first function is touched. Scripts are read relative to their file.");
 
-  const auto removed = std::make_shared<RemoveOptions>();
-  auto& rm = add_command(commands, "rm", "Removes functions; their data and records stay",
-                         [context, removed] { return remove_all(*context, *removed); });
+  auto [rm, removed] = add_command(commands, "rm", "Removes functions; their data and records stay", remove_all);
   rm.add_option("NAME", removed->names, "Functions, or with --object BUCKET/KEY")->required();
   rm.add_flag("--object", removed->objects, "Remove objects instead");
 }

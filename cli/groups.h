@@ -1,13 +1,13 @@
 // How the groups of commands join the parser: each in a file of its own, added by add_commands().
 //
-//   const auto options = std::make_shared<PutOptions>();
-//   auto& put = add_command(commands, "put", "Stores files", [context, options] { return put_files(*context, *options);
-//   }); put.add_option("FILES", options->files, "...")->required();
+//   auto [put, options] = add_command(commands, "put", "Stores files", put_files);
+//   put.add_option("FILES", options->files, "...")->required();
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/context.h"
@@ -25,6 +25,17 @@ struct Commands {
 // A command with the options that all have. `run` gives the exit code, or the error that finish() explains.
 CLI::App& add_command(Commands& commands, const std::string& name, const std::string& help,
                       std::function<Result<int>()> run);
+
+// The same, and the options of its own that `run` is called with, which live as long as the parser.
+template <class Options>
+std::pair<CLI::App&, std::shared_ptr<Options>> add_command(Commands& commands, const std::string& name,
+                                                           const std::string& help,
+                                                           Result<int> (*run)(Context&, const Options&)) {
+  auto options = std::make_shared<Options>();
+  CLI::App& command =
+      add_command(commands, name, help, [context = commands.context, options, run] { return run(*context, *options); });
+  return {command, std::move(options)};
+}
 
 void add_function_commands(Commands& commands);  // apply, rm
 void add_list_command(Commands& commands);       // ls

@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -99,11 +98,7 @@ Result<int> run_function(Context& context, const RunOptions& options) {
 }  // namespace
 
 void add_invoke_commands(Commands& commands) {
-  const auto context = commands.context;
-
-  const auto called = std::make_shared<RunOptions>();
-  auto& run = add_command(commands, "run", "Calls a function and prints its result",
-                          [context, called] { return run_function(*context, *called); });
+  auto [run, called] = add_command(commands, "run", "Calls a function and prints its result", run_function);
   run.add_option("FUNCTION", called->function, "Which one")->required();
   run.add_option("--input", called->input, "The event's body; without it standard input")->type_name("FILE");
   run.add_option("--id", called->id, "The same id again gives the same run")->type_name("ID");

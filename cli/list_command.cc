@@ -1,7 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <memory>
 
 #include "cli/exit_codes.h"
 #include "cli/groups.h"
@@ -128,10 +127,7 @@ Result<int> list(Context& context, const ListOptions& options) {
 }  // namespace
 
 void add_list_command(Commands& commands) {
-  const auto context = commands.context;
-  const auto options = std::make_shared<ListOptions>();
-  auto& ls = add_command(commands, "ls", "Lists functions, or the objects of a bucket",
-                         [context, options] { return list(*context, *options); });
+  auto [ls, options] = add_command(commands, "ls", "Lists functions, or the objects of a bucket", list);
   auto* const place = ls.add_option("PLACE", options->place, "BUCKET or BUCKET/PREFIX; without it the functions");
   ls.add_flag("--buckets", options->buckets, "List the buckets")->excludes(place);
   ls.add_option("--limit", options->limit, "At most so many objects")->check(CLI::Range(1, 10'000'000))->type_name("N");

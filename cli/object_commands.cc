@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <memory>
 #include <utility>
 
 #include "cli/exit_codes.h"
@@ -136,19 +135,14 @@ Result<int> get_object(Context& context, const GetOptions& options) {
 }  // namespace
 
 void add_object_commands(Commands& commands) {
-  const auto context = commands.context;
-
-  const auto stored = std::make_shared<PutOptions>();
-  auto& put = add_command(commands, "put", "Stores files in a bucket, which starts the functions that wait for them",
-                          [context, stored] { return put_files(*context, *stored); });
+  auto [put, stored] = add_command(
+      commands, "put", "Stores files in a bucket, which starts the functions that wait for them", put_files);
   put.add_option("PLACES", stored->places, "FILE... BUCKET/KEY: - is standard input, a key ending in / a folder")
       ->required()
       ->expected(2, -1);
   put.add_flag("--make-bucket", stored->make_bucket, "Make the bucket first where there is none");
 
-  const auto fetched = std::make_shared<GetOptions>();
-  auto& get =
-      add_command(commands, "get", "Fetches an object", [context, fetched] { return get_object(*context, *fetched); });
+  auto [get, fetched] = add_command(commands, "get", "Fetches an object", get_object);
   get.add_option("OBJECT", fetched->object, "BUCKET/KEY")->required();
   get.add_option("TARGET", fetched->target, "A file or directory; without it, or -, standard output");
   get.footer("A file appears whole or not at all.");

@@ -39,12 +39,14 @@ struct PublishOptions {
   std::string subject;
   std::string content_type;
   std::string key;
+  std::string mode;
   std::vector<std::string> headers;
   Sending sending;
 
   [[nodiscard]] std::string path() const {
     std::string query = sending.query();
     if (!key.empty()) query += "&key=" + encode_part(key);
+    if (!mode.empty()) query += "&mode=" + encode_part(mode);
     if (!query.empty()) query.front() = '?';
     return "/api/v1/topics/" + encode_part(topic) + "/events" + query;
   }
@@ -289,6 +291,12 @@ void add_publish_command(Commands& commands) {
       ->take_all();
   command.add_option("--key", options->key, "Events of one key are worked on one at a time, in order")
       ->type_name("KEY");
+  command
+      .add_option("--mode", options->mode,
+                  "How readers of other programs find it: binary (attributes in headers; the default) or structured "
+                  "(one JSON document)")
+      ->check(CLI::IsMember({"binary", "structured"}))
+      ->type_name("MODE");
   add_sending(command, options->sending, nullptr);
 }
 

@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <memory>
 #include <utility>
 #include <vector>
 
@@ -76,11 +75,8 @@ Result<int> purge(Context& context, const PurgeOptions& options) {
 }  // namespace
 
 void add_purge_command(Commands& commands) {
-  const auto context = commands.context;
-  const auto options = std::make_shared<PurgeOptions>();
-  auto& command =
-      add_command(commands, "purge", "Throws away the events that a function or a topic's readers have left",
-                  [context, options] { return purge(*context, *options); });
+  auto [command, options] =
+      add_command(commands, "purge", "Throws away the events that a function or a topic's readers have left", purge);
   command.add_option("TARGET", options->target, "A function or a topic")->required();
   command.add_option("--group", options->group, "Only this reader's")->type_name("NAME");
   command.add_flag("--yes", options->yes, "Do it; without, it only says what would go");

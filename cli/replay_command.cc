@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <memory>
 
 #include "cli/exit_codes.h"
 #include "cli/groups.h"
@@ -36,10 +35,8 @@ Result<int> replay(Context& context, const ReplayOptions& options) {
 }  // namespace
 
 void add_replay_command(Commands& commands) {
-  const auto context = commands.context;
-  const auto options = std::make_shared<ReplayOptions>();
-  auto& command = add_command(commands, "replay", "Runs a function on what lies in its inputs and has no run yet",
-                              [context, options] { return replay(*context, *options); });
+  auto [command, options] =
+      add_command(commands, "replay", "Runs a function on what lies in its inputs and has no run yet", replay);
   command.add_option("FUNCTION", options->function, "Its name")->required();
   command.add_flag("--again", options->again, "On everything, also where there was a run");
   command.footer(

@@ -87,7 +87,7 @@ Result<int> list_runs(Context& context, const RunsWanted& wanted) {
                {"WALL", Align::right},
                {"CPU", Align::right},
                {"MEMORY", Align::right},
-               {"RETRIES", Align::right},
+               {"FAILED TRIES", Align::right},
                {"INPUT"},
                {"REASON"}});
   const auto now = Clock::now();

@@ -100,7 +100,7 @@ std::map<std::string, FunctionStats> stats_of(const Json::Array& runs) {
 }
 
 Table stats_table(const std::map<std::string, FunctionStats>& stats) {
-  std::vector<Column> columns{{"FUNCTION"}, {"RUNS", Align::right}, {"OUTCOMES"}, {"RETRIES", Align::right}};
+  std::vector<Column> columns{{"FUNCTION"}, {"RUNS", Align::right}, {"OUTCOMES"}, {"FAILED TRIES", Align::right}};
   for (const auto& measure : kMeasures) columns.push_back({measure.title, Align::right});
   Table table(std::move(columns));
   for (const auto& [name, of_function] : stats) {

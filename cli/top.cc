@@ -6,7 +6,6 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -101,10 +100,7 @@ Table top_table(const Json& answer) {
 }
 
 void add_top_command(Commands& commands) {
-  const auto context = commands.context;
-  const auto options = std::make_shared<TopOptions>();
-  auto& command = add_command(commands, "top", "Shows how busy the functions are, again and again",
-                              [context, options] { return top(*context, *options); });
+  auto [command, options] = add_command(commands, "top", "Shows how busy the functions are, again and again", top);
   command.add_flag("--once", options->once, "One table, as where the output is no terminal");
   command.add_option("--interval", options->interval, "Between two tables; 2s without it")->type_name("TIME");
   command.footer(

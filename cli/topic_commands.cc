@@ -170,6 +170,10 @@ Result<int> redrive(Context& context, const RedriveOptions& options) {
     if (!answer) return fail(answer.error());
     redriven += answer->uint_or("redriven", 0);
   }
+  if (!options.ids.empty() && redriven == 0) {
+    return fail(Errc::not_found,
+                "none of these is a dead letter of '" + options.target + "'; `millrace redrive --list` names them");
+  }
   if (context.json()) {
     context.print_json(Json::object({{"redriven", redriven}}));
   } else {
@@ -201,9 +205,7 @@ void add_topic_commands(Commands& commands) {
       ->type_name("NAME")
       ->needs(create);
 
-  const auto options = std::make_shared<RedriveOptions>();
-  auto& command = add_command(commands, "redrive", "Runs events again that were given up",
-                              [context, options] { return redrive(*context, *options); });
+  auto [command, options] = add_command(commands, "redrive", "Runs events again that were given up", redrive);
   command.add_option("TARGET", options->target, "A function or a topic")->required();
   auto* const ids = command.add_option("ID", options->ids, "Dead letters; without any, all");
   command.add_flag("--list", options->list, "Only show the dead letters")->excludes(ids);

@@ -1,7 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <memory>
 #include <thread>
 
 #include "cli/exit_codes.h"
@@ -76,10 +75,8 @@ Result<int> wait(Context& context, const WaitOptions& options) {
 }  // namespace
 
 void add_wait_command(Commands& commands) {
-  const auto context = commands.context;
-  const auto options = std::make_shared<WaitOptions>();
-  auto& command = add_command(commands, "wait", "Waits until nothing is left to do, or one run is over",
-                              [context, options] { return wait(*context, *options); });
+  auto [command, options] =
+      add_command(commands, "wait", "Waits until nothing is left to do, or one run is over", wait);
   command.add_option("RUN", options->id, "Wait for this run; 0 if it succeeded");
   command.add_flag("--idle", options->idle, "Wait until nothing is queued, delayed or running");
   command.add_option("--timeout", options->timeout, "At most so long, 60s without it; then exit code 6")

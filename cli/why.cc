@@ -1,7 +1,6 @@
 #include "cli/why.h"
 
 #include <CLI/CLI.hpp>
-#include <memory>
 #include <vector>
 
 #include "cli/exit_codes.h"
@@ -77,10 +76,8 @@ std::string chain_text(const Json& chain, bool colours) {
 }
 
 void add_why_command(Commands& commands) {
-  const auto context = commands.context;
-  const auto options = std::make_shared<WhyOptions>();
-  auto& why = add_command(commands, "why", "Shows what an event or a run came from, and all that came of it",
-                          [context, options] { return show_chain(*context, *options); });
+  auto [why, options] =
+      add_command(commands, "why", "Shows what an event or a run came from, and all that came of it", show_chain);
   why.add_option("ID", options->id, "A run or an event")->required();
 }
 

@@ -295,6 +295,8 @@ Task<bool> DeliveryHandler::settle(const FunctionSpec& spec, Delivery& delivery,
   if (!finished) {
     settled = co_await delivery.term(finished.error().message);
   } else if (outcome == RunOutcome::dead_lettered) {
+    log_.warn("run given up, its event is a dead letter",
+              {{"function", function}, {"run", run_id.str()}, {"reason", reason}});
     settled = co_await delivery.term(reason);
     MILLRACE_FAIL_POINT(after_dead_letter);
   } else {

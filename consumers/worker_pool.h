@@ -45,8 +45,8 @@ class WorkerPool final : public FunctionObserver {
   Task<Result<void>> drain(std::stop_token stop) override;  // nothing outside is watched here
 
   // Takes no more deliveries and waits for the runs that are on, at most `grace`; ends the rest and gives them back.
-  // What is not back kGiveBackMax later is dropped: its broker is away, and hands it out again when its lease has run
-  // out.
+  // What is not back kGiveBackMax later is dropped, and its broker counts it as such: it is away, and hands it out
+  // again when its lease has run out.
   [[nodiscard]] Task<void> stop(EventLoop::Duration grace);
   static constexpr std::chrono::seconds kGiveBackMax{20};
 

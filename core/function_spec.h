@@ -62,6 +62,8 @@ struct TopicOutputSpec {
   std::string topic;
   std::vector<std::string> prefix;
   std::vector<std::string> suffix;
+  // For readers that are no functions: each event is one JSON document where the broker's messages have headers.
+  bool structured = false;
 
   bool operator==(const TopicOutputSpec&) const = default;
 };

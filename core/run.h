@@ -96,8 +96,8 @@ struct Attempt {
 // so `placed` says which object is ours. What downstream functions read is the private copy, which nobody can change or
 // replace.
 //
-// An event: `store` is kTopicStore, `bucket` the topic, `key` the file's name. Its data is the private copy; without
-// one it is what the function printed, the record's `result`.
+// An event: `store` is kTopicStore or kStructuredTopicStore, `bucket` the topic, `key` the file's name. Its data is the
+// private copy; without one it is what the function printed, the record's `result`.
 struct OutputFile {
   std::string name;  // relative to TMP_OUTPUT_DIR
   std::string store = "local";
@@ -112,8 +112,9 @@ struct OutputFile {
   [[nodiscard]] bool is_event() const;
 };
 inline constexpr std::string_view kTopicStore = "topic";
+inline constexpr std::string_view kStructuredTopicStore = "topic-structured";  // published in structured mode
 inline bool OutputFile::is_event() const {
-  return store == kTopicStore;
+  return store == kTopicStore || store == kStructuredTopicStore;
 }
 
 // The create-only row: run record and outbox in one. Nobody changes it afterwards but for the two marks.

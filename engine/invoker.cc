@@ -279,6 +279,11 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
   if (work.synchronous || prints) record.result = std::move(execution.result);
   const bool nothing_made = !has_private_copies(record.outputs);
   auto invoked = co_await commit(std::move(record), AttemptOutcome::succeeded, {});
+  if (!invoked && invoked.error().code == Errc::no_space) {
+    // Refused as a whole, so no row names the files, and the next attempt needs their space.
+    co_await close_unrun(std::move(attempt), invoked.error().message);
+    co_return invoked;
+  }
   const bool lost_race = invoked && invoked->committed->token != attempt.token;
   if (lost_race) co_await end_attempt(attempt);
   if (lost_race || nothing_made) co_await drop_attempt(attempt);
@@ -300,7 +305,11 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
   const bool may_keep = final && work.function->publish_on_failure && execution.outcome != AttemptOutcome::cancelled;
   if (!may_keep) {
     const auto ended = co_await state_.runs().end_attempt(attempt);
-    if (!ended) co_return fail(ended.error());
+    if (!ended) {
+      // A full disk may be full of what it wrote, and keeps the row from being written until that is gone.
+      [[maybe_unused]] const bool removed = co_await remove_directory(std::move(attempt));
+      co_return fail(ended.error());
+    }
     MILLRACE_FAIL_POINT(after_end_attempt);
   }
   if (!final) {

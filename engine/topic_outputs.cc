@@ -47,7 +47,7 @@ std::vector<OutputFile> name_events(const FunctionSpec& function, const Sealed& 
   std::vector<OutputFile> events;
   for (const auto& output : function.topic_outputs) {
     OutputFile event;
-    event.store = kTopicStore;
+    event.store = output.structured ? kStructuredTopicStore : kTopicStore;
     event.bucket = output.topic;
     if (sealed.files.empty() && printed) events.push_back(event);
     for (const auto& file : sealed.files) {
@@ -130,7 +130,8 @@ Task<Result<Outgoing>> TopicOutputs::message(const RunRecord& record, std::uint3
   // What is not looked at may be anything, unless its name tells.
   event.content_type = guess_media_type(output.name, event.object ? std::string_view("\0", 1) : event.data);
   std::string id = event.id.str();
-  co_return Outgoing{.id = std::move(id), .event = std::move(event)};
+  co_return Outgoing{
+      .id = std::move(id), .event = std::move(event), .structured = output.store == kStructuredTopicStore};
 }
 
 Task<Result<void>> TopicOutputs::send(Batch batch) {

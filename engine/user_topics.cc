@@ -20,6 +20,7 @@ Task<Result<Lag>> lag_of(Broker& broker, std::shared_ptr<const FunctionSpec> fun
   Lag sum;
   for (const auto& place : work_places(*function)) {
     const auto lag = co_await broker.lag(place.topic, place.group);
+    if (!lag && lag.error().code == Errc::not_found) continue;  // a function that is not ready has no topic yet
     if (!lag) co_return fail(lag.error());
     sum.pending += lag->pending;
     sum.in_flight += lag->in_flight;

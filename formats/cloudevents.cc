@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include "formats/base64.h"
+#include "formats/json_text.h"
 #include "formats/media_type.h"
 #include "formats/timestamp.h"
 #include "formats/utf8.h"
@@ -17,6 +19,8 @@ namespace {
 
 constexpr std::string_view kJsonType = "application/json";
 constexpr std::string_view kPrefix = "ce-";
+constexpr std::string_view kOurs = "millrace";
+constexpr std::string_view kContentType = "datacontenttype";
 
 std::string quoted(std::string_view name) {
   return "attribute '" + std::string(name.substr(0, 64)) + "'";
@@ -42,10 +46,14 @@ Result<void> take_time(std::string_view value, Event& event) {
   return {};
 }
 
+// With CloudEvents' own of which we make no use.
+bool can_be_extension(std::string_view name) {
+  return name == "dataschema" || is_extension_name(name);
+}
+
 Result<void> add_extension(std::string_view name, std::string value, Event& event) {
-  if (name.starts_with("millrace")) return bad(name, "is ours: nobody else may set it");
-  // CloudEvents' own, of which we make no use.
-  if (name != "dataschema" && !is_extension_name(name)) {
+  if (name.starts_with(kOurs)) return bad(name, "is ours: nobody else may set it");
+  if (!can_be_extension(name)) {
     return bad(name, "cannot be: a name is 1 to 40 of a-z and 0-9");
   }
   event.extensions.emplace_back(name, std::move(value));
@@ -101,17 +109,22 @@ Result<void> take_data(const Json* data, const Json* base64, Event& event) {
   return {};
 }
 
-constexpr std::array<std::string_view, 5> kTexts{"specversion", "id", "source", "type", "datacontenttype"};
+constexpr std::array<std::string_view, 5> kTexts{"specversion", "id", "source", "type", kContentType};
 
-Result<void> take_members(const Json& json, Event& event, bool& has_version) {
+// `ours`: where what we say of our own affairs is put, as headers; null: it is refused.
+Result<void> take_members(const Json& json, Event& event, bool& has_version, Headers* ours) {
   for (const auto& member : json.members()) {
     if (member.key == "data" || member.key == "data_base64" || member.value.is_null()) continue;
     const bool must_be_text = std::ranges::find(kTexts, member.key) != kTexts.end();
     if (must_be_text && !member.value.is_string()) return bad(member.key, "must be a text");
     auto value = text_of(member.key, member.value);
     if (!value) return fail(value.error());
-    if (member.key == "datacontenttype") {
+    if (member.key == kContentType) {
       event.content_type = std::move(*value);
+      continue;
+    }
+    if (ours != nullptr && member.key.starts_with(kOurs)) {
+      ours->emplace_back(std::string(kPrefix) + member.key, std::move(*value));
       continue;
     }
     has_version = has_version || member.key == "specversion";
@@ -126,6 +139,37 @@ Result<void> take_members(const Json& json, Event& event, bool& has_version) {
 const Json* present(const Json& json, std::string_view key) {
   const Json* found = json.find(key);
   return found == nullptr || found->is_null() ? nullptr : found;
+}
+
+Result<Event> read_event(const Json& json, Headers* ours) {
+  if (!json.is_object()) {
+    return fail(Errc::invalid_argument, "a CloudEvent must be an object, is " + std::string(name_of(json.kind())));
+  }
+  Event event;
+  bool has_version = false;
+  if (auto taken = take_members(json, event, has_version, ours); !taken) return fail(taken.error());
+  if (!has_version) return bad("specversion", "is missing");
+  if (auto taken = take_data(present(json, "data"), present(json, "data_base64"), event); !taken) {
+    return fail(taken.error());
+  }
+  if (auto ok = check_attributes(event); !ok) return fail(ok.error());
+  return event;
+}
+
+// JSON as it stands, text as a text, anything else, and what would not come back as it was, in base 64.
+std::string data_member(const Event& event) {
+  if (event.data.empty()) return {};
+  if (is_json_type(event.content_type)) {
+    // In an array, since the document is a level around it.
+    const auto parsed = parse_json("[" + event.data + "]", kStructuredBytesMax);
+    if (parsed && parsed->items().size() == 1 && !parsed->items().front().is_null()) return ",\"data\":" + event.data;
+  }
+  if (!event.content_type.empty() && !is_json_type(event.content_type) && is_utf8(event.data)) {
+    std::string member = ",\"data\":";
+    append_json_string(member, event.data);
+    return member;
+  }
+  return ",\"data_base64\":\"" + base64_encode(event.data) + "\"";
 }
 
 char lower(char c) {
@@ -158,18 +202,32 @@ Result<Event> event_from_structured(std::string_view text) {
 }
 
 Result<Event> event_from_json(const Json& json) {
-  if (!json.is_object()) {
-    return fail(Errc::invalid_argument, "a CloudEvent must be an object, is " + std::string(name_of(json.kind())));
+  return read_event(json, nullptr);
+}
+
+std::optional<std::string> to_structured(const Event& event) {
+  const bool odd =
+      std::ranges::any_of(event.extensions, [](const auto& each) { return !can_be_extension(each.first); });
+  if (odd || !check_attributes(event)) return std::nullopt;
+  Json json = Json::object();
+  for (const auto& [name, value] : to_headers(event)) {
+    if (!is_utf8(value)) return std::nullopt;
+    json.set(name.starts_with(kPrefix) ? std::string_view(name).substr(kPrefix.size()) : kContentType, value);
   }
-  Event event;
-  bool has_version = false;
-  if (auto taken = take_members(json, event, has_version); !taken) return fail(taken.error());
-  if (!has_version) return bad("specversion", "is missing");
-  if (auto taken = take_data(present(json, "data"), present(json, "data_base64"), event); !taken) {
-    return fail(taken.error());
-  }
-  if (auto ok = check_attributes(event); !ok) return fail(ok.error());
-  return event;
+  std::string document = json.dump();
+  document.pop_back();
+  return document + data_member(event) + "}";
+}
+
+Result<Event> own_event_from_structured(std::string_view text) {
+  const auto json = parse_json(text, kStructuredBytesMax);
+  if (!json) return fail(json.error());
+  Headers ours;
+  auto event = read_event(*json, &ours);
+  if (!event || ours.empty()) return event;
+  Headers headers = to_headers(*event);
+  std::ranges::move(ours, std::back_inserter(headers));
+  return from_headers(headers, std::move(event->data));
 }
 
 Result<std::vector<Event>> events_from_batch(std::string_view text, std::size_t bytes_max) {
@@ -207,7 +265,7 @@ Result<Event> event_from_attributes(const Headers& headers, std::string data) {
     name.erase(0, kPrefix.size());
     if (std::ranges::find(seen, name) != seen.end()) return bad(name, "is there twice");
     seen.push_back(name);
-    if (name == "datacontenttype") return bad(name, "is the header Content-Type in this mode");
+    if (name == kContentType) return bad(name, "is the header Content-Type in this mode");
     std::string value = given;
     if (value.empty()) return bad(name, "is empty");
     const auto taken = take_attribute(name, value, event);

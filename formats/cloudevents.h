@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,12 @@ inline constexpr std::size_t kStructuredBytesMax = 8 << 20;
 // that is written as a text is those bytes.
 [[nodiscard]] Result<Event> event_from_structured(std::string_view text);
 [[nodiscard]] Result<Event> event_from_json(const Json& json);
+
+// Structured mode between our own parts, through whoever keeps messages for us: what we say of our own affairs is told,
+// and taken. own_event_from_structured(to_structured(e)) is e, but for the blanks of data that is JSON. Nothing: what
+// JSON cannot say, as an attribute that is no UTF-8.
+[[nodiscard]] std::optional<std::string> to_structured(const Event& event);
+[[nodiscard]] Result<Event> own_event_from_structured(std::string_view text);
 
 // Batched mode: at most kBatchEventsMax. An error begins with the place of its event, counted from 1.
 [[nodiscard]] Result<std::vector<Event>> events_from_batch(std::string_view text, std::size_t bytes_max);

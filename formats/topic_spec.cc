@@ -41,6 +41,11 @@ TopicInputSpec read_topic(const Json& json, const std::string& path, Diagnostics
   return spec;
 }
 
+std::optional<bool> is_structured(std::string_view mode) {
+  if (mode == "structured") return true;
+  return mode == "binary" ? std::optional(false) : std::nullopt;
+}
+
 }  // namespace
 
 std::vector<std::string> read_patterns(ObjectReader& in, std::string_view key, std::vector<std::string> fallback) {
@@ -99,6 +104,7 @@ TopicOutputSpec read_topic_output(const Json& item, const std::string& path, Dia
   }
   spec.prefix = read_patterns(in, "prefix", {});
   spec.suffix = read_patterns(in, "suffix", {});
+  spec.structured = in.choice("mode", spec.structured, is_structured, "binary, structured");
   in.refuse_unknown();
   return spec;
 }
@@ -107,6 +113,7 @@ Json topic_output_json(const TopicOutputSpec& output) {
   Json json = Json::object({{"topic", output.topic}});
   if (!output.prefix.empty()) json.set("prefix", Json::Array(output.prefix.begin(), output.prefix.end()));
   if (!output.suffix.empty()) json.set("suffix", Json::Array(output.suffix.begin(), output.suffix.end()));
+  if (output.structured) json.set("mode", "structured");
   return json;
 }
 

@@ -1,7 +1,7 @@
 // What a function's definition says about topics: which it reads, and which of its results become events.
 //
 //   topics: [orders, {name: returns, from: new}]
-//   output: [{topic: invoices, suffix: [".json"]}]
+//   output: [{topic: invoices, suffix: [".json"], mode: structured}]
 #pragma once
 
 #include <string>

@@ -26,6 +26,7 @@ struct Publishing {
   std::vector<Event> events;
   Sending sending;
   std::string key;
+  bool structured = false;
 };
 
 // Attributes as headers, decoded; whoever sends no percent signs is understood, too.
@@ -72,6 +73,13 @@ std::string key_of(const Publishing& publishing, const Event& event, bool can_or
   return found == event.extensions.end() ? std::string() : found->second;
 }
 
+Result<bool> query_structured(const HttpRequest& request) {
+  const auto mode = request.query("mode").value_or("binary");
+  if (mode == "binary" || mode == "structured") return mode == "structured";
+  return fail(Errc::invalid_argument,
+              "query parameter 'mode' is '" + std::string(mode.substr(0, 64)) + "'; expected binary or structured");
+}
+
 struct Published {
   std::vector<std::string> ids;  // at the source
   std::vector<Result<Receipt>> receipts;
@@ -88,6 +96,7 @@ Task<Result<Published>> publish_all(Services& services, Publishing publishing) {
     Outgoing message{.id = event.id.str(), .event = {}, .delay = publishing.sending.delay};
     message.key = key_of(publishing, event, can_order);
     message.priority = publishing.sending.priority;
+    message.structured = publishing.structured;
     message.event = std::move(event);
     batch.push_back(std::move(message));
   }
@@ -130,11 +139,13 @@ Task<void> publish_event(Exchange& exchange) {
   Services& services = exchange.services;
   Publishing publishing{.topic = exchange.params["topic"], .mode = Mode::one, .events = {}, .sending = {}, .key = {}};
   const auto sending = query_sending(exchange.request);
-  if (!sending) {
-    co_await reply_error(exchange, sending.error());
+  const auto structured = query_structured(exchange.request);
+  if (!sending || !structured) {
+    co_await reply_error(exchange, sending ? structured.error() : sending.error());
     co_return;
   }
   publishing.sending = *sending;
+  publishing.structured = *structured;
   publishing.key = std::string(exchange.request.query("key").value_or(""));
   // Events as JSON are longer than what they say.
   const bool as_json =

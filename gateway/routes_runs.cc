@@ -129,12 +129,15 @@ Task<Result<void>> commit_cancelled(Services& services, LiveRun run) {
   co_return Result<void>();
 }
 
-// Whoever has the run in hand stops it: this node, or one that hears of it. False: nothing is known of it.
+// Whoever has the run in hand stops it: this node, or one that hears of it. One that is queued ends on record, at once:
+// what was answered survives a restart. False: nothing is known of it.
 Task<Result<bool>> cancel_somewhere(Services& services, RunId run_id) {
-  if (!services.nodes.shared() || services.runs.active(run_id)) co_return services.runs.cancel(run_id);
+  if (services.runs.active(run_id)) co_return services.runs.cancel(run_id);
   const auto attempts = co_await services.state.runs().attempts(run_id);
   if (!attempts) co_return fail(attempts.error());
-  if (std::ranges::any_of(*attempts, [](const Attempt& attempt) { return !attempt.outcome; })) {
+  const bool elsewhere = services.nodes.shared() &&
+                         std::ranges::any_of(*attempts, [](const Attempt& attempt) { return !attempt.outcome; });
+  if (elsewhere) {
     const auto told = co_await services.nodes.announce({.kind = Notice::Kind::cancel, .run_id = run_id});
     if (!told) co_return fail(told.error());
     co_return true;
@@ -143,6 +146,7 @@ Task<Result<bool>> cancel_somewhere(Services& services, RunId run_id) {
   if (!queued) co_return false;
   const auto cancelled = co_await commit_cancelled(services, *queued);
   if (!cancelled) co_return fail(cancelled.error());
+  if (services.runs.active(run_id)) co_return services.runs.cancel(run_id);  // its turn came meanwhile
   co_return true;
 }
 

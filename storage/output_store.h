@@ -128,8 +128,8 @@ class OutputStore {
   virtual Task<Result<void>> remove_attempt(AttemptPlace place) = 0;
 
   // The directories of attempts that are there, by bucket, run and token, those after `after` (all empty: from the
-  // first): `limit` of them and those whose runs' ids begin with the same two characters, or fewer at the end. Reads our
-  // part of every bucket, so not for every day.
+  // first): `limit` of them and those whose runs' ids begin with the same two characters, or fewer at the end. Reads
+  // our part of every bucket, so not for every day. One that cannot be read is an error of the page behind all others.
   virtual Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace after, std::size_t limit) = 0;
 
   // The mark an object carries, if any. `not_found` when the object is gone.

@@ -53,9 +53,9 @@ class Server:
                                  text=True).stdout.strip()
         self.process = subprocess.Popen([program, "-c", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
-        self.url = f"nats://127.0.0.1:{port}"
+        self.url, self.monitor = f"nats://127.0.0.1:{port}", f"http://127.0.0.1:{monitor}"
         deadline = time.monotonic() + 30
-        while not self.ready(monitor):
+        while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("the nats-server does not start")
             time.sleep(0.02)
@@ -66,16 +66,15 @@ class Server:
     def __exit__(self, *_):
         self.close()
 
-    @staticmethod
-    def ready(monitor):
+    def ready(self):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{monitor}/healthz", timeout=2) as answer:
+            with urllib.request.urlopen(self.monitor + "/healthz", timeout=2) as answer:
                 return answer.status == 200
         except OSError:
             return False
 
     def close(self):
-        self.process.terminate()
+        self.process.kill()  # with thousands of streams its orderly end takes minutes, and its store goes anyway
         self.process.wait(60)
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -57,8 +57,21 @@ class Node:
         return self
 
     def stop(self):
+        if self.process is None:
+            return
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(WAIT_S)
+        try:
+            self.process.wait(WAIT_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    @contextlib.contextmanager
+    def running(self):
+        """Whatever becomes of the round, the daemon is gone afterwards."""
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(self.stop)
+            yield self.start()
 
     def cpu_seconds(self):
         """Of supervisor, launcher and daemon themselves, without the functions."""
@@ -96,10 +109,9 @@ class Machine:
         self.round = 0
 
     def apply(self):
-        self.alone.start()
         document = json.dumps({"functions": {"millrace": [FUNCTION]}})
-        self.alone.client("apply", "-", stdin=document)
-        self.alone.stop()
+        with self.alone.running():
+            self.alone.client("apply", "-", stdin=document)
 
     def measure(self, workers):
         """Seconds from the first file to the last result, and of our processes' CPU meanwhile; 0 workers: by one daemon
@@ -110,15 +122,14 @@ class Machine:
         for index in range(FILES):
             (source / f"r{self.round}-{index:05d}").write_bytes(os.urandom(4096))
         first = self.alone if workers == 0 else self.gateway
-        nodes = [node.start() for node in [first, *self.workers[:workers]]]
-        cpu_before = sum(node.cpu_seconds() for node in nodes)
-        begin = time.monotonic()
-        subprocess.run(["cp", "-r", f"{source}/.", self.buckets / "in"], check=True)
-        first.client("wait", "--idle", "--timeout", "10m")
-        elapsed = time.monotonic() - begin
-        cpu = sum(node.cpu_seconds() for node in nodes) - cpu_before
-        for node in reversed(nodes):
-            node.stop()
+        with contextlib.ExitStack() as running:
+            nodes = [running.enter_context(node.running()) for node in [first, *self.workers[:workers]]]
+            cpu_before = sum(node.cpu_seconds() for node in nodes)
+            begin = time.monotonic()
+            subprocess.run(["cp", "-r", f"{source}/.", self.buckets / "in"], check=True)
+            first.client("wait", "--idle", "--timeout", "10m")
+            elapsed = time.monotonic() - begin
+            cpu = sum(node.cpu_seconds() for node in nodes) - cpu_before
         made = len(list((self.buckets / "out").glob(f"r{self.round}-*")))
         if made != FILES:
             raise SystemExit(f"{made} outputs instead of {FILES}, with {workers} workers")

@@ -1,6 +1,7 @@
 // Runs rounds against a nats-server for bench/load/nats.py: a command a line on stdin, its answer a line on stdout.
 //
 //   run millrace|raw|unconfirmed publish|consume|both|begin WINDOW MESSAGES    seconds
+//   records NUMBER        seconds for what `begin` writes, by the bare client
 //   lag RATE SECONDS      p99 of the loop's lag in ms, messages a second
 //   idle TOPICS SECONDS   percent of a core
 //
@@ -34,6 +35,10 @@ class Rounds {
       std::uint64_t messages = 0;
       words >> kind >> what >> window >> messages;
       run(client_of(kind), what, window, messages);
+    } else if (command == "records") {
+      std::uint64_t records = 0;
+      words >> records;
+      std::cout << put_records(url_, records) << "\n" << std::flush;
     } else if (command == "lag") {
       std::uint64_t rate = 0;
       double seconds = 0;

@@ -73,17 +73,20 @@ class RawClient final : public Client {
     finish_consuming();
   }
   void begin(std::uint64_t messages) override {
-    const std::string record = "0123456789abcdef.1 1700000000000 0 0";
     for (std::uint64_t i = 0; i < messages; ++i) {
-      const std::string subject = name_ + "-kv." + std::to_string(next_++);
-      natsMsg* message = nullptr;
-      must(natsMsg_Create(&message, subject.c_str(), nullptr, record.data(), static_cast<int>(record.size())),
-           "record");
-      must(natsMsgHeader_Set(message, "Nats-Expected-Last-Subject-Sequence", "0"), "header");
-      must(js_PublishMsg(nullptr, stream_, message, nullptr, nullptr), "write a record");
-      natsMsg_Destroy(message);
+      put_record();
       consume(1, 1);
     }
+  }
+
+  void put_record() {
+    const std::string record = "0123456789abcdef.1 1700000000000 0 0";
+    const std::string subject = name_ + "-kv." + std::to_string(next_++);
+    natsMsg* message = nullptr;
+    must(natsMsg_Create(&message, subject.c_str(), nullptr, record.data(), static_cast<int>(record.size())), "record");
+    must(natsMsgHeader_Set(message, "Nats-Expected-Last-Subject-Sequence", "0"), "header");
+    must(js_PublishMsg(nullptr, stream_, message, nullptr, nullptr), "write a record");
+    natsMsg_Destroy(message);
   }
 
  private:
@@ -201,6 +204,13 @@ class RawClient final : public Client {
 
 std::unique_ptr<Client> make_raw(const std::string& url, bool confirmed) {
   return std::make_unique<RawClient>(url, confirmed);
+}
+
+double put_records(const std::string& url, std::uint64_t records) {
+  RawClient client(url, true);
+  const auto start = std::chrono::steady_clock::now();
+  for (std::uint64_t i = 0; i < records; ++i) client.put_record();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace millrace::bench

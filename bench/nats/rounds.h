@@ -38,6 +38,9 @@ struct LoopLag {
 };
 LoopLag loop_lag(const std::string& url, std::uint64_t rate, double seconds);
 
+// Seconds for so many records of who works on a message, each confirmed before the next, by the bare client.
+double put_records(const std::string& url, std::uint64_t records);
+
 // Percent of a core that `topics` subscribed topics without messages cost this process.
 double idle_topics(const std::string& url, std::uint64_t topics, double seconds);
 

@@ -82,9 +82,11 @@ Task<void> LogJournal::compact() {
 
 void LogJournal::compact_later() {
   compaction_failing_.set(1);
+  compaction_stuck_ = segments_.live_in_oldest() > 0;
   const auto rest = Backoff::ceiling(kCompactionRestMin, kCompactionRestMax, ++compaction_failures_);
   compaction_rest_ = loop_.start_timer(rest, [this] {
     compaction_rest_.reset();
+    if (!segments_.wants_compaction()) compaction_failing_.set(0);  // what it was for is settled
     segments_changed();
   });
 }

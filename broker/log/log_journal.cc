@@ -180,6 +180,10 @@ void LogJournal::committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes)
 void LogJournal::segments_changed() {
   if (closing_ || failure()) return;
   if (segments_.wants_prepare()) tasks_.spawn(segments_.prepare());
+  if (compaction_stuck_ && segments_.live_in_oldest() == 0) {  // nothing is to be read any more
+    compaction_stuck_ = false;
+    compaction_rest_.reset();
+  }
   if (!compacting_ && !compaction_rest_ && segments_.wants_compaction()) tasks_.spawn(compact());
   if (!room_waits_.empty()) room_waits_.wake_all();
 }

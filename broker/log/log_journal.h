@@ -123,6 +123,7 @@ class LogJournal final : public Journal {
   bool compacting_ = false;
   std::uint32_t compaction_failures_ = 0;               // in a row
   std::unique_ptr<EventLoop::Handle> compaction_rest_;  // set until the next try after one
+  bool compaction_stuck_ = false;                       // that one was by messages that were needed then
   bool closing_ = false;
   std::string body_;  // scratch, to keep its memory
   std::deque<Cached> cached_;

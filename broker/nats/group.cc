@@ -12,13 +12,17 @@ namespace {
 
 constexpr std::chrono::milliseconds kUnclaimedMax{100};
 constexpr std::chrono::milliseconds kRestMax{5000};
-constexpr std::chrono::milliseconds kPatience{20};       // with a lane that has messages and whose turn it is
+constexpr std::chrono::milliseconds kPatience{20};       // with a lane whose turn it is, and with acks
 constexpr std::chrono::milliseconds kPauseWhenFull{50};  // between arrivals when too many are parked
 constexpr std::chrono::milliseconds kPullLife{60'000};   // the server forgets a request after so long
 constexpr std::chrono::milliseconds kPullGrace{10'000};
+// They end at full seconds, so that the server's word of it for thousands of idle topics wakes us once and not for
+// each.
+constexpr std::chrono::milliseconds kPullAlign{1000};
 constexpr std::chrono::milliseconds kAgainAfterError{1000};
 constexpr std::uint32_t kBatchMax = 256;  // asked for at once
-// Of what is wanted, this part at least while something is under way: each request costs the server a message.
+// Of what is wanted now or as soon as acks are confirmed, this part at least while something is under way: each request
+// costs the server a message.
 constexpr std::uint32_t kShareMin = 4;
 constexpr std::size_t kDelayedMax = 100'000;  // with timers of ours; for more the server's must do
 constexpr std::string_view kNak = "-NAK";
@@ -146,11 +150,14 @@ void Group::ask(Lane& lane, std::uint32_t target) {
   const auto have = lane.asked + static_cast<std::uint32_t>(lane.ready.size());
   if (target <= have) return;
   const std::uint32_t batch = target - have;
-  if (lane.asked > 0 && batch < target / kShareMin) return;
+  // Acks that are late are not waited for; check_pulls() looks again if nothing else does.
+  const std::uint32_t settling = core_.loop.now() < lane.asked_at + kPatience ? settling_ : 0;
+  if (lane.asked + settling > 0 && batch < (target + settling) / kShareMin) return;
+  const auto life = std::chrono::nanoseconds(kPullLife + kPullAlign - core_.loop.now().time_since_epoch() % kPullAlign);
   const bool sent = core_.link->send(
       {.subject = "$JS.API.CONSUMER.MSG.NEXT." + stream() + "." + lane.consumer,
        .reply = lane.inbox,
-       .data = "{\"batch\":" + std::to_string(batch) + ",\"expires\":" + std::to_string(nanoseconds(kPullLife)) + "}"});
+       .data = "{\"batch\":" + std::to_string(batch) + ",\"expires\":" + std::to_string(life.count()) + "}"});
   if (!sent) return;
   lane.asked += batch;
   lane.asked_at = core_.loop.now();
@@ -164,11 +171,13 @@ void Group::forget_asked() {
 }
 
 void Group::check_pulls() {
+  bool idle = wanted_ <= 1;  // and asked for: most of ten thousand topics are
   for (const auto& lane : lanes_) {
-    if (lane->asked > 0 && core_.loop.now() - lane->asked_at > kPullLife + kPullGrace) lane->asked = 0;
+    if (lane->asked > 0 && core_.loop.now() - lane->asked_at > kPullLife + kPullAlign + kPullGrace) lane->asked = 0;
+    idle = idle && lane->asked > 0;
   }
   turns.look_again();
-  ask();
+  if (!idle) ask();
 }
 
 void Group::reconnected() {

@@ -76,6 +76,20 @@ class Group {
    private:
     Group& group_;
   };
+  // A delivery whose ack is on its way: whoever sent it will want the next message when it is confirmed.
+  class Settling {
+   public:
+    explicit Settling(Group& group) : group_(group) { ++group.settling_; }
+    Settling(const Settling&) = delete;
+    Settling& operator=(const Settling&) = delete;
+    ~Settling() {
+      --group_.settling_;
+      if (group_.wanted_ > 0) group_.ask();
+    }
+
+   private:
+    Group& group_;
+  };
   WaitList waits;  // of next() calls
   [[nodiscard]] bool has_ready() const { return ready() > 0; }
   [[nodiscard]] std::optional<Arrived> take();
@@ -142,11 +156,12 @@ class Group {
   const std::string name_;
   std::vector<std::unique_ptr<Lane>> lanes_;  // the first is that of Priority::normal
   std::uint32_t subscribers_ = 0;
-  std::uint32_t wanted_ = 0;   // next() calls that wait
-  std::uint32_t looking_ = 0;  // arrivals whose turn is being looked for
-  WaitList looked_;            // until there are none
-  bool asking_ = false;        // in a step that is posted already
-  bool resting_ = false;       // nobody took the last one that came unasked
+  std::uint32_t wanted_ = 0;    // next() calls that wait
+  std::uint32_t settling_ = 0;  // acks on their way
+  std::uint32_t looking_ = 0;   // arrivals whose turn is being looked for
+  WaitList looked_;             // until there are none
+  bool asking_ = false;         // in a step that is posted already
+  bool resting_ = false;        // nobody took the last one that came unasked
   std::uint32_t life_ = 0;
   std::uint32_t emptied_ = 0;  // how often
   bool removed_ = false;

@@ -22,8 +22,9 @@ using nats::nanoseconds;
 
 constexpr std::uint64_t kUnlimitedFrom = 1ULL << 40;
 constexpr std::chrono::milliseconds kDedupeWindowMin{100};  // the server's
-// Attributes at their bound, percent-encoded, and what we add.
-constexpr std::size_t kHeaderRoom = 3 * kEventHeaderBytesMax + (16U << 10);
+// Attributes at their bound, percent-encoded: of a structured message they are part of the document.
+constexpr std::size_t kDocumentRoom = 3 * kEventHeaderBytesMax;
+constexpr std::size_t kHeaderRoom = kDocumentRoom + (16U << 10);  // and what we add
 
 Json limit(std::uint64_t wanted) {
   return wanted >= kUnlimitedFrom ? Json(-1) : Json(wanted);
@@ -156,7 +157,7 @@ Task<Result<Receipt>> NatsBroker::publish_one(std::string topic, Outgoing messag
   auto stored = co_await core_->jetstream.publish(
       core_->names.stream(topic),
       nats::encode(message, mark.plain() ? core_->names.subject(topic) : core_->names.marked(topic, mark),
-                   core_->loop.wall_now()));
+                   core_->loop.wall_now(), core_->capabilities.message_bytes_max + kDocumentRoom));
   if (stored) {
     (stored->duplicate ? core_->duplicates : core_->published).add();
     co_return Receipt{.duplicate = stored->duplicate};

@@ -270,6 +270,7 @@ Task<Result<void>> NatsDelivery::ack() {
   if (auto held = check_held(); !held) co_return held;
   status_ = Status::settled;
   lease_timer_.reset();
+  const Group::Settling settling(group_);
   Result<void> told;
   if (!mark_.key.empty()) told = co_await settle_key();
   if (told) told = co_await tell("+ACK");

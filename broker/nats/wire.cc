@@ -80,16 +80,22 @@ Event opaque_event(const Headers& headers, std::string_view subject, std::string
   return event;
 }
 
+// The content type says so. The binding's first version knew of no headers: there the document does.
+bool may_be_structured(const Headers& headers, std::string_view data) {
+  const auto type = std::ranges::find_if(
+      headers, [](const auto& each) { return each.first == "Content-Type" || each.first == "content-type"; });
+  if (type != headers.end()) return same_media_type(type->second, kStructuredType);
+  return data.starts_with('{') && data.find("\"specversion\"") != std::string_view::npos;
+}
+
 // Of anybody: ours, a CloudEvent in either mode, or something else.
 Event event_of(const Headers& headers, std::string_view subject, std::string data, const Origin& origin) {
   // One without an id of its own would be taken for any other such.
   if (auto event = from_headers(headers, data); event && !event->source_id.empty() && !event->source.empty()) {
     return std::move(*event);
   }
-  const auto type = std::ranges::find_if(
-      headers, [](const auto& each) { return each.first == "Content-Type" || each.first == "content-type"; });
-  if (type != headers.end() && same_media_type(type->second, kStructuredType)) {
-    if (auto event = event_from_structured(data)) return std::move(*event);
+  if (may_be_structured(headers, data)) {
+    if (auto event = own_event_from_structured(data)) return std::move(*event);
   }
   return opaque_event(headers, subject, std::move(data), origin);
 }
@@ -122,8 +128,16 @@ WallTime from_ms(std::int64_t ms) {
   return WallTime(std::chrono::milliseconds(ms));
 }
 
-Packet encode(const Outgoing& message, std::string subject, WallTime now) {
-  Packet packet{.subject = std::move(subject), .headers = to_headers(message.event), .data = message.event.data};
+Packet encode(const Outgoing& message, std::string subject, WallTime now, std::size_t document_bytes_max) {
+  Packet packet{.subject = std::move(subject)};
+  auto document = message.structured ? to_structured(message.event) : std::nullopt;
+  if (document && document->size() <= document_bytes_max) {
+    packet.headers.emplace_back("content-type", kStructuredType);
+    packet.data = std::move(*document);
+  } else {
+    packet.headers = to_headers(message.event);
+    packet.data = message.event.data;
+  }
   packet.headers.emplace_back(kMessageId, message.id);
   packet.headers.emplace_back(kPublished, std::to_string(to_ms(now)));
   if (message.delay > std::chrono::milliseconds(0)) {

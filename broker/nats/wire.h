@@ -1,8 +1,9 @@
-// Our messages as NATS carries them: CloudEvents' binary mode in headers, what only we know in headers that start with
-// "millrace-".
+// Our messages as NATS carries them: CloudEvents in binary mode, where headers hold the attributes, or in structured
+// mode; what only we know in headers that start with "millrace-".
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,7 +27,9 @@ struct Received {
   std::uint32_t redrives = 0;
 };
 
-[[nodiscard]] Packet encode(const Outgoing& message, std::string subject, WallTime now);
+// A message that is to be structured is so if JSON can hold it and its document has at most `document_bytes_max`; else
+// it is in binary mode, as every other: readers tell by the content type.
+[[nodiscard]] Packet encode(const Outgoing& message, std::string subject, WallTime now, std::size_t document_bytes_max);
 
 // A message of a stream: its number, and when its stream was made, since that of another stream of this name may have
 // the same number.

@@ -4,7 +4,7 @@
 //   LauncherClient client(loop, log, {});
 //   client.connect(std::move(socket));                         // from the supervisor; again after every death
 //   auto use = co_await client.use_template(plan, stop);       // once per function revision, then shared
-//   auto start = co_await client.start(*use, std::move(request));
+//   auto start = co_await client.start(*use, std::move(request), stop);
 //   if (start && start->run) auto end = co_await start->run->wait_ended();
 //
 // A launcher that dies takes its sandboxes along: every run that was on its way ends as lost, every other request as

@@ -97,12 +97,29 @@ class Builder : RootBuilder {
     return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
   }
 
+  // The directories above `path` in the layer. An overlay shows a directory with the attributes of its uppermost layer:
+  // they are the host's, else a closed directory would stand open for the sake of one file in it.
+  bool make_layer_parents(const std::string& path) {
+    for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+      const std::string directory = path.substr(0, slash);
+      const std::string layer = kLayers + directory;
+      if (!make_directory(layer)) return false;
+      struct stat status{};
+      if (::lstat(directory.c_str(), &status) < 0 || !S_ISDIR(status.st_mode)) continue;
+      if (::lchown(layer.c_str(), status.st_uid, status.st_gid) < 0 ||
+          ::chmod(layer.c_str(), status.st_mode & 07777) < 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+
   // A character device 0/0 in an upper layer makes the name vanish.
   bool hide() {
     for (const std::string& path : plan().options.hide) {
       const std::string layer = kLayers + path;
+      if (!make_layer_parents(path)) return false;
       at("hide " + path);
-      if (!make_parents(layer)) return false;
       ::unlink(layer.c_str());
       if (::mknod(layer.c_str(), S_IFCHR, makedev(0, 0)) < 0) return false;
     }
@@ -184,7 +201,7 @@ class Builder : RootBuilder {
       if (file.secret) continue;
       at(Step::provided, "place the file " + file.path);
       const bool shown = is_shown(file.path);
-      if (shown && !leads_through_directories(file.path)) return false;
+      if (shown && (!leads_through_directories(file.path) || !make_layer_parents(file.path))) return false;
       const Fd below(::open(shown ? kLayers.c_str() : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
       if (!below || !write_below(below.get(), file.path, file.content, 0444)) return false;
     }

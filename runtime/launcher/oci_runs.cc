@@ -244,11 +244,23 @@ bool OciRuns::reaped(pid_t pid, int status) {
   return true;
 }
 
+// Whether the kernel ended for its memory what had only begun to copy inputs: the copier, which the keeper reports, or
+// the keeper itself by us.
+bool OciRuns::ended_copying(const OciRun& run) {
+  if (run.run.process || run.run.group == nullptr || run.run.group->usage().out_of_memory_kills == 0) return false;
+  const auto* failed = run.report ? std::get_if<SpawnFailed>(&*run.report) : nullptr;
+  return !run.report || (failed != nullptr && failed->step == Step::input);
+}
+
 void OciRuns::end_run(std::uint64_t id, bool deleted) {
   auto node = runs_.extract(id);
   OciRun& run = node.mapped();
   if (run.socket) watch_.forget_keeper(run.socket.get());
-  if (!run.report && run.run.process) {
+  if (ended_copying(run)) {
+    // As of any other process of the run that is too large: it had begun, and was out of memory.
+    answers_.send(Started{.run = id});
+    run.report = complete(run.run, Exited{.run = id, .how = Ending::signal, .value = SIGKILL});
+  } else if (!run.report && run.run.process) {
     Exited report{.run = id, .how = Ending::lost, .value = 0};
     // We did it: the end of the run is known.
     if (run.ending) report.how = Ending::signal;

@@ -81,6 +81,7 @@ class OciRuns {
   };
 
   void take_answer(OciRun& run, Answer answer, std::vector<Fd> descriptors);
+  [[nodiscard]] static bool ended_copying(const OciRun& run);
   void end_run(std::uint64_t id, bool deleted);
   void release(std::uint32_t template_id);
   void kill_run(OciRun& run);

@@ -132,7 +132,7 @@ static_assert(std::ranges::is_sorted(kRules, {}, &CallRule::number));
 
 // What makes a sandbox, in the template and in its child before the function starts.
 constexpr auto kSandboxCalls = std::to_array<std::uint32_t>(
-    {SYS_clone, SYS_chroot, SYS_mount, SYS_sethostname, SYS_unshare, SYS_setns, SYS_move_mount, SYS_clone3});
+    {SYS_chroot, SYS_mount, SYS_sethostname, SYS_unshare, SYS_setns, SYS_move_mount, SYS_clone3});
 static_assert(std::ranges::is_sorted(kSandboxCalls));
 
 constexpr std::uint32_t kX32Bit = 0x4000'0000;

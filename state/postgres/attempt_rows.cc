@@ -101,9 +101,7 @@ Query forget_directory(const AttemptToken& token) {
 
 Query attempts_unclaimed(const std::vector<AttemptToken>& tokens) {
   Query query(kUnclaimed);
-  Array asked(Array::Of::bytes);
-  for (const AttemptToken& token : tokens) asked.add(token.str());
-  query.parameters.add(asked);
+  query.parameters.add(Array::of_ids(tokens));
   return query;
 }
 

@@ -61,9 +61,7 @@ Query removable_runs(WallTime before, const RunId& after, std::size_t limit) {
 
 Query remove_runs(const std::vector<RunId>& run_ids) {
   Query query(kRemove);
-  Array ids(Array::Of::bytes);
-  for (const RunId& run_id : run_ids) ids.add(run_id.str());
-  query.parameters.add(ids);
+  query.parameters.add(Array::of_ids(run_ids));
   return query;
 }
 

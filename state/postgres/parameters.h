@@ -20,6 +20,14 @@ class Array {
   enum class Of : std::uint8_t { bytes, numbers };
   explicit Array(Of of) : of_(of) {}
 
+  // The bytes of each id.
+  template <class Id>
+  [[nodiscard]] static Array of_ids(const std::vector<Id>& ids) {
+    Array made(Of::bytes);
+    for (const Id& id : ids) made.add(id.str());
+    return made;
+  }
+
   void add(std::string_view bytes);
   void add(std::int64_t number);
 

@@ -82,14 +82,22 @@ Result<std::vector<FoundAttempt>> list_attempts(Buckets& buckets, const AttemptP
   if (!names) return fail(names.error());
   names->insert(names->begin(), std::string());  // the store's own root
   std::vector<FoundAttempt> found;
+  std::optional<Error> trouble;
+  const auto list = [&](const std::string& name, std::size_t most) {
+    const auto bucket = buckets.find(name);
+    if (!bucket && bucket.error().code == Errc::not_found) return;
+    const auto listed = bucket ? list_bucket(**bucket, after, most, found) : fail(bucket.error());
+    if (!listed) trouble = listed.error();
+  };
   for (const std::string& name : *names) {
     if (found.size() >= limit) break;
-    if (name < after.bucket) continue;
-    const auto bucket = buckets.find(name);
-    if (!bucket && bucket.error().code == Errc::not_found) continue;
-    if (!bucket) return fail(bucket.error());
-    if (const auto listed = list_bucket(**bucket, after, limit, found); !listed) return fail(listed.error());
+    if (name >= after.bucket) list(name, limit);
   }
+  if (!found.empty()) return found;
+  for (const std::string& name : *names) {
+    if (name < after.bucket) list(name, 0);  // whether it can be read
+  }
+  if (trouble) return fail(std::move(*trouble));
   return found;
 }
 

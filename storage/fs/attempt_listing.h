@@ -13,7 +13,8 @@
 
 namespace millrace::fs {
 
-// See OutputStore::attempts(). A bucket whose directory is not there has none.
+// See OutputStore::attempts(). A bucket whose directory is not there has none. One that cannot be read keeps no other
+// back: it is an error of the page behind all others.
 [[nodiscard]] Result<std::vector<FoundAttempt>> list_attempts(Buckets& buckets, const AttemptPlace& after,
                                                               std::size_t limit);
 

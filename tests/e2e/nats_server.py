@@ -1,19 +1,32 @@
 """A NATS server of a test, on free ports, with a store of its own. MILLRACE_NATS_SERVER names the program
 (scripts/fetch_nats_server prints it)."""
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import urllib.request
 
 import harness
 
-SERVER = os.environ.get("MILLRACE_NATS_SERVER", "")
+SERVER = os.environ.get("MILLRACE_NATS_SERVER", "")  # nothing: this is a build without NATS
+
+
+# Below those that the kernel gives to connections, one of which might have ours while the server is killed.
+PORTS = range(10_000, 20_000)
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
+
+
+def require(test):
+    if not SERVER:
+        test.skipTest("a build without NATS, or nobody says MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
 
 
 class NatsServer:
@@ -63,8 +76,7 @@ class OnNats:
     """For a harness.TestCase: what `start` starts has its events on NATS, if this build can."""
 
     def start(self):
-        if not SERVER:
-            self.skipTest("no NATS server: say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
+        require(self)
         self.nats = NatsServer(self.folder)
         self.addCleanup(self.nats.kill)
         return self.start_server({"--broker": self.nats.url, "--nats-monitor": self.nats.monitor})

@@ -6,11 +6,12 @@ import shutil
 import subprocess
 
 import harness
+import nats_server
 
 FRAMES = 2
 DEMO_TIMEOUT_S = 840  # a hang guard
 MARK = ".made-by-millrace-demo"
-COLUMNS = ["FUNCTION", "RUNS", "OUTCOMES", "RETRIES", "WALL p50 / p99", "CPU p50 / p99", "MEMORY p50 / p99",
+COLUMNS = ["FUNCTION", "RUNS", "OUTCOMES", "FAILED TRIES", "WALL p50 / p99", "CPU p50 / p99", "MEMORY p50 / p99",
            "QUEUED p50 / p99", "START p50 / p99"]
 
 
@@ -61,7 +62,7 @@ class Demo(harness.TestCase):
                          {f"vtest-{number:05}{end}".encode() for number in (1, 2) for end in (".jpg", ".json")})
 
     def test_a_small_demo_over_nats(self):
-        self.require_nats()
+        nats_server.require(self)
         status, output = self.run_demo(BROKER="nats")
         self.assertEqual(status, 0, output)
         self.assertRegex(output, r"the NATS server: nats://127.0.0.1:\d+, store in ")
@@ -69,7 +70,7 @@ class Demo(harness.TestCase):
         self.assert_nothing_runs()
 
     def test_a_small_demo_with_three_workers(self):
-        self.require_nats()
+        nats_server.require(self)
         status, output = self.run_demo(REPLICAS="3")
         self.assertEqual(status, 0, output)
         self.assert_all_is_shown(output, self.data / "replicas" / "gateway")
@@ -77,17 +78,13 @@ class Demo(harness.TestCase):
                                  r"\nruns of people: 2 by worker-[123]\n")
         self.assert_nothing_runs()
 
-    def require_nats(self):
-        if not os.environ.get("MILLRACE_NATS_SERVER"):
-            self.skipTest("no NATS server: say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
-
     def assert_nothing_runs(self):
         self.assertEqual([pid for pid in harness.all_pids()
                           if str(self.data).encode() in harness.read_proc(pid, "cmdline")], [])
 
     def assert_all_is_shown(self, output, node):
         table = self.rows(output)
-        self.assertEqual({name: (row["RUNS"], row["OUTCOMES"], row["RETRIES"]) for name, row in table.items()},
+        self.assertEqual({name: (row["RUNS"], row["OUTCOMES"], row["FAILED TRIES"]) for name, row in table.items()},
                          {"keyframes": ("1", "1 succeeded", "0"), "people": (f"{FRAMES}", f"{FRAMES} succeeded", "0")})
         for row in table.values():
             for column in ("WALL p50 / p99", "CPU p50 / p99", "QUEUED p50 / p99", "START p50 / p99"):

@@ -15,6 +15,7 @@ import socket
 import subprocess
 
 import harness
+import nats_server
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISED = re.compile(r"\s#\s=>\s(.*)$")
@@ -154,9 +155,7 @@ class Documents(harness.TestCase):
         self.assertEqual([run["outcome"] for run in self.server.runs("people")], ["succeeded"] * 2)
 
     def test_several_workers(self):
-        nats_server = os.environ.get("MILLRACE_NATS_SERVER", "")
-        if not nats_server:
-            self.skipTest("no NATS server: say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
+        nats_server.require(self)
         directory = self.folder / "replicas"
         self.replaced = {"/var/lib/millrace-replicas": str(directory)} | self.replaced  # the longer one first
         start, commands = blocks("docs/guides/several-workers.md", "sh")
@@ -164,7 +163,7 @@ class Documents(harness.TestCase):
         output = self.folder / "replicas.log"
         with open(output, "wb") as log:
             replicas = subprocess.Popen(["/bin/bash", "-c", f"exec {command} {directory}"], cwd=self.checkout,
-                                        env=self.environment(NATS_SERVER=nats_server, LISTEN="127.0.0.1:0"),
+                                        env=self.environment(NATS_SERVER=nats_server.SERVER, LISTEN="127.0.0.1:0"),
                                         stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         preexec_fn=harness.die_with_parent)
         try:
@@ -212,10 +211,8 @@ class Documents(harness.TestCase):
         server.stop()
 
     def test_nats_in_production(self):
-        nats_server = os.environ.get("MILLRACE_NATS_SERVER", "")
-        if not nats_server:
-            self.skipTest("no NATS server: say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
-        (self.programs / "nats-server").symlink_to(nats_server)
+        nats_server.require(self)
+        (self.programs / "nats-server").symlink_to(nats_server.SERVER)
         clients, pages, routes = free_tens(3)
         self.replaced = {"/var/lib/nats": str(self.folder / "nats"), "/etc/millrace": str(self.checkout),
                          ":422": f":{clients}", ":822": f":{pages}", ":622": f":{routes}"} | self.replaced

@@ -126,6 +126,40 @@ class Failures(harness.TestCase):
         server.cli("wait", run, status=1)
         server.cli("cancel", run, status=5)
 
+    def test_one_that_is_cancelled_while_it_waits_never_runs(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "sleep 1000\n", "concurrency": 1})
+
+        def start():
+            return server.cli("run", "f", "--async").stdout.decode().strip()
+
+        def runs(run):
+            return server.ask("runs", run).get("state") == "running"
+        first = start()
+        harness.until(lambda: runs(first), "the first one runs")
+        second = start()
+        server.cli("cancel", second)
+        self.assertEqual(server.ask("runs", second)["outcome"], "cancelled", "before its turn comes")
+        server.kill()
+        server.start()
+        harness.until(lambda: runs(first), "it is tried again")
+        server.cli("cancel", first)
+        server.wait_idle()
+        ended = server.ask("runs", second)
+        self.assertEqual((ended["outcome"], ended["attempts"]), ("cancelled", []))
+
+    def test_redrive_of_what_is_no_dead_letter(self):
+        server = self.start_server()
+        server.apply({"name": "f", "script": "true\n"})
+        self.assertIn(b"none of these is a dead letter", server.cli("redrive", "f", "zzz", status=5).stderr)
+
+    def test_function_that_is_not_ready_is_in_nobodys_way(self):
+        server = self.start_server()
+        (server.data / "buckets" / "closed").mkdir(mode=0o755)  # by root: not for the daemon to write
+        server.apply({"name": "f", "script": harness.COPY, "input": ["in"], "output": ["closed"]}, status=1)
+        server.wait_idle()
+        self.assertEqual([row["name"] for row in server.ask("top", "--once")["functions"]], ["f"])
+
 
 if __name__ == "__main__":
     harness.main()

@@ -32,10 +32,7 @@ def make_image(place):
 class Images(harness.TestCase):
     def setUp(self):
         super().setUp()
-        if os.geteuid() != 0:
-            self.skipTest("needs root: only the launcher of a root supervisor mounts images")
-        if not os.path.exists("/usr/bin/busybox"):
-            self.skipTest("needs the package busybox-static")
+        self.require_packages("test")
         self.place = pathlib.Path(tempfile.mkdtemp(prefix="millrace-images-", dir="/var/tmp"))
         self.place.chmod(0o755)
         self.addCleanup(shutil.rmtree, self.place, True)
@@ -126,10 +123,7 @@ class Images(harness.TestCase):
         self.assertNotIn(SECRET, self.server.log())
         for pid in self.server.own_pids():
             for name in ("cmdline", "environ"):
-                try:
-                    self.assertNotIn(SECRET.encode(), pathlib.Path(f"/proc/{pid}/{name}").read_bytes())
-                except ProcessLookupError:
-                    pass
+                self.assertNotIn(SECRET.encode(), harness.read_proc(pid, name))
         # On disk: in the state store alone, which only the daemon's user may read.
         holding = subprocess.run(["grep", "-rlaF", SECRET, str(self.server.data)], capture_output=True, text=True).stdout
         holding = {pathlib.Path(line) for line in holding.splitlines()}
@@ -166,6 +160,30 @@ class Images(harness.TestCase):
         self.server.apply({"name": "keeper", "secrets": {f"s{i}": "x" * 65536 for i in range(64)},
                            "script": "#!/bin/sh\ncat /run/secrets/* | wc -c\n"})
         self.assertEqual(self.call("keeper").strip(), str(64 * 65536))
+
+
+class HostImage(harness.TestCase):
+    def test_host_image_shows_and_hides_what_the_server_says(self):
+        models = pathlib.Path(tempfile.mkdtemp(prefix="millrace-models-", dir="/srv"))
+        models.chmod(0o755)
+        self.addCleanup(shutil.rmtree, models, True)
+        (models / "private").mkdir()
+        (models / "labels.txt").write_text("cat\n")
+        (models / "private" / "key").write_text("secret\n")
+        options = {"--host-image-show": str(models), "--host-image-hide": f"{models}/private, /etc/fstab"}
+        server = self.start_server(options)
+        server.apply({"name": "look", "script": f"#!/bin/sh\ncd {models} && ls && cat labels.txt\n"
+                                                "echo x 2>/dev/null > labels.txt || echo read-only\n"
+                                                "ls -d private/key /etc/fstab 2>/dev/null || echo hidden\n"})
+        self.assertEqual(server.cli("run", "look", stdin=b"x").stdout, b"labels.txt\ncat\nread-only\nhidden\n")
+
+        def check(data):
+            given = {f"MILLRACE_{name[2:].upper().replace('-', '_')}": value for name, value in options.items()}
+            return subprocess.run([harness.BIN, "check", "--data", data], stdout=subprocess.PIPE, text=True,
+                                  env=os.environ | given).stdout
+
+        self.assertRegex(check(self.folder), rf"host_image +real +.*besides {models}; not {models}/private, /etc/fstab")
+        self.assertRegex(check(models / "data"), r"host_image +missing .*the server's own data")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ class MissingLimits(harness.TestCase):
     def test_check_says_how_to_enable_whatever_is_missing(self):
         for control in json.loads(self.check("--output", "json").stdout)["checks"]:
             with self.subTest(control["name"]):
-                if control["state"] == "missing":
+                # No command of ours makes a small disk larger.
+                if control["state"] == "missing" and control["name"] != "free_space":
                     self.assertRegex(control["remedy"], r"^(sudo|systemd-run .*) ?millrace serve")
                 if control["state"] == "real":
                     self.assertEqual(control["remedy"], "")

@@ -89,7 +89,7 @@ class ServerItself(harness.TestCase):
 
     def test_second_server_on_one_directory(self):
         server = self.start_server()
-        server.apply({"name": "f", "script": "sleep 1000\n"})
+        server.apply({"name": "f", "script": "exec sleep 1000\n"})  # one process from its start on
         run = server.cli("run", "f", "--async").stdout.decode().strip()
         running = harness.until(lambda: server.children("function"), "the function runs")
         address = server.address()

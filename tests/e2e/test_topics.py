@@ -1,6 +1,7 @@
 """Topics as users meet them: functions that read them and publish on them, publishing by command and over HTTP, strangers
 with a NATS client of their own. Everything but the last runs on the embedded log and on NATS."""
 import asyncio
+import hashlib
 import json
 import os
 import sys
@@ -178,10 +179,10 @@ class Topics(TopicsCase):
         server = self.start()
         server.apply(KEEP | {"topics": ["orders"]})
         server.ask("topics")
-        server.cli("publish", "orders", "--lines", "-", stdin=b"1\n" * 20)
-        server.wait_idle()
 
         def rates():
+            server.cli("publish", "orders", "--text", "1")
+            server.wait_idle()
             row, = self.rows(server, "orders")
             return row["published_per_s"] and row["consumed_per_s"]
         harness.until(rates, "rates are known")
@@ -273,6 +274,72 @@ class Strangers(OnNats, TopicsCase):
         self.assertEqual(len(server.runs("shout")), 3)
         row, = self.rows(server, "shouted")
         self.assertEqual((row["group"], row["function"], row["pending"]), ("mine", None, 0))
+
+    def test_strangers_read_one_json_document_where_it_is_asked_for(self):
+        server = self.start()
+        split = {"name": "split", "topics": ["orders"], "output": [{"topic": "told", "mode": "structured"}],
+                 "script": "#!/bin/sh\ncd \"$TMP_OUTPUT_DIR\"\ncat >said.txt\necho '{\"price\": 1.50}' >price.json\n"
+                           "printf '\\377\\000' >raw.bin\nhead -c 2000000 /dev/zero >large.bin\n"}
+        tell = {"name": "tell", "topics": ["told"], "output": ["kept"],
+                "script": "#!/bin/sh\nprintf '%s %s %s %s' \"$MILLRACE_EVENT_SUBJECT\" \"$MILLRACE_EVENT_TYPE\" "
+                          "\"$MILLRACE_EVENT_CONTENT_TYPE\" $(sha256sum <\"$INPUT_FILE_PATH\" | cut -c1-64) "
+                          ">\"$TMP_OUTPUT_DIR/$MILLRACE_EVENT_SUBJECT\"\n"}
+        server.cli("topics", "--create", "told", "--reader", "mine")
+        server.apply(split, tell)
+        self.assertEqual(server.request("GET", "/api/v1/functions/split").json()["output"], split["output"])
+        server.cli("publish", "orders", "three \u00e4pples")
+
+        async def read(client, wanted):
+            results = await client.jetstream().pull_subscribe_bind("mine", "millrace-t-told")
+            received = []
+            while len(received) < wanted:
+                for message in await results.fetch(1, timeout=30):
+                    received.append((message.headers, json.loads(message.data)))
+                    await message.ack()
+            return received
+
+        received = self.talk(lambda client: read(client, 4))
+        for headers, event in received:
+            self.assertEqual(urllib.parse.unquote(headers["content-type"]), "application/cloudevents+json")
+            self.assertEqual([name for name in headers if name.startswith("ce-")], [])
+            self.assertEqual((event["specversion"], event["type"], event["source"]),
+                             ("1.0", "millrace.result", "/run/split"))
+        events = {event["subject"]: event for _, event in received}
+        self.assertEqual(events["said.txt"]["data"], "three \u00e4pples")
+        self.assertEqual((events["price.json"]["datacontenttype"], events["price.json"]["data"]),
+                         ("application/json", {"price": 1.5}))
+        self.assertEqual(events["raw.bin"]["data_base64"], "/wA=")
+        self.assertTrue(events["large.bin"]["dataref"].endswith("/large.bin"))
+        self.assertNotIn("data", events["large.bin"])
+        server.wait_idle()
+        # JSON comes to our own functions without its blanks, all else byte by byte.
+        contents = {"said.txt": ("text/plain", "three \u00e4pples".encode()), "raw.bin": (
+            "application/octet-stream", b"\xff\0"), "price.json": ("application/json", b'{"price":1.5}'), "large.bin": (
+                "application/octet-stream", bytes(2_000_000))}
+        self.assertEqual(self.contents(server, "kept"), sorted(
+            f"{name} millrace.result {kind} {hashlib.sha256(data).hexdigest()}".encode()
+            for name, (kind, data) in contents.items()))
+
+        server.cli("publish", "told", "--mode", "structured", "--id", "9", "by command")
+        answer = self.publish(server, "told", b"by request", {"ce-id": "10", "Content-Type": "text/plain"},
+                              "?mode=structured")
+        self.assertEqual(answer.status, 202)
+        received = self.talk(lambda client: read(client, 2))
+        self.assertEqual([(event["id"], event["data"]) for _, event in received],
+                         [("9", "by command"), ("10", "by request")])
+        self.assertEqual(self.publish(server, "told", b"x", query="?mode=xml").status, 400)
+        server.cli("publish", "told", "--mode", "xml", "x", status=2)
+
+    def test_a_document_of_a_stranger_needs_no_headers(self):
+        server = self.start()
+        server.apply(KEEP | {"topics": ["orders"]})
+        document = {"specversion": "1.0", "id": "8", "source": "/stranger", "type": "order", "data": {"n": 1}}
+
+        async def conversation(client):
+            await client.jetstream().publish("millrace.t.orders", json.dumps(document).encode())
+        self.talk(conversation)
+        server.wait_idle()
+        self.assertEqual(self.contents(server, "kept"), [b'{"n":1}'])
 
 
 if __name__ == "__main__":

@@ -32,8 +32,9 @@ class Watching(harness.TestCase):
         readers = lambda: b"millrace_feed_readers 2" in server.request("GET", "/metrics").body
         harness.until(readers, "both watch")
         server.drop("in", "a", b"x")
-        harness.until(lambda: all_of_it().count(b'"outcome"') == 2, "both ends are told")
-        told = [json.loads(line) for line in all_of_it().splitlines()]
+        whole_lines = lambda: all_of_it().rpartition(b"\n")[0]
+        harness.until(lambda: whole_lines().count(b'"outcome"') == 2, "both ends are told")
+        told = [json.loads(line) for line in whole_lines().splitlines()]
         steps = [run["state"] for run in told if run["function"] == "g"]
         self.assertEqual([step for step in steps if step in ("queued", "running", "done")], ["queued", "running", "done"])
         ends = {run["function"]: run for run in told if "outcome" in run}

@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <random>
 #include <thread>
 
 #include "core/fd.h"
@@ -38,18 +39,19 @@ sockaddr_in loopback(int port) {
   return address;
 }
 
-// One that was free a moment ago.
+// One that was free a moment ago. Below those that the kernel gives to connections, one of which might have it while
+// the server is killed.
 int free_port() {
-  const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  auto address = loopback(0);
-  socklen_t size = sizeof address;
-  // NOLINTBEGIN(cppcoreguidelines-pro-type-reinterpret-cast): the socket interface wants it
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
-      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    die("no free port");
+  std::random_device random;
+  std::uniform_int_distribution<int> pick(10'000, 19'999);
+  for (int tries = 0; tries < 100; ++tries) {
+    const int port = pick(random);
+    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const auto address = loopback(port);
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the socket interface wants it
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return port;
   }
-  // NOLINTEND(cppcoreguidelines-pro-type-reinterpret-cast)
-  return ntohs(address.sin_port);
+  die("no free port");
 }
 
 // The first bytes of what an HTTP server answers; empty when there is none.

@@ -50,7 +50,7 @@ TEST_P(BrokerContract, TopicFullByNumberRefusesAndRecovers) {
   ASSERT_EQ(outcome(await(next(*second)->ack())), "ok");
   publish("more", "more");
 
-  if (!capabilities().bounds_count_dead) GTEST_SKIP() << "bounds_count_dead is false";
+  MILLRACE_NEEDS(bounds_count_dead);
   ASSERT_EQ(outcome(await(next(*first)->term("bad"))), "ok");
   ASSERT_EQ(outcome(await(next(*second)->ack())), "ok");
   std::vector<Outgoing> last;

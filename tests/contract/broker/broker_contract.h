@@ -61,6 +61,12 @@ struct Running {
   [[nodiscard]] bool done() const { return value.has_value(); }
 };
 
+// Leaves out what a broker says of itself that it cannot do; functions that need it are refused there.
+#define MILLRACE_NEEDS(capability) \
+  if (!capabilities().capability) GTEST_SKIP() << "this broker's capabilities say: no " #capability
+#define MILLRACE_NEEDS_A_DISK() \
+  if (!survives_restart()) GTEST_SKIP() << "this broker confirms at 'memory': nothing survives a restart"
+
 class BrokerContract : public testing::TestWithParam<Backend> {
  protected:
   void SetUp() override;

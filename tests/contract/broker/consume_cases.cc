@@ -64,7 +64,7 @@ TEST_P(BrokerContract, AckRemovesForGood) {
     EXPECT_TRUE(nothing(*subscription));
   }
   EXPECT_EQ(lag().open(), 0U);
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
+  MILLRACE_NEEDS_A_DISK();
   restart();
   EXPECT_EQ(lag().open(), 0U);
   EXPECT_TRUE(nothing(*subscribe()));
@@ -139,7 +139,7 @@ TEST_P(BrokerContract, ImpossibleDelayIsRefusedAndSettlesNothing) {
 }
 
 TEST_P(BrokerContract, NakDelaySurvivesARestart) {
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
+  MILLRACE_NEEDS_A_DISK();
   make_topic();
   publish("a", "hello");
   const milliseconds delay = patience();
@@ -187,8 +187,8 @@ TEST_P(BrokerContract, EachNakReasonCountsItsOwn) {
 }
 
 TEST_P(BrokerContract, LossesAddUpOverRestarts) {
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
-  if (!capabilities().durable_attempts) GTEST_SKIP() << "durable_attempts is false";
+  MILLRACE_NEEDS_A_DISK();
+  MILLRACE_NEEDS(durable_attempts);
   make_topic();
   publish("a", "hello");
   for (std::uint32_t round = 0; round < 4; ++round) {
@@ -208,7 +208,7 @@ TEST_P(BrokerContract, LossesAddUpOverRestarts) {
 }
 
 TEST_P(BrokerContract, DeliveryThatHadNotBegunCountsNothingAtARestart) {
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
+  MILLRACE_NEEDS_A_DISK();
   make_topic();
   publish("a", "hello");
   {
@@ -365,7 +365,7 @@ TEST_P(BrokerContract, VerdictAfterTheLeaseIsLostIsAborted) {
 }
 
 TEST_P(BrokerContract, AcksOutOfOrderThenACrashReturnExactlyTheRest) {
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
+  MILLRACE_NEEDS_A_DISK();
   const auto seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);

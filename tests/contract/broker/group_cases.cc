@@ -120,7 +120,7 @@ TEST_P(BrokerContract, PlacesOfRemovedGroupsAreUsedAgain) {
 }
 
 TEST_P(BrokerContract, AGroupThatWasAddedLateStillHasEverythingAfterARestart) {
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
+  MILLRACE_NEEDS_A_DISK();
   make_topic({.name = "t", .groups = {"g"}});
   publish_numbered(3);
   {

@@ -78,7 +78,7 @@ class KeyModel {
 };
 
 TEST_P(BrokerContract, OneMessageOfAKeyAtATimeInTheOrderOfPublishForSeveralWorkers) {
-  if (!capabilities().ordered_keys) GTEST_SKIP() << "ordered_keys is false";
+  MILLRACE_NEEDS(ordered_keys);
   const auto seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
@@ -147,7 +147,7 @@ TEST_P(BrokerContract, OneMessageOfAKeyAtATimeInTheOrderOfPublishForSeveralWorke
 }
 
 TEST_P(BrokerContract, RetryOfAMessageHoldsBackItsKeyAndNothingElse) {
-  if (!capabilities().ordered_keys) GTEST_SKIP() << "ordered_keys is false";
+  MILLRACE_NEEDS(ordered_keys);
   make_topic();
   publish_all(batch_of(keyed("a1", "a"), keyed("a2", "a"), keyed("b1", "b"), make_message("free", "free")));
   const auto subscription = subscribe();
@@ -168,7 +168,8 @@ TEST_P(BrokerContract, RetryOfAMessageHoldsBackItsKeyAndNothingElse) {
 }
 
 TEST_P(BrokerContract, DelayAtPublishHoldsBackItsKey) {
-  if (!capabilities().ordered_keys || !capabilities().native_delay) GTEST_SKIP() << "needs keys and delays";
+  MILLRACE_NEEDS(ordered_keys);
+  MILLRACE_NEEDS(native_delay);
   make_topic();
   publish_all(batch_of(keyed("a1", "a", seconds(10)), keyed("a2", "a"), keyed("a3", "a", seconds(20))));
   const auto subscription = subscribe();
@@ -182,7 +183,7 @@ TEST_P(BrokerContract, DelayAtPublishHoldsBackItsKey) {
 }
 
 TEST_P(BrokerContract, LostLeaseKeepsTheKeyForTheSameMessage) {
-  if (!capabilities().ordered_keys) GTEST_SKIP() << "ordered_keys is false";
+  MILLRACE_NEEDS(ordered_keys);
   make_topic({.name = "t", .groups = {"g"}, .lease = seconds(2)});
   publish_all(batch_of(keyed("a1", "a"), keyed("a2", "a")));
   const auto subscription = subscribe();
@@ -194,7 +195,7 @@ TEST_P(BrokerContract, LostLeaseKeepsTheKeyForTheSameMessage) {
 }
 
 TEST_P(BrokerContract, DeadLetterFreesItsKeyAndARedrivenOneJoinsAtTheEnd) {
-  if (!capabilities().ordered_keys) GTEST_SKIP() << "ordered_keys is false";
+  MILLRACE_NEEDS(ordered_keys);
   make_topic();
   publish_all(batch_of(keyed("a1", "a"), keyed("a2", "a"), keyed("a3", "a")));
   const auto subscription = subscribe();
@@ -215,8 +216,8 @@ TEST_P(BrokerContract, DeadLetterFreesItsKeyAndARedrivenOneJoinsAtTheEnd) {
 }
 
 TEST_P(BrokerContract, KeyIsKeptOverARestart) {
-  if (!capabilities().ordered_keys) GTEST_SKIP() << "ordered_keys is false";
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
+  MILLRACE_NEEDS(ordered_keys);
+  MILLRACE_NEEDS_A_DISK();
   make_topic();
   publish_all(batch_of(keyed("a1", "a"), keyed("a2", "a"), keyed("b1", "b"), keyed("b2", "b")));
   {
@@ -237,13 +238,13 @@ TEST_P(BrokerContract, KeyIsKeptOverARestart) {
   EXPECT_EQ(second->event().data, "a2");
   ASSERT_EQ(outcome(await(second->ack())), "ok");
   EXPECT_TRUE(nothing(*subscription));
-  if (!moves_server_time()) GTEST_SKIP() << "the retry goes by the clock of the server, which cannot be moved";
+  if (!moves_server_time()) return;  // the retry goes by the clock of the server
   advance(seconds(60));
   EXPECT_EQ(drain(*subscription), (std::vector<std::string>{"b1", "b2"}));
 }
 
 TEST_P(BrokerContract, EachGroupHasItsOwnKeys) {
-  if (!capabilities().ordered_keys) GTEST_SKIP() << "ordered_keys is false";
+  MILLRACE_NEEDS(ordered_keys);
   make_topic();
   publish_all(batch_of(keyed("a1", "a"), keyed("a2", "a"), keyed("a3", "a")));
   const auto subscription = subscribe();
@@ -261,7 +262,7 @@ TEST_P(BrokerContract, EachGroupHasItsOwnKeys) {
 }
 
 TEST_P(BrokerContract, PurgeFreesTheKeys) {
-  if (!capabilities().ordered_keys) GTEST_SKIP() << "ordered_keys is false";
+  MILLRACE_NEEDS(ordered_keys);
   make_topic();
   publish_all(batch_of(keyed("a1", "a"), keyed("a2", "a")));
   const auto subscription = subscribe();
@@ -273,7 +274,7 @@ TEST_P(BrokerContract, PurgeFreesTheKeys) {
 }
 
 TEST_P(BrokerContract, KeysOfAnySortWithinTheirBound) {
-  if (!capabilities().ordered_keys) GTEST_SKIP() << "ordered_keys is false";
+  MILLRACE_NEEDS(ordered_keys);
   make_topic();
   const auto receipts =
       publish_all(batch_of(keyed("1", std::string(kKeyBytesMax, 'k')), keyed("2", std::string(kKeyBytesMax + 1, 'k')),
@@ -287,7 +288,7 @@ TEST_P(BrokerContract, KeysOfAnySortWithinTheirBound) {
 }
 
 TEST_P(BrokerContract, PrioritiesShareByWeightAndNoneStarves) {
-  if (!capabilities().priorities) GTEST_SKIP() << "priorities is false";
+  MILLRACE_NEEDS(priorities);
   make_topic();
   std::vector<Outgoing> batch;
   for (int i = 0; i < 300; ++i) {
@@ -316,7 +317,7 @@ TEST_P(BrokerContract, PrioritiesShareByWeightAndNoneStarves) {
 }
 
 TEST_P(BrokerContract, RetryKeepsItsPriority) {
-  if (!capabilities().priorities) GTEST_SKIP() << "priorities is false";
+  MILLRACE_NEEDS(priorities);
   make_topic();
   publish_all(batch_of(with_priority("urgent", Priority::high)));
   const auto subscription = subscribe();

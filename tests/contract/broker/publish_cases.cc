@@ -74,8 +74,18 @@ TEST_P(BrokerContract, RepeatStampedAnewIsStillARepeat) {
 TEST_P(BrokerContract, SameIdAfterTheWindowIsANewMessage) {
   make_topic({.name = "t", .groups = {"g"}, .dedupe_window = short_window()});
   publish("a", "hello");
-  pass(short_window() + milliseconds(1));
-  publish("a", "hello");
+  // A server of its own forgets by its own timer, which comes later on a busy machine.
+  const int tries_max = moves_server_time() ? 1 : 60;
+  bool known = true;
+  for (int tries = 0; known && tries < tries_max; ++tries) {
+    pass(short_window() + milliseconds(1));
+    std::vector<Outgoing> again;
+    again.push_back(make_message("a", "hello"));
+    const auto receipts = publish_all(std::move(again));
+    ASSERT_EQ(outcome(receipts[0]), "ok");
+    known = receipts[0]->duplicate;
+  }
+  EXPECT_FALSE(known);
   EXPECT_EQ(lag().open(), 2U);
 }
 
@@ -87,7 +97,7 @@ TEST_P(BrokerContract, SameIdOnAnotherTopicIsAnotherMessage) {
 }
 
 TEST_P(BrokerContract, IdWithOtherContentIsRefused) {
-  if (!capabilities().detects_id_reuse) GTEST_SKIP() << "detects_id_reuse is false";
+  MILLRACE_NEEDS(detects_id_reuse);
   make_topic();
   publish("a", "hello");
   std::vector<Outgoing> batch;

@@ -9,7 +9,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 TEST_P(BrokerContract, LagIsExactWhenNothingMoves) {
-  if (!capabilities().exact_lag) GTEST_SKIP() << "exact_lag is false";
+  MILLRACE_NEEDS(exact_lag);
   make_topic();
   publish_numbered(10);
   publish("later", "later", seconds(100));
@@ -47,7 +47,7 @@ TEST_P(BrokerContract, OldestIgnoresTheDead) {
 }
 
 TEST_P(BrokerContract, DelayedMessagesComeInTheOrderTheyAreDue) {
-  if (!capabilities().native_delay) GTEST_SKIP() << "native_delay is false";
+  MILLRACE_NEEDS(native_delay);
   make_topic();
   publish("a", "third", seconds(30));
   publish("b", "first", seconds(10));
@@ -67,7 +67,7 @@ TEST_P(BrokerContract, DelayedMessagesComeInTheOrderTheyAreDue) {
 }
 
 TEST_P(BrokerContract, DelayHoldsForAGroupThatComesLate) {
-  if (!capabilities().native_delay) GTEST_SKIP() << "native_delay is false";
+  MILLRACE_NEEDS(native_delay);
   make_topic({.name = "t", .groups = {}});
   publish("a", "hello", seconds(10));
   advance(seconds(4));
@@ -80,8 +80,8 @@ TEST_P(BrokerContract, DelayHoldsForAGroupThatComesLate) {
 }
 
 TEST_P(BrokerContract, PublishDelaySurvivesARestart) {
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
-  if (!capabilities().native_delay) GTEST_SKIP() << "native_delay is false";
+  MILLRACE_NEEDS_A_DISK();
+  MILLRACE_NEEDS(native_delay);
   make_topic();
   publish("a", "hello", seconds(10));
   advance(seconds(4));
@@ -275,7 +275,7 @@ TEST_P(BrokerContract, SubscriberThatStopsTakingLosesAndRepeatsNothing) {
 }
 
 TEST_P(BrokerContract, ConfirmedStateSurvivesManyRestarts) {
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
+  MILLRACE_NEEDS_A_DISK();
   make_topic({.name = "t", .groups = {"g"}, .lease = seconds(5), .bytes_max = 1'000'000});
   publish_numbered(10);
   for (int i = 0; i < 5; ++i) {
@@ -297,7 +297,7 @@ TEST_P(BrokerContract, ConfirmedStateSurvivesManyRestarts) {
 }
 
 TEST_P(BrokerContract, IdsAreKnownAgainAfterARestart) {
-  if (!survives_restart()) GTEST_SKIP() << "confirms at 'memory': nothing survives a restart";
+  MILLRACE_NEEDS_A_DISK();
   make_topic({.name = "t", .groups = {"g"}, .dedupe_window = patience()});
   publish("a", "hello");
   publish("b", "done");

@@ -365,6 +365,22 @@ TEST_P(ExecutorExhaustion, SparseFilesCountAsWhatTheyPretend) {
 // ---- output
 
 TEST_P(ExecutorExhaustion, AFloodOnBothStreamsIsCounted) {
+  // Of a length that is known, however fast the machine is.
+  FunctionSpec function =
+      small_spec("#!/bin/sh\nyes stdout | head -c 10000000 & yes stderr | head -c 10000000 >&2 & wait\n");
+  function.limits.log_bytes = 4096;
+  function.limits.result_bytes = 4096;
+  function.timeout = std::chrono::seconds(60);
+  const auto beside = run_beside(std::move(function), 5);
+  ASSERT_TRUE(beside.flood) << describe(beside.flood);
+  EXPECT_EQ(beside.flood->outcome, AttemptOutcome::succeeded) << describe(beside.flood);
+  EXPECT_EQ(beside.flood->log_bytes, 20'000'000U);
+  EXPECT_LT(beside.flood->log_tail.size(), 3 * 4096U);
+  EXPECT_TRUE(beside.flood->result_truncated);
+  EXPECT_EQ(beside.served, 5);
+}
+
+TEST_P(ExecutorExhaustion, AFloodWithoutEndIsEndedInTime) {
   FunctionSpec function = small_spec("#!/bin/sh\nyes stdout & yes stderr >&2 & sleep 8; kill %1 %2\n");
   function.limits.log_bytes = 4096;
   function.limits.result_bytes = 4096;
@@ -372,9 +388,8 @@ TEST_P(ExecutorExhaustion, AFloodOnBothStreamsIsCounted) {
   const auto beside = run_beside(std::move(function), 5);
   ASSERT_TRUE(beside.flood) << describe(beside.flood);
   EXPECT_EQ(beside.flood->outcome, AttemptOutcome::timed_out);
-  EXPECT_GT(beside.flood->log_bytes, 16 * kMiB);
+  EXPECT_GT(beside.flood->log_bytes, 2 * 4096U);
   EXPECT_LT(beside.flood->log_tail.size(), 3 * 4096U);
-  EXPECT_TRUE(beside.flood->result_truncated);
   EXPECT_EQ(beside.served, 5);
 }
 
@@ -396,14 +411,14 @@ TEST_P(ExecutorExhaustion, ALineOfAHundredMegabytesIsCut) {
 TEST_P(ExecutorExhaustion, AQuotaHolds) {
   MILLRACE_NEEDS_CONTROL(cpu_quota);
   FunctionSpec function = python("end = time.time() + 8\nwhile time.time() < end: pass\n");
-  function.limits.cpu_millicores = 200;
+  function.limits.cpu_millicores = 50;  // less than its share of a machine that is busy elsewhere
   function.timeout = std::chrono::milliseconds(1500);
   const auto beside = run_beside(std::move(function), 5);
   ASSERT_TRUE(beside.flood) << describe(beside.flood);
   const Usage& usage = beside.flood->usage;
   EXPECT_GT(usage.throttled_us, 0U);
-  // A fifth of the time that passed, and one period more.
-  EXPECT_LT(usage.cpu_us, usage.wall_us / 5 + 200'000) << usage.wall_us;
+  // A twentieth of the time that passed, and a period more. What an OCI runtime does before the start counts, too.
+  EXPECT_LT(usage.cpu_us, (usage.start_us + usage.wall_us) / 20 + 100'000) << usage.start_us << " " << usage.wall_us;
   EXPECT_EQ(beside.served, 5);
 }
 

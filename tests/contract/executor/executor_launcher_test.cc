@@ -63,7 +63,7 @@ TEST_P(ExecutorLauncher, ManyRunsLeaveNoDescriptorBehind) {
     ASSERT_TRUE(execution) << describe(execution);
     ASSERT_EQ(execution->result, "b");
   }
-  EXPECT_EQ(open_descriptors(), ours);
+  EXPECT_LE(open_descriptors(), ours);
   // It keeps some cgroups ready for the next runs, how many depends on how fast they came.
   EXPECT_LT(launcher_->open_descriptors(), theirs + 100);
 }

@@ -51,7 +51,7 @@ Outgoing small_message(int number) {
 class Scale : public testing::Test {
  protected:
   void SetUp() override {
-    if (kSanitized) GTEST_SKIP() << "sanitizers multiply memory";
+    if (kSanitized) GTEST_SKIP() << "this build has a sanitizer, whose own memory is many times what is measured here";
     open();
   }
   void TearDown() override {

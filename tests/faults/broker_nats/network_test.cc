@@ -52,7 +52,7 @@ TEST_P(NatsCut, OneWayOrBothIsNoticedAndWhatWasOnItsWayArrivesOnce) {
   proxy.cut();
   rig.until([&] { return !receipts.empty(); });
   EXPECT_EQ(outcome(receipts.at(0)), "ok");
-  EXPECT_GE(reconnects.value(), 1U);
+  rig.until([&] { return reconnects.value() >= 1; });  // what was held back may arrive before the cut
   ASSERT_EQ(outcome(rig.publish(*broker, NatsRig::message("b", "last"))), "ok");
   const auto subscription = rig.subscribe(*broker);
   EXPECT_EQ(take(rig, *subscription, 2), (std::multiset<std::string>{"last", "on its way"}));
@@ -234,9 +234,10 @@ TEST(NatsNetwork, FiftyReconnectsLeaveNoThreadsAndDescriptorsBehind) {
   const auto& reconnects = rig.metrics.counter("millrace_nats_reconnects_total", "");
   std::size_t threads = 0;
   std::size_t descriptors = 0;
-  for (std::uint64_t i = 1; i <= 50; ++i) {
+  for (int i = 1; i <= 50; ++i) {
+    const auto before = reconnects.value();
     proxy.cut();
-    rig.until([&] { return reconnects.value() == i; });
+    rig.until([&] { return reconnects.value() > before; });
     if (i != 5) continue;
     threads = count_in("/proc/self/task");
     descriptors = count_in("/proc/self/fd");

@@ -49,7 +49,9 @@ class DiskFull(power_loss.TestCase):
         self.assert_no_space(answer)
         print("confirmed:", news, "then:", answer.status, answer.body.decode(), flush=True)
 
-        # Objects and calls are refused likewise, or stand.
+        # Objects and calls are refused likewise, or stand. What the log had prepared in vain has made room again.
+        more = disk.path / "more"
+        self.fill(more)
         self.assert_no_space(world.ask("PUT", "/api/v1/buckets/in/objects/full", b"x" * (1 << 20)))
         self.assertEqual(server.names("in"), {b"early-%d" % number for number in range(3)}, "half an object")
         while world.call(b"x" * 4096):
@@ -58,6 +60,7 @@ class DiskFull(power_loss.TestCase):
         self.assertEqual(self.pending_news(world), news)
 
         filler.unlink()
+        more.unlink()
         harness.until(lambda: self.publish(world).status // 100 == 2, "events are taken again")
         news += 1
         for number in range(3):

@@ -10,7 +10,8 @@ import harness
 ONCE = [(["succeeded"], 0, 0)]
 BEGUN = [(["succeeded"], 0, 1)]          # begun, and nothing of it on record
 LOST = [(["lost", "succeeded"], 0, 1)]
-FAILED = [(["failed", "succeeded"], 1, 0)]
+# Its delay is drawn by lot: when it is none, the next attempt has begun too.
+FAILED = [(["failed", "succeeded"], 1, 0), (["failed", "succeeded"], 1, 1), (["failed", "lost", "succeeded"], 1, 1)]
 UNTOLD = [(["failed", "succeeded"], 0, 1)]  # its failure is on record, and the broker had not heard of it
 DEAD = [(["failed"], 1, 0)]
 ANY = ONCE + BEGUN + LOST                # the worker is at it while the producer dies

@@ -96,7 +96,7 @@ class PowerLoss(power_loss.TestCase):
             disk.cut_off()
             disk.go_on_with_what_reached_the_disk()
             told.discard("")
-            last = max(int(line.split()[1].split(".")[1]) for line in told)
+            last = max((int(line.split()[1].split(".")[1]) for line in told), default=0)
         there = set(power_loss.volume.run(*writer, "read", last).decode().split("\n"))
         halves = {line for line in there if line.startswith("half ")}
         print("told:", len(told), "there:", len(there), flush=True)

@@ -188,7 +188,8 @@ RunSpec slow_copy(int input) {
 }
 
 TEST_F(Container, ARunThatCopiesItsInputKeepsNobodyWaiting) {
-  if (rig_->hello().of(Control::cpu_quota).support != Support::real) GTEST_SKIP() << "no cpu quota here";
+  if (rig_->hello().of(Control::cpu_quota).support != Support::real)
+    GTEST_SKIP() << rig_->hello().of(Control::cpu_quota).reason;
   const Fd memory(::memfd_create("input", MFD_CLOEXEC));
   ASSERT_EQ(::ftruncate(memory.get(), 400 * kMiB), 0);
   const std::uint64_t slow = rig_->start(slow_copy(memory.get()));
@@ -432,11 +433,12 @@ TEST_F(Container, TwoThousandRunsLeaveNothing) {
   std::vector<std::uint64_t> runs;
   for (int i = 0; i < 10; ++i) runs.push_back(rig_->start(probe_spec({"pause"})));
   for (const auto run : runs) rig_->await_output(run, "ready");
-  for (const auto run : runs) rig_->send(Kill{.run = run});
-  for (const auto run : runs) rig_->finish(run);
+  // While they run, since afterwards the launcher is replacing groups, each of which is gone for a moment.
   const auto descriptors = count_descriptors(rig_->pid());
   const auto cgroups = count_cgroups(rig_->prefix());
   const auto mounts = count_mounts();
+  for (const auto run : runs) rig_->send(Kill{.run = run});
+  for (const auto run : runs) rig_->finish(run);
   for (int i = 0; i < 2000; ++i) once();
   EXPECT_TRUE(falls_to(descriptors, [this] { return count_descriptors(rig_->pid()); }));
   EXPECT_TRUE(falls_to(cgroups, [this] { return count_cgroups(rig_->prefix()); }));

@@ -274,6 +274,25 @@ TEST_F(HostImageOptions, ShowMoreOfTheHostAndHideParts) {
   EXPECT_EQ(result.output, "weights /etc/passwd\n /usr/share\n") << result.errors;
 }
 
+// What lies beside a hidden file, or beside one of the function's own, is as closed as it is on the host.
+TEST_F(HostImageOptions, DoNotOpenTheDirectoriesThatHoldWhatIsHiddenOrPlaced) {
+  const TestDirectory files("/srv");
+  std::vector<Fd> held;
+  for (const std::string name : {"closed", "shut", "open"}) {
+    held.push_back(files.directory(name, name == "open" ? 0755 : 0700));
+    held.push_back(files.file(name + "/beside", name + "\n", 0644));
+    held.push_back(files.file(name + "/hidden", "hidden", 0644));
+  }
+  const std::string place = files.path();
+  LauncherRig rig(LauncherRig::As::root,
+                  {"--show=" + place, "--hide=" + place + "/closed/hidden", "--hide=" + place + "/open/hidden"});
+  rig.prepare(
+      Prepare{.template_id = 1, .kind = Kind::container}, -1,
+      {{.path = place + "/shut/placed", .content = "placed"}, {.path = place + "/open/placed", .content = "placed"}});
+  const auto result = rig.run({.argv = {"sh", "-c", "cd \"$1\"; cat */beside; ls open", "sh", place}});
+  EXPECT_EQ(result.output, "open\nbeside\nplaced\n") << result.errors;
+}
+
 TEST_F(HostImageOptions, FailLoudlyWhereADirectoryIsMissing) {
   LauncherRig rig(LauncherRig::As::root, {"--show=/does/not/exist"});
   rig.send(Prepare{.template_id = 1, .kind = Kind::container});

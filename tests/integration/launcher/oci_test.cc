@@ -2,6 +2,7 @@
 // dies.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,7 +37,7 @@ class OciTest : public ::testing::TestWithParam<std::string> {
     MILLRACE_NEEDS_ROOT();
     MILLRACE_NEEDS_BUSYBOX();
     const std::string flag = test::oci_runtime_flag(GetParam());
-    if (flag.empty()) GTEST_SKIP() << GetParam() << " is not installed";
+    if (flag.empty()) GTEST_SKIP() << GetParam() << " is not installed: scripts/install_packages test";
     image_.emplace();
     rig_.emplace(LauncherRig::As::root, std::vector<std::string>{"--images=" + image_->place(), flag});
     ASSERT_EQ(rig_->hello().runtimes, std::vector<std::string>{GetParam()}) << rig_->hello().no_runtimes;
@@ -121,6 +122,24 @@ TEST_P(OciTest, HoldsLimitsAndTellsUsage) {
   EXPECT_LT(small.exited.usage.memory_peak_bytes, 128U << 20);
   const auto many = run("i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done; echo all", {.pids = 20});
   EXPECT_EQ(many.output.find("all"), std::string::npos);
+}
+
+TEST_P(OciTest, ACopiedInputThatExceedsTheMemoryIsOutOfMemory) {
+  if (rig_->hello().of(Control::memory).support != Support::real)
+    GTEST_SKIP() << rig_->hello().of(Control::memory).reason;
+  prepare(Image::host);
+  const Fd memory(::memfd_create("input", MFD_CLOEXEC));
+  ASSERT_EQ(::ftruncate(memory.get(), 64 << 20), 0);
+  const auto copy = [&](std::uint64_t memory_bytes) {
+    return rig_->run({.argv = {"/bin/sh", "-c", "wc -c < /tmp/in/m"},
+                      .limits = {.memory_bytes = memory_bytes, .scratch_bytes = 128 << 20},
+                      .inputs = {{{.name = "m", .mode = InputMode::copy}, memory.get()}}});
+  };
+  const auto heavy = copy(32 << 20);
+  EXPECT_TRUE(heavy.started && heavy.exited.out_of_memory) << name_of(heavy.failed.step) << heavy.failed.error;
+  EXPECT_EQ(heavy.exited.value, SIGKILL);
+  const auto fits = copy(128 << 20);
+  EXPECT_EQ(fits.output, "67108864\n") << name_of(fits.failed.step) << fits.failed.text;
 }
 
 TEST_P(OciTest, NamesThePrograms) {

@@ -15,8 +15,9 @@
 namespace millrace::launcher {
 
 // Skips the test, with a reason that is counted, where there is nothing to make an image of.
-#define MILLRACE_NEEDS_BUSYBOX() \
-  if (::access("/usr/bin/busybox", X_OK) != 0) GTEST_SKIP() << "needs the package busybox-static"
+#define MILLRACE_NEEDS_BUSYBOX()               \
+  if (::access("/usr/bin/busybox", X_OK) != 0) \
+  GTEST_SKIP() << "the package busybox-static is not installed: scripts/install_packages test"
 
 // A root file system of one static program, as small as one can be.
 class TestImage {

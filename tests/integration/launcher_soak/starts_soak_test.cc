@@ -153,7 +153,7 @@ TEST_F(StartsSoak, TenThousandContainersLeaveNothing) {
 
 TEST_F(StartsSoak, AThousandContainersOfRuncLeaveNothing) {
   const std::string flag = test::oci_runtime_flag("runc");
-  if (flag.empty()) GTEST_SKIP() << "runc is not installed";
+  if (flag.empty()) GTEST_SKIP() << "runc is not installed: scripts/install_packages test";
   LauncherRig rig(LauncherRig::As::root, {flag});
   rig.prepare(1, Kind::oci);
   leave_nothing(

@@ -63,8 +63,10 @@ class PrivateNetwork : public testing::Test {
  protected:
   void SetUp() override {
     MILLRACE_NEEDS_ROOT();
-    if (::access(kNetworkHelper, X_OK) != 0) GTEST_SKIP() << "needs " << kNetworkHelper << ": package slirp4netns";
-    if (::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+    if (::access(kNetworkHelper, X_OK) != 0)
+      GTEST_SKIP() << "slirp4netns is not installed: scripts/install_packages test";
+    if (::access("/dev/net/tun", R_OK | W_OK) != 0)
+      GTEST_SKIP() << "this host gives us no /dev/net/tun, of which slirp4netns makes a network";
     static const std::string kTrouble = leave_the_host();
     ASSERT_EQ(kTrouble, "");
     outside_ = std::make_unique<Outside>();

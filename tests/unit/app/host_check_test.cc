@@ -17,10 +17,10 @@ TEST(ImageDirectories, AreWrittenByTheirRealNames) {
   const std::string link = std::filesystem::canonical(dir.path()) / "link";
   ASSERT_EQ(::symlink(real.c_str(), link.c_str()), 0);
 
-  EXPECT_TRUE(check_image_directory(real));
-  EXPECT_TRUE(check_image_directory(real + "/none"));
+  EXPECT_TRUE(check_real_name("image_directories", real));
+  EXPECT_TRUE(check_real_name("image_directories", real + "/none"));
   for (const std::string& other : {link, link + "/below", real + "/"}) {
-    const auto checked = check_image_directory(other);
+    const auto checked = check_real_name("image_directories", other);
     ASSERT_FALSE(checked) << other;
     EXPECT_EQ(checked.error().code, Errc::failed_precondition);
     EXPECT_NE(checked.error().message.find("'" + real), std::string::npos) << checked.error().message;

@@ -107,6 +107,12 @@ Task<void> block(BlockingPool* pool, std::shared_ptr<Seen> seen) {
   });
 }
 
+// A call whose caller is gone before it is answered.
+void call_and_leave(UvEventLoop& loop, BlockingPool& pool, const std::shared_ptr<Seen>& seen) {
+  TaskGroup dropped(loop);
+  dropped.spawn(block(&pool, seen));
+}
+
 TEST(BlockingPool, AdmitsNoMoreThanItsBound) {
   UvEventLoop loop;
   const auto seen = std::make_shared<Seen>();
@@ -125,11 +131,8 @@ TEST(BlockingPool, AResultNobodyWaitsForIsThrownAway) {
   const auto seen = std::make_shared<Seen>();
   {
     BlockingPool pool(loop, {.threads = 1, .queued_max = 4});
-    {
-      TaskGroup dropped(loop);
-      dropped.spawn(block(&pool, seen));
-      dropped.spawn(block(&pool, seen));
-    }
+    call_and_leave(loop, pool, seen);
+    call_and_leave(loop, pool, seen);
     seen->open.count_down();
     int sum = 0;
     TaskGroup group(loop);
@@ -144,15 +147,9 @@ TEST(BlockingPool, ACallNobodyWaitsForKeepsItsPlaceUntilItHasEnded) {
   UvEventLoop loop;
   const auto seen = std::make_shared<Seen>();
   std::optional<BlockingPool> pool(std::in_place, loop, BlockingPool::Options{.threads = 1, .queued_max = 1});
-  {
-    TaskGroup dropped(loop);
-    dropped.spawn(block(&*pool, seen));
-  }
+  call_and_leave(loop, *pool, seen);
   while (seen->started < 1) std::this_thread::yield();
-  {
-    TaskGroup dropped(loop);  // before it is admitted, so it is never run
-    dropped.spawn(block(&*pool, seen));
-  }
+  call_and_leave(loop, *pool, seen);  // before it is admitted, so it is never run
   seen->open.count_down();
   pool.reset();
   EXPECT_EQ(seen->started, 1) << "the first held the only place";
@@ -162,10 +159,7 @@ TEST(BlockingPool, APlaceThatIsFreeAgainGoesToWhoeverWaits) {
   UvEventLoop loop;
   const auto seen = std::make_shared<Seen>();
   BlockingPool pool(loop, {.threads = 1, .queued_max = 1});
-  {
-    TaskGroup dropped(loop);
-    dropped.spawn(block(&pool, seen));
-  }
+  call_and_leave(loop, pool, seen);
   TaskGroup group(loop);
   int sum = 0;
   group.spawn(compute(&pool, &loop, 4, &sum));

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "formats/event_codec.h"
 #include "formats/timestamp.h"
 
 namespace millrace {
@@ -155,6 +156,108 @@ TEST(BinaryMode, WithoutAVersionItIsOpaqueDataWithWhatIsThere) {
   EXPECT_EQ(event->extensions, (Pairs{{"tenant", "x"}}));
   EXPECT_EQ(event->data, "data");
   EXPECT_FALSE(event_from_attributes({{"ce-millracehops", "0"}}, ""));
+}
+
+Event ours_of(std::string type, std::string data) {
+  Event event;
+  event.id = EventId("id-1");
+  event.source = "/run/f";
+  event.source_id = "r/0";
+  event.type = "millrace.result";
+  event.subject = "s\xc3\xa4\"quoted\"";
+  event.time = *parse_timestamp("2026-11-21T08:15:00.123456789Z");
+  event.content_type = std::move(type);
+  event.order = Order("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+  event.hops = 3;
+  event.cause = RunId("run-1");
+  event.extensions = {{"tenant", "north"}, {"dataschema", "https://x/y"}};
+  event.data = std::move(data);
+  return event;
+}
+
+// As both are told in binary mode.
+void expect_same(const Event& event, const Event& other) {
+  EXPECT_EQ(to_headers(event), to_headers(other));
+  EXPECT_EQ(event.data, other.data);
+}
+
+TEST(StructuredModeOfOurs, ComesBackAsItWas) {
+  for (const auto& [type, data] :
+       Pairs{{"text/plain", "two\nlines \"quoted\" \xc3\xa4"},
+             {"text/plain", std::string("a\0b\x1f", 4)},
+             {"text/plain", "no UTF-8: \xff"},
+             {"text/plain", ""},
+             {"", ""},
+             {"", "of no type"},
+             {"application/json", R"({"n":1.5,"of":["a",null]})"},
+             {"application/json", "\"text\""},
+             {"application/json", "null"},
+             {"application/json", " "},
+             {"application/json", "1,2"},
+             {"application/json", "1],[2"},
+             {"application/json", "{broken"},
+             {"application/json", R"({"twice":1,"twice":2})"},
+             {"application/json", std::string(kJsonDepthMax, '[') + std::string(kJsonDepthMax, ']')},
+             {"image/png", std::string("\x89PNG\0\xff", 6)}}) {
+    const Event event = ours_of(type, data);
+    const auto document = to_structured(event);
+    ASSERT_TRUE(document) << data;
+    const auto back = own_event_from_structured(*document);
+    ASSERT_TRUE(back) << back.error().message << *document;
+    expect_same(*back, event);
+  }
+}
+
+TEST(StructuredModeOfOurs, TellsWhereALargeResultLies) {
+  Event event = ours_of("application/octet-stream", "");
+  event.object = ObjectRef{.bucket = "b", .key = "two\nlines", .version = {1, 2, 3}, .private_path = "b/.millrace/x"};
+  const auto back = own_event_from_structured(to_structured(event).value_or(""));
+  ASSERT_TRUE(back) << back.error().message;
+  expect_same(*back, event);
+}
+
+TEST(StructuredModeOfOurs, IsWhatAnyReaderOfCloudEventsUnderstands) {
+  const auto json = parse_json(*to_structured(ours_of("application/json", R"({ "price": 1.50 })")), 1 << 20);
+  ASSERT_TRUE(json) << json.error().message;
+  EXPECT_EQ(json->string_or("specversion", ""), "1.0");
+  EXPECT_EQ(json->string_or("id", ""), "r/0");
+  EXPECT_EQ(json->string_or("source", ""), "/run/f");
+  EXPECT_EQ(json->string_or("type", ""), "millrace.result");
+  EXPECT_EQ(json->string_or("time", ""), "2026-11-21T08:15:00.123456789Z");
+  EXPECT_EQ(json->string_or("datacontenttype", ""), "application/json");
+  EXPECT_EQ(json->string_or("tenant", ""), "north");
+  ASSERT_NE(json->find("data"), nullptr);
+  EXPECT_EQ(json->find("data")->number_or("price", 0), 1.5);
+  const auto text = parse_json(*to_structured(ours_of("text/plain", "plain")), 1 << 20);
+  EXPECT_EQ(text->string_or("data", ""), "plain");
+  const auto bytes = parse_json(*to_structured(ours_of("image/png", "\xff")), 1 << 20);
+  EXPECT_EQ(bytes->string_or("data_base64", ""), "/w==");
+}
+
+TEST(StructuredModeOfOurs, IsNotThereForWhatJsonCannotSay) {
+  Event event = ours_of("text/plain", "x");
+  event.subject = "no UTF-8: \xff";
+  EXPECT_FALSE(to_structured(event));
+  event.subject = "two\nlines";
+  EXPECT_FALSE(to_structured(event)) << "an attribute may have no control characters";
+  event.subject = "";
+  event.object = ObjectRef{.bucket = "b", .key = "\xff", .version = {}, .private_path = {}};
+  EXPECT_FALSE(to_structured(event));
+  event.object.reset();
+  EXPECT_TRUE(to_structured(event));
+  event.extensions.emplace_back("not_a_name", "x");
+  EXPECT_FALSE(to_structured(event));
+  event.extensions.clear();
+  event.source.clear();
+  EXPECT_FALSE(to_structured(event));
+}
+
+TEST(StructuredModeOfOurs, HoldsOurAttributesToTheirBounds) {
+  const std::string begin = std::string(kMinimal) + ",";
+  EXPECT_THAT(problem(own_event_from_structured(begin + R"("millracehops":"many"})")), HasSubstr("millracehops"));
+  EXPECT_THAT(problem(own_event_from_structured(begin + R"("millracekey":"k"})")), HasSubstr("ce-millracebucket"));
+  EXPECT_EQ(own_event_from_structured(begin + R"("millracehops":7})")->hops, 7U);
+  EXPECT_THAT(problem(event_from_structured(begin + R"("millracehops":7})")), HasSubstr("is ours"));
 }
 
 }  // namespace

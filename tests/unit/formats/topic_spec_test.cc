@@ -46,12 +46,15 @@ TEST(TopicsOfAFunction, AreRefusedWithTheirPlace) {
 
 TEST(TopicOutputs, StandBesidePaths) {
   const auto f =
-      one("output: [kept, {topic: shouted}, {path: more}, {topic: found, prefix: [a], suffix: [.json, .txt]}]");
+      one("output: [kept, {topic: shouted}, {path: more}, {topic: found, prefix: [a], suffix: [.json, .txt]}, "
+          "{topic: told, mode: structured}, {topic: said, mode: binary}]");
   ASSERT_EQ(f.outputs.size(), 2U);
   EXPECT_EQ(f.outputs[1].storage.path, "more");
-  ASSERT_EQ(f.topic_outputs.size(), 2U);
+  ASSERT_EQ(f.topic_outputs.size(), 4U);
   EXPECT_EQ(f.topic_outputs[0], (TopicOutputSpec{.topic = "shouted", .prefix = {}, .suffix = {}}));
   EXPECT_EQ(f.topic_outputs[1], (TopicOutputSpec{.topic = "found", .prefix = {"a"}, .suffix = {".json", ".txt"}}));
+  EXPECT_TRUE(f.topic_outputs[2].structured);
+  EXPECT_FALSE(f.topic_outputs[3].structured);
 }
 
 TEST(TopicOutputs, AreRefusedWithTheirPlace) {
@@ -59,11 +62,15 @@ TEST(TopicOutputs, AreRefusedWithTheirPlace) {
   EXPECT_EQ(problem("output: [{topic: a, path: b}]"),
             "output[0].path: an output is either a topic or a path: write two items");
   EXPECT_EQ(problem("output: [{topic: a, key: b}]"), "output[0].key: unknown field");
+  EXPECT_EQ(problem("output: [{topic: a, mode: xml}]"), "output[0].mode: 'xml' is not one of binary, structured");
+  EXPECT_EQ(problem("output: [{path: a, mode: structured}]"), "output[0].mode: unknown field");
   EXPECT_THAT(problem("input: [{topic: a}]"), HasSubstr("input[0].path: is missing"));
 }
 
 TEST(TopicSpec, SurvivesTheStateStore) {
-  const auto f = one("topics: [orders, {name: returns, from: new}]\noutput: [{topic: shouted, suffix: [.json]}, kept]");
+  const auto f =
+      one("topics: [orders, {name: returns, from: new}]\noutput: [{topic: shouted, suffix: [.json]}, "
+          "{topic: told, mode: structured}, kept]");
   const auto back = function_from_json(to_full_json(f));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(*back, f);

@@ -355,7 +355,7 @@ TEST_F(HttpTest, NamesAnAddressThatIsNone) {
 
 TEST_F(HttpTest, ListensOnBothFamilies) {
   auto server = HttpServer::start({.address = "::", .io_threads = 1}, handler_, metrics_);
-  if (!server) GTEST_SKIP() << "no IPv6 here: " << server.error().message;
+  if (!server) GTEST_SKIP() << "this host has no IPv6: " << server.error().message;
   server_ = std::move(*server);
   EXPECT_EQ(ask(kPing).body, "pong") << "over IPv4";
 }

@@ -158,7 +158,7 @@ TEST_F(PostgresDeath, AConnectionThatTheServerEndsIsMadeAnewAndNobodyNotices) {
   RunStore& runs = opened->state->runs();
   for (int i = 0; i < 3; ++i) {
     server_.run("postgres",
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace'");
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'millrace'");
     ASSERT_TRUE(run(sleep_for(loop_, milliseconds(20))));  // the loop reads that it is over
     const auto committed = run(runs.commit(record("r" + std::to_string(i))));
     ASSERT_TRUE(committed) << committed.error().message;

@@ -101,6 +101,57 @@ TEST(NatsWire, CloudEventsOfStrangersAreUnderstoodInBothModes) {
   EXPECT_EQ(second.id, first.id) << "the same event, whatever its mode";
 }
 
+TEST(NatsWire, ADocumentWithoutHeadersIsACloudEventWhenItSaysSo) {
+  const auto event =
+      decode({}, "t", R"({"specversion":"1.0","id":"7","source":"/shop","type":"order"})", {.stream = "s", .seq = 2})
+          .event;
+  EXPECT_EQ(event.source_id, "7");
+  const std::string other = R"({"specversion":"1.0","n":1})";
+  EXPECT_EQ(decode({}, "t", other, {.stream = "s", .seq = 3}).event.data, other);
+  const std::string told = R"({"specversion":"1.0","id":"7","source":"/shop","type":"order"})";
+  const Headers plain{{"Content-Type", "text/plain"}};
+  EXPECT_EQ(decode(plain, "t", told, {.stream = "s", .seq = 4}).event.data, told) << "its sender says what it is";
+}
+
+Outgoing to_be_structured(std::string data) {
+  Outgoing message{.id = "m", .event = {}, .delay = std::chrono::milliseconds(5), .structured = true};
+  message.event.source = "/s";
+  message.event.source_id = "1";
+  message.event.type = "t";
+  message.event.content_type = "text/plain";
+  message.event.hops = 2;
+  message.event.data = std::move(data);
+  return message;
+}
+
+TEST(NatsWire, AStructuredMessageIsOneDocumentAndComesBackTheSame) {
+  const Outgoing message = to_be_structured("hello");
+  const Packet packet = encode(message, "t", from_ms(1'000), 1'000);
+  EXPECT_EQ(packet.headers.front(),
+            (std::pair<std::string, std::string>{"content-type", "application/cloudevents+json"}));
+  for (const auto& [name, value] : packet.headers) EXPECT_FALSE(name.starts_with("ce-")) << name;
+  EXPECT_EQ(packet.data, R"({"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"text/plain",)"
+                         R"("millracehops":"2","data":"hello"})");
+  const Received received = decode(packet.headers, "t", packet.data, {.stream = "s", .seq = 1});
+  EXPECT_EQ(received.id, "m");
+  EXPECT_EQ(received.published_at, from_ms(1'000));
+  EXPECT_EQ(to_headers(received.event).size(), to_headers(message.event).size() + 1) << "and the id made of it";
+  EXPECT_EQ(received.event.hops, 2U);
+  EXPECT_EQ(received.event.data, "hello");
+}
+
+TEST(NatsWire, WhatCannotBeADocumentStaysInBinaryMode) {
+  const Outgoing message = to_be_structured("hello");
+  const std::size_t bytes = encode(message, "t", from_ms(0), 1'000).data.size();
+  EXPECT_EQ(encode(message, "t", from_ms(0), bytes).data.size(), bytes);
+  const Packet large = encode(message, "t", from_ms(0), bytes - 1);
+  EXPECT_EQ(large.data, "hello");
+  EXPECT_EQ(large.headers.front().first, "ce-specversion");
+  Outgoing odd = to_be_structured("hello");
+  odd.event.subject = "\xff";
+  EXPECT_EQ(encode(odd, "t", from_ms(0), 1'000).data, "hello");
+}
+
 TEST(NatsWire, WhatOnlyLooksLikeACloudEventIsData) {
   const Headers nameless{{"ce-specversion", "1.0"}, {"ce-id", ""}, {"ce-source", "/s"}, {"ce-type", "t"}};
   const auto first = decode(nameless, "t", "x", {.stream = "s", .seq = 1}).event;

@@ -24,45 +24,45 @@ class RunProcessTest : public testing::Test {
  public:
   RunProcessTest() {
     ::signal(SIGPIPE, SIG_IGN);
-    function_.name = "sample";
-    function_.uid = FunctionUid("U");
-    function_.revision = 1;
-    function_.script = "#!/usr/bin/pythn\n";
-    auto [launcher, socket] = FakeLauncher::make(loop_);
-    launcher_ = std::move(launcher);
-    client_.connect(std::move(socket));
+    function.name = "sample";
+    function.uid = FunctionUid("U");
+    function.revision = 1;
+    function.script = "#!/usr/bin/pythn\n";
+    auto [launcher, socket] = FakeLauncher::make(loop);
+    fake = std::move(launcher);  // NOLINT(cppcoreguidelines-prefer-member-initializer): comes with the socket
+    client.connect(std::move(socket));
   }
 
   // What run_process() answers, while `part` plays the launcher after the run was started.
   using Part = Task<void> (*)(RunProcessTest& test);
-  Result<Execution> play(Part part) { return test::run_task(loop_, scenario(part)); }
+  Result<Execution> play(Part part) { return test::run_task(loop, scenario(part)); }
 
   Task<Result<Execution>> scenario(Part part) {
-    co_await launcher_->introduce();
-    const auto function = std::make_shared<const FunctionSpec>(function_);
+    co_await fake->introduce();
+    const auto shared = std::make_shared<const FunctionSpec>(function);
     std::optional<Result<TemplateUse>> use;
-    TaskGroup group(loop_);
-    group.spawn(keep(client_.use_template({.function = function, .kind = launcher::Kind::process}, {}), use));
-    const auto prepare = co_await launcher_->take<launcher::Prepare>();
-    co_await launcher_->say(launcher::Prepared{.template_id = prepare.template_id});
+    TaskGroup group(loop);
+    group.spawn(keep(client.use_template({.function = shared, .kind = launcher::Kind::process}, {}), use));
+    const auto prepare = co_await fake->take<launcher::Prepare>();
+    co_await fake->say(launcher::Prepared{.template_id = prepare.template_id});
     co_await group.join();
 
     RunPlan plan;
-    plan.function = function;
+    plan.function = shared;
     plan.argv = {"/script"};
     plan.environment = {"A=b"};
-    plan.input_bytes = input_;
-    if (copied_input_) {
+    plan.input_bytes = input;
+    if (copied_input) {
       plan.spawn.inputs.push_back({.name = "large", .mode = launcher::InputMode::copy});
       plan.files.emplace_back(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     }
-    if (output_) plan.measure = [this] { return measure(*this); };
+    if (output) plan.measure = [this] { return measure(*this); };
     std::optional<Result<Execution>> execution;
-    group.spawn(keep(run_process(loop_, client_, **use, std::move(plan), stop_.get_token()), execution));
-    spawn_ = co_await launcher_->take<launcher::Spawn>();
-    stdin_ = std::move(launcher_->descriptors()[0]);
-    stdout_ = std::move(launcher_->descriptors()[1]);
-    stderr_ = std::move(launcher_->descriptors()[2]);
+    group.spawn(keep(run_process(loop, client, **use, std::move(plan), stop.get_token()), execution));
+    spawn = co_await fake->take<launcher::Spawn>();
+    in = std::move(fake->descriptors()[0]);
+    out = std::move(fake->descriptors()[1]);
+    err = std::move(fake->descriptors()[2]);
     co_await part(*this);
     co_await group.join();
     co_return std::move(*execution);
@@ -75,37 +75,37 @@ class RunProcessTest : public testing::Test {
   }
 
   static Task<OutputSize> measure(RunProcessTest& test) {
-    co_await yield(test.loop_);
-    co_return *test.output_;
+    co_await yield(test.loop);
+    co_return *test.output;
   }
 
-  Task<void> started() { return launcher_->say(launcher::Started{.run = spawn_.run}); }
+  Task<void> started() { return fake->say(launcher::Started{.run = spawn.run}); }
   Task<void> exited(launcher::Exited end) {
-    stdin_.reset();
-    stdout_.reset();
-    stderr_.reset();
-    end.run = spawn_.run;
-    return launcher_->say(end);
+    in.reset();
+    out.reset();
+    err.reset();
+    end.run = spawn.run;
+    return fake->say(end);
   }
   Task<KillSignal> killed() {
-    const auto kill = co_await launcher_->take<launcher::Kill>();
-    EXPECT_EQ(kill.run, spawn_.run);
+    const auto kill = co_await fake->take<launcher::Kill>();
+    EXPECT_EQ(kill.run, spawn.run);
     co_return kill.signal;
   }
 
-  UvEventLoop loop_;
-  Log log_{{.level = LogLevel::error}};
-  LauncherClient client_{loop_, log_, {}};
-  std::unique_ptr<FakeLauncher> launcher_;
-  std::stop_source stop_;
-  FunctionSpec function_;
-  std::string input_;
-  bool copied_input_ = false;
-  std::optional<OutputSize> output_;
-  launcher::Spawn spawn_;
-  Fd stdin_;
-  Fd stdout_;
-  Fd stderr_;
+  UvEventLoop loop;
+  Log log{{.level = LogLevel::error}};
+  LauncherClient client{loop, log, {}};
+  std::unique_ptr<FakeLauncher> fake;
+  std::stop_source stop;
+  FunctionSpec function;
+  std::string input;
+  bool copied_input = false;
+  std::optional<OutputSize> output;
+  launcher::Spawn spawn;
+  Fd in;
+  Fd out;
+  Fd err;
 };
 
 // Fills a pipe until nobody takes more of it; how much went in.
@@ -121,18 +121,18 @@ std::size_t fill(const Fd& pipe) {
 }
 
 TEST_F(RunProcessTest, HoldsBackWhoeverOutrunsItsLogWithBackpressure) {
-  function_.limits.log_policy = LogPolicy::backpressure;
-  function_.limits.log_bytes = 4096;
-  function_.timeout = 2s;
-  function_.grace = 0ms;
+  function.limits.log_policy = LogPolicy::backpressure;
+  function.limits.log_bytes = 4096;
+  function.timeout = 2s;
+  function.grace = 0ms;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
     // Until the run's end nobody reads more than its log may hold, and what one turn brings.
     for (int i = 0; i < 100; ++i) {
-      fill(test.stderr_);
-      co_await yield(test.loop_);
+      fill(test.err);
+      co_await yield(test.loop);
     }
-    EXPECT_EQ(fill(test.stderr_), 0U);
+    EXPECT_EQ(fill(test.err), 0U);
     const auto signal = co_await test.killed();
     EXPECT_EQ(signal, KillSignal::kill);
     co_await test.exited({.how = launcher::Ending::signal, .value = SIGKILL});
@@ -145,33 +145,33 @@ TEST_F(RunProcessTest, HoldsBackWhoeverOutrunsItsLogWithBackpressure) {
 }
 
 TEST_F(RunProcessTest, AResultThatIsLargerThanTheLogIsTakenWithBackpressure) {
-  function_.limits.log_policy = LogPolicy::backpressure;
-  function_.limits.log_bytes = 16;
+  function.limits.log_policy = LogPolicy::backpressure;
+  function.limits.log_bytes = 16;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
     const std::string block(4096, 'r');
     for (int i = 0; i < 64; ++i) {
-      EXPECT_EQ(::write(test.stdout_.get(), block.data(), block.size()), 4096);
-      co_await yield(test.loop_);
-      co_await yield(test.loop_);
+      EXPECT_EQ(::write(test.out.get(), block.data(), block.size()), 4096);
+      co_await yield(test.loop);
+      co_await yield(test.loop);
     }
     co_await test.exited({});
   });
   ASSERT_TRUE(execution) << execution.error().message;
   EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded);
   EXPECT_EQ(execution->result.size(), 64U * 4096);
-  EXPECT_EQ(execution->usage.memory_limit_bytes, function_.memory_bytes);
+  EXPECT_EQ(execution->usage.memory_limit_bytes, function.memory_bytes);
 }
 
 TEST_F(RunProcessTest, CarriesStreamsCodeAndUsage) {
-  input_ = "event";
+  input = "event";
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
     std::array<char, 16> buffer{};
-    EXPECT_EQ(::read(test.stdin_.get(), buffer.data(), buffer.size()), 5);
-    EXPECT_EQ(::read(test.stdin_.get(), buffer.data(), buffer.size()), 0);
-    EXPECT_EQ(::write(test.stdout_.get(), "out", 3), 3);
-    EXPECT_EQ(::write(test.stderr_.get(), "err", 3), 3);
+    EXPECT_EQ(::read(test.in.get(), buffer.data(), buffer.size()), 5);
+    EXPECT_EQ(::read(test.in.get(), buffer.data(), buffer.size()), 0);
+    EXPECT_EQ(::write(test.out.get(), "out", 3), 3);
+    EXPECT_EQ(::write(test.err.get(), "err", 3), 3);
     co_await test.exited({.value = 2,
                           .usage = {.cpu_us = 1,
                                     .memory_peak_bytes = 2,
@@ -198,19 +198,19 @@ TEST_F(RunProcessTest, CarriesStreamsCodeAndUsage) {
 }
 
 TEST_F(RunProcessTest, AsksForTheLimitsOfTheFunction) {
-  function_.memory_bytes = 1000;
-  function_.cpu_millicores = 300;
-  function_.limits.cpu_millicores = 500;
-  function_.limits.pids = 7;
-  function_.limits.open_files = 8;
-  function_.limits.output_bytes = 9;
-  function_.limits.scratch_bytes = 10;
+  function.memory_bytes = 1000;
+  function.cpu_millicores = 300;
+  function.limits.cpu_millicores = 500;
+  function.limits.pids = 7;
+  function.limits.open_files = 8;
+  function.limits.output_bytes = 9;
+  function.limits.scratch_bytes = 10;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
     co_await test.exited({.usage = {}});
   });
   ASSERT_TRUE(execution) << execution.error().message;
-  const launcher::Limits& limits = spawn_.limits;
+  const launcher::Limits& limits = spawn.limits;
   EXPECT_EQ(limits.memory_bytes, 1000U);
   EXPECT_EQ(limits.cpu_weight_millicores, 300U);
   EXPECT_EQ(limits.cpu_quota_millicores, 500U);
@@ -218,22 +218,22 @@ TEST_F(RunProcessTest, AsksForTheLimitsOfTheFunction) {
   EXPECT_EQ(limits.open_files, 8U);
   EXPECT_EQ(limits.file_bytes, 10U);
   EXPECT_EQ(limits.scratch_bytes, 10U);
-  const auto program = launcher::unpack_program(spawn_.program);
+  const auto program = launcher::unpack_program(spawn.program);
   ASSERT_TRUE(program);
   EXPECT_STREQ(program->argv[0], "/script");
   EXPECT_STREQ(program->environment[0], "A=b");
 }
 
 TEST_F(RunProcessTest, WritesALargeInputAsItIsRead) {
-  input_.assign(1 << 20, 'x');
+  input.assign(1 << 20, 'x');
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
     std::vector<char> buffer(50'000);
     std::size_t total = 0;
     for (;;) {
-      const auto ready = co_await wait_ready(test.loop_, test.stdin_.get(), EventLoop::Interest::readable);
+      const auto ready = co_await wait_ready(test.loop, test.in.get(), EventLoop::Interest::readable);
       EXPECT_TRUE(ready);
-      const ssize_t got = ::read(test.stdin_.get(), buffer.data(), buffer.size());
+      const ssize_t got = ::read(test.in.get(), buffer.data(), buffer.size());
       if (got <= 0) break;
       total += static_cast<std::size_t>(got);
     }
@@ -245,11 +245,11 @@ TEST_F(RunProcessTest, WritesALargeInputAsItIsRead) {
 }
 
 TEST_F(RunProcessTest, ForgivesAReaderThatGoesAway) {
-  input_.assign(1 << 20, 'x');
+  input.assign(1 << 20, 'x');
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    test.stdin_.reset();
-    EXPECT_EQ(::write(test.stdout_.get(), "fine", 4), 4);
+    test.in.reset();
+    EXPECT_EQ(::write(test.out.get(), "fine", 4), 4);
     co_await test.exited({.usage = {}});
   });
   ASSERT_TRUE(execution) << execution.error().message;
@@ -258,8 +258,8 @@ TEST_F(RunProcessTest, ForgivesAReaderThatGoesAway) {
 }
 
 TEST_F(RunProcessTest, AsksAndThenKillsAtTheTimeout) {
-  function_.timeout = 5ms;
-  function_.grace = 5ms;
+  function.timeout = 5ms;
+  function.grace = 5ms;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
     const auto first = co_await test.killed();
@@ -274,11 +274,11 @@ TEST_F(RunProcessTest, AsksAndThenKillsAtTheTimeout) {
 }
 
 TEST_F(RunProcessTest, KillsAtOnceWithoutGrace) {
-  function_.grace = 0ms;
+  function.grace = 0ms;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    co_await yield(test.loop_);
-    test.stop_.request_stop();
+    co_await yield(test.loop);
+    test.stop.request_stop();
     const auto signal = co_await test.killed();
     EXPECT_EQ(signal, KillSignal::kill);
     co_await test.exited({.how = launcher::Ending::signal, .value = 9, .usage = {}});
@@ -289,7 +289,7 @@ TEST_F(RunProcessTest, KillsAtOnceWithoutGrace) {
 
 TEST_F(RunProcessTest, RemembersACancelBeforeTheStart) {
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
-    test.stop_.request_stop();
+    test.stop.request_stop();
     co_await test.started();
     const auto signal = co_await test.killed();
     EXPECT_EQ(signal, KillSignal::term);
@@ -300,8 +300,8 @@ TEST_F(RunProcessTest, RemembersACancelBeforeTheStart) {
 }
 
 TEST_F(RunProcessTest, CopyingInputsIsTheFunctionsTime) {
-  copied_input_ = true;
-  function_.timeout = 5ms;
+  copied_input = true;
+  function.timeout = 5ms;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     const auto signal = co_await test.killed();
     EXPECT_EQ(signal, KillSignal::kill);  // it has not begun: there is nobody to ask
@@ -313,29 +313,29 @@ TEST_F(RunProcessTest, CopyingInputsIsTheFunctionsTime) {
 }
 
 TEST_F(RunProcessTest, ACancelWhileInputsAreCopiedIsNoFailureOfTheirs) {
-  copied_input_ = true;
+  copied_input = true;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
-    test.stop_.request_stop();
+    test.stop.request_stop();
     const auto signal = co_await test.killed();
     EXPECT_EQ(signal, KillSignal::kill);
-    test.stdout_.reset();
-    test.stderr_.reset();
-    co_await test.launcher_->say(
-        launcher::SpawnFailed{.run = test.spawn_.run, .step = launcher::Step::clone, .error = EAGAIN});
+    test.out.reset();
+    test.err.reset();
+    co_await test.fake->say(
+        launcher::SpawnFailed{.run = test.spawn.run, .step = launcher::Step::clone, .error = EAGAIN});
   });
   ASSERT_TRUE(execution) << execution.error().message;
   EXPECT_EQ(execution->outcome, AttemptOutcome::cancelled);
 }
 
 TEST_F(RunProcessTest, KillsWhatWritesTooMuch) {
-  function_.limits.output_bytes = 100;
-  output_.emplace();
+  function.limits.output_bytes = 100;
+  output.emplace();
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    test.output_->bytes = 101;
+    test.output->bytes = 101;
     const auto signal = co_await test.killed();
     EXPECT_EQ(signal, KillSignal::kill);
-    test.output_->bytes = 50;  // the verdict stands although some of it is gone
+    test.output->bytes = 50;  // the verdict stands although some of it is gone
     co_await test.exited({.how = launcher::Ending::signal, .value = 9, .usage = {}});
   });
   ASSERT_TRUE(execution) << execution.error().message;
@@ -344,11 +344,11 @@ TEST_F(RunProcessTest, KillsWhatWritesTooMuch) {
 }
 
 TEST_F(RunProcessTest, MeasuresOnceMoreAfterAFailure) {
-  function_.limits.output_bytes = 100;
-  output_.emplace();
+  function.limits.output_bytes = 100;
+  output.emplace();
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    test.output_->bytes = 101;
+    test.output->bytes = 101;
     co_await test.exited({.value = 1, .usage = {}});
   });
   ASSERT_TRUE(execution) << execution.error().message;
@@ -356,11 +356,11 @@ TEST_F(RunProcessTest, MeasuresOnceMoreAfterAFailure) {
 }
 
 TEST_F(RunProcessTest, LeavesWhatASuccessLeftToWhoeverSealsIt) {
-  function_.limits.output_bytes = 100;
-  output_.emplace();
+  function.limits.output_bytes = 100;
+  output.emplace();
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    test.output_->bytes = 101;
+    test.output->bytes = 101;
     co_await test.exited({.usage = {}});
   });
   ASSERT_TRUE(execution) << execution.error().message;
@@ -373,10 +373,10 @@ TEST_F(RunProcessTest, DoesNotWaitForPipesThatSomebodyElseKeeps) {
   static_assert(kPipesAfterEnd <= 2s, "this test waits so long");
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    EXPECT_EQ(::write(test.stdout_.get(), "said", 4), 4);
-    const Fd elsewhere(::dup(test.stdout_.get()));
+    EXPECT_EQ(::write(test.out.get(), "said", 4), 4);
+    const Fd elsewhere(::dup(test.out.get()));
     co_await test.exited({.usage = {}});
-    co_await sleep_for(test.loop_, 2 * kPipesAfterEnd);
+    co_await sleep_for(test.loop, 2 * kPipesAfterEnd);
   });
   ASSERT_TRUE(execution) << execution.error().message;
   EXPECT_EQ(execution->outcome, AttemptOutcome::succeeded);
@@ -386,10 +386,10 @@ TEST_F(RunProcessTest, DoesNotWaitForPipesThatSomebodyElseKeeps) {
 TEST_F(RunProcessTest, TellsALossOfItsLauncher) {
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    EXPECT_EQ(::write(test.stderr_.get(), "so far", 6), 6);
-    test.stdout_.reset();
-    test.stderr_.reset();
-    test.launcher_.reset();
+    EXPECT_EQ(::write(test.err.get(), "so far", 6), 6);
+    test.out.reset();
+    test.err.reset();
+    test.fake.reset();
   });
   ASSERT_TRUE(execution) << execution.error().message;
   EXPECT_EQ(execution->outcome, AttemptOutcome::lost);
@@ -398,9 +398,9 @@ TEST_F(RunProcessTest, TellsALossOfItsLauncher) {
 
 TEST_F(RunProcessTest, TakesALauncherLostAtTheStartForALoss) {
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
-    test.stdout_.reset();
-    test.stderr_.reset();
-    test.launcher_.reset();
+    test.out.reset();
+    test.err.reset();
+    test.fake.reset();
     co_return;
   });
   ASSERT_TRUE(execution) << execution.error().message;
@@ -409,8 +409,8 @@ TEST_F(RunProcessTest, TakesALauncherLostAtTheStartForALoss) {
 
 TEST_F(RunProcessTest, PassesARefusalOnAsAnError) {
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
-    co_await test.launcher_->say(
-        launcher::SpawnFailed{.run = test.spawn_.run, .step = launcher::Step::exec, .error = ENOENT});
+    co_await test.fake->say(
+        launcher::SpawnFailed{.run = test.spawn.run, .step = launcher::Step::exec, .error = ENOENT});
   });
   ASSERT_FALSE(execution);
   EXPECT_EQ(execution.error().code, Errc::invalid_argument);
@@ -418,10 +418,10 @@ TEST_F(RunProcessTest, PassesARefusalOnAsAnError) {
 }
 
 TEST_F(RunProcessTest, CutsTheResultAtItsLimit) {
-  function_.limits.result_bytes = 4;
+  function.limits.result_bytes = 4;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    EXPECT_EQ(::write(test.stdout_.get(), "12345", 5), 5);
+    EXPECT_EQ(::write(test.out.get(), "12345", 5), 5);
     co_await test.exited({.usage = {}});
   });
   ASSERT_TRUE(execution) << execution.error().message;
@@ -431,10 +431,10 @@ TEST_F(RunProcessTest, CutsTheResultAtItsLimit) {
 }
 
 TEST_F(RunProcessTest, DoesNotCallAResultAtItsLimitCut) {
-  function_.limits.result_bytes = 5;
+  function.limits.result_bytes = 5;
   const auto execution = play([](RunProcessTest& test) -> Task<void> {
     co_await test.started();
-    EXPECT_EQ(::write(test.stdout_.get(), "12345", 5), 5);
+    EXPECT_EQ(::write(test.out.get(), "12345", 5), 5);
     co_await test.exited({.usage = {}});
   });
   ASSERT_TRUE(execution) << execution.error().message;

@@ -44,7 +44,7 @@ TEST(Crash, OfASealIsMadeGoodByTheNext) {
   int steps = 0;
   for (; !ended && steps < kStepsMax; ++steps) {
     TracedChild child([&] { open_anew(disk); }, [&] { (void)seal(); });
-    if (!child.is_traced()) GTEST_SKIP() << "tracing of own children is forbidden here";
+    MILLRACE_NEEDS_TRACING(child);
     for (int i = 0; i < steps && !ended; ++i) ended = !child.step();
     child.kill();
 
@@ -78,7 +78,7 @@ void die_while_placing(const std::string& before) {
     if (before == "a") ASSERT_TRUE(disk.place('a', file_a, key));
     if (before == "user") disk.write(key, "user");
     TracedChild child([&] { open_anew(disk); }, [&] { (void)disk.place('b', file_b, key); });
-    if (!child.is_traced()) GTEST_SKIP() << "tracing of own children is forbidden here";
+    MILLRACE_NEEDS_TRACING(child);
     for (int i = 0; i < steps && !ended; ++i) ended = !child.step();
     child.kill();
 
@@ -117,7 +117,7 @@ TEST(Crash, OfWhoTakesTheCopyAwayLosesNothing) {
                       [&] {
                         if (disk.place('b', file, key)) std::filesystem::remove(disk.path(disk.copy('b')));
                       });
-    if (!child.is_traced()) GTEST_SKIP() << "tracing of own children is forbidden here";
+    MILLRACE_NEEDS_TRACING(child);
     for (int i = 0; i < steps && !ended; ++i) ended = !child.step();
     child.kill();
 
@@ -151,7 +151,7 @@ TEST(Crash, OfAnEarlyPlacerNeverCostsTheLateFile) {
       const std::string key = "out/" + std::to_string(pause) + "-" + std::to_string(further);
       disk.write(key, "user");
       TracedChild child([&] { open_anew(disk); }, [&] { (void)disk.place('a', early, key); });
-      if (!child.is_traced()) GTEST_SKIP() << "tracing of own children is forbidden here";
+      MILLRACE_NEEDS_TRACING(child);
       for (int i = 0; i < pause && !ended; ++i) ended = !child.step();
       pause_ended = ended;
       ASSERT_TRUE(disk.place('b', late, key));
@@ -179,7 +179,7 @@ TEST(Crash, OfARemovalIsMadeGoodByTheNext) {
   for (; !ended && steps < kStepsMax; ++steps) {
     disk.seal('c');
     TracedChild child([&] { open_anew(disk); }, [&] { (void)remove_attempt_step(*disk.box(), place, 1000); });
-    if (!child.is_traced()) GTEST_SKIP() << "tracing of own children is forbidden here";
+    MILLRACE_NEEDS_TRACING(child);
     for (int i = 0; i < steps && !ended; ++i) ended = !child.step();
     child.kill();
     const auto removed = remove_attempt_step(*disk.box(), place, 1000);

@@ -194,6 +194,24 @@ TEST_F(FsStoreTest, OpensInSpiteOfABucketThatCannotBeCleanedUp) {
   EXPECT_TRUE(run_task(loop_, store->objects().start_put("good", "a")));
 }
 
+TEST_F(FsStoreTest, ABucketThatCannotBeReadKeepsNoOthersAttemptsBack) {
+  for (const char* bucket : {"bad", "good"}) std::filesystem::create_directories(root_ / bucket);
+  const auto store = open();
+  ASSERT_TRUE(store);
+  const AttemptPlace place{
+      .bucket = "good", .run_id = RunId(std::string(32, 'a')), .token = AttemptToken(std::string(32, '1'))};
+  ASSERT_TRUE(run_task(loop_, store->outputs().make_attempt(place)));
+  std::filesystem::remove_all(root_ / "bad/.millrace");
+  std::ofstream(root_ / "bad/.millrace") << "no folder";
+  const auto found = run_task(loop_, store->outputs().attempts({}, 10));
+  ASSERT_TRUE(found) << found.error().message;
+  ASSERT_EQ(found->size(), 1U);
+  EXPECT_EQ(found->front().place, place);
+  EXPECT_FALSE(run_task(loop_, store->outputs().attempts(place, 10))) << "it is told of at last";
+  EXPECT_TRUE(std::filesystem::remove(root_ / "bad/.millrace"));
+  EXPECT_TRUE(run_task(loop_, store->outputs().attempts(place, 10))->empty());
+}
+
 TEST_F(FsStoreTest, NamesTheBucketThatLiesOnAnotherFileSystem) {
   Disk memory;
   struct stat here{};

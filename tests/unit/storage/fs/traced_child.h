@@ -6,12 +6,16 @@
 //   child.kill();
 #pragma once
 
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 namespace millrace::test {
+
+#define MILLRACE_NEEDS_TRACING(child) \
+  if (!(child).is_traced()) GTEST_SKIP() << "this host forbids ptrace() of own children, by which they are stopped"
 
 class TracedChild {
  public:
