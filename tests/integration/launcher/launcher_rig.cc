@@ -44,7 +44,11 @@ std::pair<Fd, Fd> pipe_pair() {
 
 bool readable(int fd, int timeout_ms) {
   pollfd waiting{.fd = fd, .events = POLLIN, .revents = 0};
-  return ::poll(&waiting, 1, timeout_ms) > 0;
+  int ready = 0;
+  do {
+    ready = ::poll(&waiting, 1, timeout_ms);
+  } while (ready < 0 && errno == EINTR);  // children end
+  return ready > 0;
 }
 
 std::string from_environment(const char* name) {
