@@ -283,7 +283,7 @@ TEST_F(HostImageOptions, DoNotOpenTheDirectoriesThatHoldWhatIsHiddenOrPlaced) {
     held.push_back(files.file(name + "/beside", name + "\n", 0644));
     held.push_back(files.file(name + "/hidden", "hidden", 0644));
   }
-  const std::string place = files.path();
+  const std::string& place = files.path();
   LauncherRig rig(LauncherRig::As::root,
                   {"--show=" + place, "--hide=" + place + "/closed/hidden", "--hide=" + place + "/open/hidden"});
   rig.prepare(
