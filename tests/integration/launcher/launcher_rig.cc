@@ -44,10 +44,8 @@ std::pair<Fd, Fd> pipe_pair() {
 
 bool readable(int fd, int timeout_ms) {
   pollfd waiting{.fd = fd, .events = POLLIN, .revents = 0};
-  int ready = 0;
-  do {
-    ready = ::poll(&waiting, 1, timeout_ms);
-  } while (ready < 0 && errno == EINTR);  // children end
+  int ready = ::poll(&waiting, 1, timeout_ms);
+  while (ready < 0 && errno == EINTR) ready = ::poll(&waiting, 1, timeout_ms);  // children end
   return ready > 0;
 }
 
