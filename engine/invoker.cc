@@ -11,6 +11,7 @@
 #include "engine/finish.h"
 #include "engine/output_names.h"
 #include "engine/retry_policy.h"
+#include "engine/run_meter.h"
 #include "engine/topic_outputs.h"
 
 namespace millrace {
@@ -374,13 +375,7 @@ Task<Result<Invoked>> Invoker::commit(RunRecord record, AttemptOutcome outcome, 
   auto committed = co_await state_.runs().commit(std::move(record));
   if (!committed) co_return fail(committed.error().with("commit"));
   MILLRACE_FAIL_POINT(after_commit);
-  const RunRecord& standing = committed->standing;
-  if (committed->won) {
-    metrics_
-        .counter("millrace_runs_total", "Runs by function and outcome.",
-                 {{"function", standing.function}, {"outcome", std::string(name_of(standing.outcome))}})
-        .add();
-  }
+  if (committed->won) count_run(metrics_, committed->standing);
   co_return Invoked{
       .committed = std::move(committed->standing), .outcome = outcome, .message = std::move(message), .settling = {}};
 }

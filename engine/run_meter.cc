@@ -43,4 +43,11 @@ void RunMeter::run_ended(const LiveRun& run, const RunEnd& end) {
   counters.output_bytes.get().add(usage.output_bytes);
 }
 
+void count_run(Metrics& metrics, const RunRecord& record) {
+  metrics
+      .counter("millrace_runs_total", "Runs by function and outcome.",
+               {{"function", record.function}, {"outcome", std::string(name_of(record.outcome))}})
+      .add();
+}
+
 }  // namespace millrace

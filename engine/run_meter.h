@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 
+#include "core/run.h"
 #include "engine/live_run.h"
 #include "telemetry/metrics.h"
 
@@ -41,5 +42,8 @@ class RunMeter final : public RunListener {
   Metrics& metrics_;
   std::map<std::string, Counters> counters_;
 };
+
+// For whoever commits a run's record, and won: millrace_runs_total.
+void count_run(Metrics& metrics, const RunRecord& record);
 
 }  // namespace millrace

@@ -7,6 +7,7 @@
 
 #include "async/task_group.h"
 #include "core/units.h"
+#include "engine/run_meter.h"
 #include "formats/record_json.h"
 #include "formats/timestamp.h"
 #include "gateway/reply.h"
@@ -107,8 +108,8 @@ void complete_winner(RunDetails& details) {
   }
 }
 
-// Whichever node meets the event finds that its run is over.
-Task<Result<void>> commit_cancelled(Services& services, LiveRun run) {
+// Whichever node meets the event finds that its run is over. False: it was over already, in some other way.
+Task<Result<bool>> commit_cancelled(Services& services, LiveRun run) {
   RunRecord record;
   record.run_id = run.run_id;
   record.event_id = run.event_id;
@@ -125,8 +126,9 @@ Task<Result<void>> commit_cancelled(Services& services, LiveRun run) {
   record.placed = record.published = true;
   const auto committed = co_await services.state.runs().commit(std::move(record));
   if (!committed) co_return fail(committed.error());
+  if (committed->won) count_run(services.metrics, committed->standing);
   services.runs.forget(run.run_id);
-  co_return Result<void>();
+  co_return committed->standing.outcome == RunOutcome::cancelled;
 }
 
 // Whoever has the run in hand stops it: this node, or one that hears of it. One that is queued ends on record, at once:
@@ -146,8 +148,8 @@ Task<Result<bool>> cancel_somewhere(Services& services, RunId run_id) {
   if (!queued) co_return false;
   const auto cancelled = co_await commit_cancelled(services, *queued);
   if (!cancelled) co_return fail(cancelled.error());
-  if (services.runs.active(run_id)) co_return services.runs.cancel(run_id);  // its turn came meanwhile
-  co_return true;
+  if (*cancelled && services.runs.active(run_id)) co_return services.runs.cancel(run_id);  // its turn came meanwhile
+  co_return *cancelled;
 }
 
 Json with_state(Json json, const RunRecord& record) {

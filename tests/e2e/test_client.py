@@ -1,8 +1,16 @@
 """The client's manners: exit codes, results unadorned, whole files, output for programs."""
+import subprocess
+
 import harness
 
 
 class Client(harness.TestCase):
+    def test_version(self):
+        told = subprocess.run([harness.BIN, "--version"], capture_output=True, text=True, check=True).stdout
+        self.assertRegex(told, r"^millrace \d+\.\d+\.\d+\n$")
+        longer = subprocess.run([harness.BIN, "version"], capture_output=True, text=True, check=True).stdout
+        self.assertTrue(longer.startswith(told.strip() + " ("), longer)
+
     def test_exit_codes(self):
         server = self.start_server()
         server.cli("ls")

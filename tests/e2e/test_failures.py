@@ -140,6 +140,8 @@ class Failures(harness.TestCase):
         second = start()
         server.cli("cancel", second)
         self.assertEqual(server.ask("runs", second)["outcome"], "cancelled", "before its turn comes")
+        counted = b'millrace_runs_total{function="f",outcome="cancelled"} 1'
+        self.assertIn(counted, server.request("GET", "/metrics").body)
         server.kill()
         server.start()
         harness.until(lambda: runs(first), "it is tried again")
