@@ -64,7 +64,9 @@ class BlockingPool {
 
   EventLoop& loop_;
   std::shared_ptr<Semaphore> room_;
-  std::mutex mutex_;  // guards queue_ and closing_
+  std::shared_ptr<BlockingPool*> self_;  // for what the loop still calls when the pool is gone
+  std::size_t unwoken_ = 0;              // calls queued in this turn of the loop: their threads are woken at its end
+  std::mutex mutex_;                     // guards queue_ and closing_
   std::condition_variable wake_;
   std::deque<EventLoop::Callback> queue_;
   bool closing_ = false;

@@ -2,6 +2,7 @@
 //
 //   loop.post([this] { finish(); });                         // from any thread
 //   timer_ = loop.start_timer(5s, [this] { expire(); });     // fires once unless timer_ is destroyed first
+//   loop.at_rest([this] { hand_over(); });                   // once, when all that is ready now has run
 //
 // Everything but post() is called on the loop's thread, and every callback runs there. Callbacks never run inside the
 // call that registers them. Implementations: UvEventLoop (real), SimEventLoop (virtual time, seeded order).
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 
 namespace millrace {
 
@@ -43,6 +45,10 @@ class EventLoop {
   // Runs `callback` on the loop in a later step. Any thread. No order between two posts is promised (the simulation
   // shuffles them). After the loop has stopped, callbacks are destroyed without running.
   virtual void post(Callback callback) = 0;
+
+  // Runs `callback` in a later step, on a real loop the last before it waits: for what is done once for all that is
+  // ready now, such as handing it to a thread, which then takes the processor. The loop's thread only.
+  virtual void at_rest(Callback callback) { post(std::move(callback)); }
 
   // Runs `callback` once, not earlier than `delay` from now (0 or negative: in the next turn).
   [[nodiscard]] virtual std::unique_ptr<Handle> start_timer(Duration delay, Callback callback) = 0;

@@ -4,8 +4,10 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 
 namespace millrace {
@@ -96,6 +98,7 @@ UvEventLoop::UvEventLoop() : loop_(new uv_loop_t), native_(new Native), thread_(
 
 UvEventLoop::~UvEventLoop() {
   inbox_.clear();  // may destroy tasks, which take registrations back
+  at_rest_.clear();
   uv_close(reinterpret_cast<uv_handle_t*>(&native_->woken), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&native_->before_poll), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&native_->after_poll), nullptr);
@@ -147,17 +150,26 @@ void UvEventLoop::post(Callback callback) {
   if (first && !on_loop_thread()) wake();  // one for everything posted until it runs
 }
 
+void UvEventLoop::at_rest(Callback callback) {
+  at_rest_.push_back(std::move(callback));
+}
+
 void UvEventLoop::run_posted() {
   // What a callback posts runs in the next round, without a trip through the kernel: one of our coroutines resumes the
   // next many times a run. After some rounds I/O gets its turn.
   for (int round = 0; round < kRoundsMax; ++round) {
+    const bool last = round + 1 == kRoundsMax;
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) uv_stop(loop_.get());
       running_.swap(inbox_);
-      draining_ = !running_.empty() && round + 1 < kRoundsMax;
+      draining_ = !last && !(running_.empty() && at_rest_.empty());
     }
-    if (running_.empty()) return;
+    if (running_.empty() && at_rest_.empty()) return;
+    if (running_.empty() || last) {
+      std::ranges::move(at_rest_, std::back_inserter(running_));
+      at_rest_.clear();
+    }
     for (auto& callback : running_) callback();
     running_.clear();
   }

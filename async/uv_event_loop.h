@@ -32,6 +32,7 @@ class UvEventLoop final : public EventLoop {
   TimePoint now() const override;
   std::chrono::system_clock::time_point wall_now() const override;
   void post(Callback callback) override;
+  void at_rest(Callback callback) override;
   std::unique_ptr<Handle> start_timer(Duration delay, Callback callback) override;
   std::unique_ptr<Handle> watch(int fd, Interest interest, Callback callback) override;
   bool on_loop_thread() const override;
@@ -56,6 +57,7 @@ class UvEventLoop final : public EventLoop {
   bool stopping_ = false;
   bool draining_ = false;          // the inbox will be looked at once more in this turn
   std::vector<Callback> running_;  // the batch being run; reused to keep its memory
+  std::vector<Callback> at_rest_;  // the loop's own: not guarded
 };
 
 }  // namespace millrace

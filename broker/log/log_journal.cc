@@ -15,10 +15,6 @@ constexpr std::size_t kCachedMax = 1 << 16;
 // So much is handed over at once, also within a turn of the loop: the disk works while the loop goes on.
 constexpr std::size_t kFlushBytes = 128 << 10;
 
-// Steps of the loop until what was appended is handed over: a message's consumer is woken, takes it and has its own
-// record to add, all without a trip through the kernel. Both then share a commit.
-constexpr int kFlushSteps = 8;
-
 // What a decoded message takes in memory beyond the bytes of its record.
 constexpr std::uint32_t kContentBytes = 1024;
 
@@ -137,16 +133,9 @@ void LogJournal::schedule_flush(Urgency urgency) {
   }
   prompt_ = true;
   if (std::exchange(flush_posted_, true)) return;
-  flush_after(kFlushSteps);
-}
-
-void LogJournal::flush_after(int steps) {
-  loop_.post([self = self_, steps] {
+  // Until then a message's consumer is woken, takes it and has its own record to add: both share a commit.
+  loop_.at_rest([self = self_] {
     if (*self == nullptr) return;
-    if (steps > 0) {
-      (*self)->flush_after(steps - 1);
-      return;
-    }
     (*self)->flush_posted_ = false;
     if ((*self)->prompt_) (*self)->flush();
     if ((*self)->segments_.wants_prepare()) (*self)->segments_changed();

@@ -84,7 +84,6 @@ class LogJournal final : public Journal {
   Result<RecordPlace> append(const RecordHead& head, std::string_view body, Urgency urgency = Urgency::prompt);
   Result<std::uint32_t> append_group(std::uint32_t topic, std::size_t index, const GroupBody& body);
   void schedule_flush(Urgency urgency);
-  void flush_after(int steps);
   void flush();
   void committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes);
   void segments_changed();

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <random>
@@ -47,6 +48,36 @@ TEST(UvEventLoop, RunsWhatIsPosted) {
   EXPECT_EQ(ran, 0) << "not inside of post()";
   loop.run();
   EXPECT_EQ(ran, 3);
+}
+
+TEST(UvEventLoop, RunsWhatComesAtRestWhenNothingElseIsReady) {
+  UvEventLoop loop;
+  int posted = 0;
+  int at_rest = 0;
+  std::function<void()> chain = [&] {
+    EXPECT_EQ(at_rest, 0) << "after " << posted;
+    if (++posted < 10) loop.post([&] { chain(); });
+  };
+  loop.at_rest([&] {
+    EXPECT_EQ(posted, 10);
+    ++at_rest;
+    loop.at_rest([&] {
+      ++at_rest;
+      loop.post([&] { loop.stop(); });  // what it posts still has its turn
+    });
+  });
+  EXPECT_EQ(at_rest, 0) << "not inside of at_rest()";
+  loop.post([&] { chain(); });
+  loop.run();
+  EXPECT_EQ(at_rest, 2);
+}
+
+TEST(UvEventLoop, ComesToRestThoughThereIsAlwaysMore) {
+  UvEventLoop loop;
+  std::function<void()> endless = [&] { loop.post([&] { endless(); }); };
+  loop.post([&] { endless(); });
+  loop.at_rest([&] { loop.stop(); });
+  loop.run();
 }
 
 TEST(UvEventLoop, ThreadsPostIntoIt) {
