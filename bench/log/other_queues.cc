@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "bench/log/queues.h"
+#include "bench/message_bytes.h"
 #include "broker/crc32c.h"
 
 namespace millrace::bench {

@@ -11,8 +11,6 @@
 
 namespace millrace::bench {
 
-inline constexpr std::size_t kMessageBytes = 1024;
-
 class Queue {
  public:
   Queue() = default;

@@ -1,86 +1,33 @@
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
-#include <optional>
-#include <stdexcept>
 #include <utility>
 #include <vector>
 
 #include "async/sleep.h"
 #include "async/task_group.h"
-#include "async/uv_event_loop.h"
+#include "bench/broker_bench.h"
+#include "bench/message_bytes.h"
 #include "bench/nats/rounds.h"
 #include "broker/nats/nats_broker.h"
-#include "telemetry/log.h"
-#include "telemetry/metrics.h"
 
 namespace millrace::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-Outgoing message(std::uint64_t number) {
-  Outgoing message{.id = std::to_string(number), .event = {}, .delay = {}};
-  message.event.id = EventId("0123456789abcdef0123456789abcdef");
-  message.event.source = "bench";
-  message.event.source_id = message.id;
-  message.event.type = "bench";
-  message.event.order = Order("01HZZZZZZZZZZZZZZZZZZZZZZZ");
-  message.event.data = std::string(kMessageBytes, 'x');
-  return message;
-}
-
-template <class T>
-T value_of(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().message);
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
-
-// A broker on a loop of its own that runs while something is awaited.
-class Bench {
- public:
-  explicit Bench(const std::string& url) {
+auto nats_at(const std::string& url) {
+  return [url](EventLoop& loop, Metrics& metrics, Log& log) {
     NatsBrokerOptions options;
     options.url = url;
     options.prefix = "bench";
     options.dead_bytes_max = 1 << 20;
-    broker_ = value_of(await(open_nats_broker(std::move(options), loop_, metrics_, log_)));
-  }
-  Bench(const Bench&) = delete;
-  Bench& operator=(const Bench&) = delete;
-
-  template <class T>
-  T await(Task<T> task) {
-    std::optional<T> value;
-    TaskGroup group(loop_);
-    group.spawn(keep(std::move(task), value));
-    loop_.run();
-    return std::move(*value);
-  }
-  Broker& broker() { return *broker_; }
-  UvEventLoop& loop() { return loop_; }
-
- private:
-  template <class T>
-  Task<void> keep(Task<T> task, std::optional<T>& value) {
-    auto got = co_await std::move(task);
-    value.emplace(std::move(got));
-    loop_.stop();
-  }
-
-  UvEventLoop loop_;
-  Metrics metrics_;
-  Log log_{{.level = LogLevel::error}};
-  std::unique_ptr<Broker> broker_;
-};
+    return open_nats_broker(std::move(options), loop, metrics, log);
+  };
+}
 
 class MillraceClient final : public Client {
  public:
-  explicit MillraceClient(const std::string& url) : bench_(url) {
-    value_of(bench_.await(bench_.broker().ensure({.name = "t", .groups = {"g"}})));
-    subscription_ = value_of(bench_.await(bench_.broker().subscribe({.topic = "t", .group = "g"})));
-  }
+  explicit MillraceClient(const std::string& url) : bench_(nats_at(url)), subscription_(bench_.subscribe("t")) {}
 
   void publish(std::uint64_t window, std::uint64_t messages) override {
     value_of(bench_.await(all(window, messages, 0)));
@@ -137,7 +84,7 @@ class MillraceClient final : public Client {
     }
   }
 
-  Bench bench_;
+  BrokerBench bench_;
   std::unique_ptr<Subscription> subscription_;
   // No id twice, whoever published before.
   std::uint64_t next_ = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
@@ -171,18 +118,6 @@ Task<void> drain(Draining& draining) {
   }
 }
 
-double cpu_seconds() {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  return static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-         static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
-
-Task<void> wait_for_one(Subscription& subscription, std::stop_token stop) {
-  const auto delivery = co_await subscription.next(stop);
-  if (delivery) std::abort();
-}
-
 }  // namespace
 
 std::unique_ptr<Client> make_millrace(const std::string& url) {
@@ -193,8 +128,8 @@ LoopLag loop_lag(const std::string& url, std::uint64_t rate, double seconds) {
   constexpr std::uint64_t kTakers = 256;
   constexpr std::chrono::milliseconds kProbe{2};
   MillraceClient(url).publish(256, static_cast<std::uint64_t>(static_cast<double>(rate) * seconds) + kTakers);
-  Bench bench(url);
-  const auto subscription = value_of(bench.await(bench.broker().subscribe({.topic = "t", .group = "g"})));
+  BrokerBench bench(nats_at(url));
+  const auto subscription = bench.subscribe("t");
   Draining draining{.subscription = *subscription, .loop = bench.loop()};
   std::vector<double> lags_ms;
   TaskGroup takers(bench.loop());
@@ -220,24 +155,8 @@ LoopLag loop_lag(const std::string& url, std::uint64_t rate, double seconds) {
 }
 
 double idle_topics(const std::string& url, std::uint64_t topics, double seconds) {
-  Bench bench(url);
-  std::vector<std::unique_ptr<Subscription>> subscriptions;
-  std::stop_source stop;
-  TaskGroup group(bench.loop());
-  for (std::uint64_t i = 0; i < topics; ++i) {
-    const std::string name = "idle" + std::to_string(i);
-    value_of(bench.await(bench.broker().ensure({.name = name, .groups = {"g"}})));
-    subscriptions.push_back(value_of(bench.await(bench.broker().subscribe({.topic = name, .group = "g"}))));
-    subscriptions.back()->grant(1);
-    group.spawn(wait_for_one(*subscriptions.back(), stop.get_token()));
-  }
-  const double before = cpu_seconds();
-  const std::chrono::duration<double> span(seconds);
-  value_of(bench.await(sleep_for(bench.loop(), std::chrono::duration_cast<EventLoop::Duration>(span))));
-  const double used = cpu_seconds() - before;
-  stop.request_stop();
-  value_of(bench.await(sleep_for(bench.loop(), {})));
-  return 100 * used / seconds;
+  BrokerBench bench(nats_at(url));
+  return idle_topics(bench, topics, seconds);
 }
 
 }  // namespace millrace::bench

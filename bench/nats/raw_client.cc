@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "bench/message_bytes.h"
 #include "bench/nats/rounds.h"
 
 namespace millrace::bench {

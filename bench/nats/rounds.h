@@ -10,8 +10,6 @@
 
 namespace millrace::bench {
 
-inline constexpr std::size_t kMessageBytes = 1024;
-
 class Client {
  public:
   Client() = default;
