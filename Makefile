@@ -64,7 +64,7 @@ bench: deps-bench ## benchmarks, each beside its baseline: CASE=NAME for some
 	@scripts/run_bench '$(CASE)'
 
 .PHONY: fuzz
-fuzz: deps-build ## every fuzz target for FUZZ_TIME_S=60 seconds; CASE=NAME for one
+fuzz: deps-fuzz ## every fuzz target for FUZZ_TIME_S=60 seconds; CASE=NAME for one
 	@scripts/run_fuzz '$(FUZZ_TIME_S)' $(CASE)
 
 .PHONY: ci
@@ -76,7 +76,7 @@ clean: ## removes everything that was built (caches outside the tree stay)
 	@rm -rf build
 
 # deps-<target>: the packages of scripts/packages.txt that the target needs.
-.PHONY: deps-build deps-demo deps-test deps-lint deps-bench deps-guest
+.PHONY: deps-build deps-demo deps-test deps-lint deps-bench deps-fuzz deps-guest
 deps-build:
 	@scripts/install_packages build run
 deps-demo:
@@ -89,5 +89,7 @@ deps-lint:
 	@scripts/install_packages build lint
 deps-bench:
 	@scripts/install_packages build run bench
+deps-fuzz:
+	@scripts/install_packages build run fuzz
 deps-guest:
 	@scripts/install_packages guest

@@ -381,16 +381,20 @@ TEST_P(ExecutorExhaustion, AFloodOnBothStreamsIsCounted) {
 }
 
 TEST_P(ExecutorExhaustion, AFloodWithoutEndIsEndedInTime) {
-  FunctionSpec function = small_spec("#!/bin/sh\nyes stdout & yes stderr >&2 & sleep 8; kill %1 %2\n");
+  FunctionSpec function = small_spec("#!/bin/sh\nyes stdout & yes stderr >&2 & wait\n");
   function.limits.log_bytes = 4096;
   function.limits.result_bytes = 4096;
-  function.timeout = std::chrono::milliseconds(1500);
-  const auto beside = run_beside(std::move(function), 5);
-  ASSERT_TRUE(beside.flood) << describe(beside.flood);
-  EXPECT_EQ(beside.flood->outcome, AttemptOutcome::timed_out);
-  EXPECT_GT(beside.flood->log_bytes, 2 * 4096U);
-  EXPECT_LT(beside.flood->log_tail.size(), 3 * 4096U);
-  EXPECT_EQ(beside.served, 5);
+  // Where all is slow, the first of them is over before there is a flood.
+  for (const auto timeout : {std::chrono::milliseconds(1500), std::chrono::milliseconds(60'000)}) {
+    function.timeout = timeout;
+    const auto beside = run_beside(function, 5);
+    ASSERT_TRUE(beside.flood) << describe(beside.flood);
+    EXPECT_EQ(beside.flood->outcome, AttemptOutcome::timed_out);
+    EXPECT_LT(beside.flood->log_tail.size(), 3 * 4096U);
+    EXPECT_EQ(beside.served, 5);
+    if (beside.flood->log_bytes > 2 * 4096U) return;
+  }
+  FAIL() << "it wrote nothing in a minute";
 }
 
 TEST_P(ExecutorExhaustion, ALineOfAHundredMegabytesIsCut) {

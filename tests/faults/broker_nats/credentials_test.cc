@@ -103,37 +103,48 @@ class Key {
 class NatsCredentials : public testing::Test {
  protected:
   NatsCredentials() {
+    server_.kill();
+    trust({});
+    server_.start();
+  }
+
+  // What the server is to be told of our account, beside what it may do; from its next start or reload on.
+  void trust(const Json::Object& claims) {
     const Json all(-1);
     Json limits = Json::object();
     for (const char* name : {"subs", "data", "payload", "imports", "exports", "conn", "leaf"}) limits.set(name, all);
     Json storing = limits;
     for (const char* name : {"mem_storage", "disk_storage", "streams", "consumer"}) storing.set(name, all);
-    const Key operators(kOperator);
-    const std::string operator_token =
-        operators.token(operators.name(), Json::object({{"type", "operator"}, {"version", 2}}));
-    const auto preload = [&](const Key& account, const Json& may) {
-      const Json claims = Json::object({{"type", "account"}, {"version", 2}, {"limits", may}});
-      return account.name() + ": \"" + operators.token(account.name(), claims) + "\"\n";
+    Json ours = Json::object({{"type", "account"}, {"version", 2}, {"limits", storing}});
+    for (const auto& claim : claims) ours.set(claim.key, claim.value);
+    const Json systems = Json::object({{"type", "account"}, {"version", 2}, {"limits", limits}});
+    const auto preload = [&](const Key& account, const Json& said) {
+      return account.name() + ": \"" + operator_.token(account.name(), said) + "\"\n";
     };
-    const Key system(kAccount);  // JetStream wants one
-    server_.kill();
-    server_.configure("operator: \"" + operator_token + "\"\nsystem_account: " + system.name() +
-                      "\nresolver: MEMORY\nresolver_preload: {\n" + preload(account_, storing) +
-                      preload(system, limits) + "}\n");
-    server_.start();
+    server_.configure("operator: \"" +
+                      operator_.token(operator_.name(), Json::object({{"type", "operator"}, {"version", 2}})) +
+                      "\"\nsystem_account: " + system_.name() + "\nresolver: MEMORY\nresolver_preload: {\n" +
+                      preload(account_, ours) + preload(system_, systems) + "}\n");
   }
 
-  // A credentials file of a user that `account` stands for.
+  // A credentials file of `user`, for whom `account` stands.
+  std::string credentials(const std::string& name, const Key& account, const Key& user, std::int64_t expires = 0) {
+    return write(name, token(account, user, expires), user.seed());
+  }
   std::string credentials(const std::string& name, const Key& account, std::int64_t expires = 0) {
-    const Key user(kUser);
+    return credentials(name, account, Key(kUser), expires);
+  }
+  static std::string token(const Key& account, const Key& user, std::int64_t expires = 0) {
     const Json all(-1);
-    const std::string token = account.token(
+    return account.token(
         user.name(), Json::object({{"type", "user"}, {"version", 2}, {"subs", all}, {"data", all}, {"payload", all}}),
         expires);
+  }
+  std::string write(const std::string& name, const std::string& token, const std::string& seed) {
     std::ofstream(directory_ / name) << "-----BEGIN NATS USER JWT-----\n"
                                      << token << "\n------END NATS USER JWT------\n\n"
                                      << "-----BEGIN USER NKEY SEED-----\n"
-                                     << user.seed() << "\n------END USER NKEY SEED------\n";
+                                     << seed << "\n------END USER NKEY SEED------\n";
     return directory_ / name;
   }
   NatsBrokerOptions options(const std::string& file) const {
@@ -146,10 +157,24 @@ class NatsCredentials : public testing::Test {
     EXPECT_EQ(outcome(opened), code);
     if (!opened) EXPECT_NE(opened.error().message.find(part), std::string::npos) << opened.error().message;
   }
+  // Publishes until the server lets us in no more, and looks at what is said then.
+  void expect_to_be_shut_out(Broker& broker) {
+    Result<Receipt> refused = Receipt{};
+    int number = 0;
+    rig_.until([&] {
+      refused = rig_.publish(broker, NatsRig::message("before " + std::to_string(++number), "x"));
+      return !refused && refused.error().message.find("uthor") != std::string::npos;  // Authorization Violation
+    });
+    EXPECT_EQ(outcome(refused), "unavailable");
+    EXPECT_NE(refused.error().message.find(server_.url()), std::string::npos) << refused.error().message;
+    EXPECT_NE(refused.error().message.find("topic 't'"), std::string::npos) << refused.error().message;
+  }
   static std::int64_t now_s() { return static_cast<std::int64_t>(std::time(nullptr)); }
 
   NatsServer server_;
   const TempDir directory_;
+  const Key operator_{kOperator};
+  const Key system_{kAccount};  // JetStream wants one
   const Key account_{kAccount};
   NatsRig rig_;
 };
@@ -177,22 +202,44 @@ TEST_F(NatsCredentials, WhatIsNoCredentialsFileIsNamed) {
   expect_refusal(whole, "invalid_argument", whole);
 }
 
+// The token is right, and whoever shows it is not the one that it is about.
+TEST_F(NatsCredentials, ATokenWithTheSeedOfSomebodyElseIsRefused) {
+  const Key user(kUser);
+  expect_refusal(write("stolen", token(account_, user), Key(kUser).seed()), "permission_denied", server_.url());
+  const auto broker = rig_.open(options(write("own", token(account_, user), user.seed())));
+  rig_.make_topic(*broker);
+}
+
 TEST_F(NatsCredentials, OnesThatRunOutAreToldAndNewOnesOfTheSameFileAreFound) {
   auto with = options(credentials("mine", account_, now_s() + 8));
   with.publish_timeout = milliseconds(1500);
   const auto broker = rig_.open(with);
   rig_.make_topic(*broker);
-  Result<Receipt> refused = Receipt{};
-  rig_.until([&] {
-    static int number = 0;
-    refused = rig_.publish(*broker, NatsRig::message("before " + std::to_string(++number), "x"));
-    return !refused && refused.error().message.find("uthor") != std::string::npos;  // Authorization Violation
-  });
-  EXPECT_EQ(outcome(refused), "unavailable");
-  EXPECT_NE(refused.error().message.find(server_.url()), std::string::npos) << refused.error().message;
-  EXPECT_NE(refused.error().message.find("topic 't'"), std::string::npos) << refused.error().message;
+  expect_to_be_shut_out(*broker);
   credentials("mine", account_);
   rig_.until([&] { return rig_.publish(*broker, NatsRig::message("after", "x")).has_value(); });
+}
+
+// As an operator does with a key that has leaked: the account names it, and its connections end at once.
+TEST_F(NatsCredentials, OnesThatAreRevokedAreToldAndThoseOfANewKeyInTheSameFileAreFound) {
+  const Key user(kUser);
+  auto with = options(credentials("mine", account_, user));
+  with.publish_timeout = milliseconds(1500);
+  const auto broker = rig_.open(with);
+  rig_.make_topic(*broker, seconds(120));  // a lease that lasts until all this is over
+  ASSERT_EQ(outcome(rig_.publish(*broker, NatsRig::message("kept", "x"))), "ok");
+  const auto subscription = rig_.subscribe(*broker);
+  const auto held = rig_.next(*subscription);
+  ASSERT_EQ(outcome(rig_.await(held->begin())), "ok");
+
+  trust({{"revocations", Json::object({{user.name(), now_s()}})}});
+  server_.reload();
+  expect_to_be_shut_out(*broker);
+  expect_refusal(directory_ / "mine", "permission_denied", server_.url());
+
+  credentials("mine", account_);
+  rig_.until([&] { return rig_.publish(*broker, NatsRig::message("after", "x")).has_value(); });
+  EXPECT_EQ(outcome(rig_.await(held->ack())), "ok") << "what was in work meanwhile is settled";
 }
 
 }  // namespace

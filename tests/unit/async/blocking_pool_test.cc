@@ -148,6 +148,8 @@ TEST(BlockingPool, ACallNobodyWaitsForKeepsItsPlaceUntilItHasEnded) {
   const auto seen = std::make_shared<Seen>();
   std::optional<BlockingPool> pool(std::in_place, loop, BlockingPool::Options{.threads = 1, .queued_max = 1});
   call_and_leave(loop, *pool, seen);
+  loop.post([&loop] { loop.stop(); });
+  loop.run();  // a thread is woken when the loop has nothing else to do
   while (seen->started < 1) std::this_thread::yield();
   call_and_leave(loop, *pool, seen);  // before it is admitted, so it is never run
   seen->open.count_down();
