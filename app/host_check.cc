@@ -55,11 +55,12 @@ Control check_kernel() {
                  std::string(name.release) + (enough ? "" : "; 6.1 or newer is expected"));
 }
 
-Control check_user(const Config& config) {
+Control check_user(const Config& config, bool isolated) {
   if (::geteuid() != 0) {
     return control("user", ControlState::emulated,
-                   "not root: functions run as this user, with executor: process only; what needs more is refused "
-                   "when it is applied");
+                   std::string("not root: functions run as this user, ") +
+                       (isolated ? "in containers" : "with executor: process only") +
+                       "; what needs more is refused when it is applied");
   }
   const auto user = find_user(config.user);
   if (user) return control("user", ControlState::real, "the daemon runs as " + config.user);
@@ -252,8 +253,9 @@ std::vector<Control> check_file_system(const std::string& directory) {
 }
 
 std::vector<Control> check_host(const Config& config) {
-  std::vector<Control> controls{check_kernel(), check_user(config)};
   const auto hello = ask_launcher(config);
+  const bool isolated = hello && launched::missing_isolation(*hello).empty();
+  std::vector<Control> controls{check_kernel(), check_user(config, isolated)};
   if (hello) {
     for (auto& found : launched::controls_of(*hello, ExecutorKind::container)) controls.push_back(std::move(found));
   } else {

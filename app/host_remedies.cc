@@ -8,8 +8,7 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kAsRoot = "sudo millrace serve";
-constexpr std::string_view kAsUnit =
-    "systemd-run --user --pty -p Delegate=yes millrace serve --data DIR --allow-missing-isolation yes";
+constexpr std::string_view kAsUnit = "systemd-run --user --pty -p Delegate=yes millrace serve --data DIR";
 
 struct KnownRemedy {
   std::string_view control;
@@ -30,6 +29,7 @@ constexpr auto kRemedies = std::to_array<KnownRemedy>({
     {"isolation", "", kAsRoot, kAsRoot},
     {"seccomp", "", kAsRoot, kAsRoot},
     {"idmapped_mounts", "", kAsRoot, kAsRoot},
+    {"user_ids", "", kAsRoot, kAsRoot},
     {"write_check", "", kAsRoot, kAsRoot},
     {"network_private", "apt-get install slirp4netns; modprobe tun", kAsRoot, kAsRoot},
     {"oci_runtimes", "apt-get install runc", kAsRoot, kAsRoot},

@@ -12,7 +12,7 @@
 #                       where everything lies; /var/lib/millrace-demo for root, ~/.local/share/millrace-demo for others
 #
 # The directory is made anew by each run, and stays afterwards, to be looked at. Root's daemon runs as user `millrace`,
-# who must be able to reach it. Only root can isolate and limit functions: an ordinary user's are plain processes.
+# who must be able to reach it. Only root can limit functions on every host: an ordinary user's are plain processes here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -38,9 +38,7 @@ Result<launcher::Input> input_of(const InputFile& file) {
 
 ContainerExecutor::ContainerExecutor(EventLoop& loop, launched::LauncherClient& client, BlockingPool& pool,
                                      Options options)
-    : loop_(loop), client_(client), pool_(pool), options_(std::move(options)) {
-  if (options_.machine_memory_bytes == 0) options_.machine_memory_bytes = launched::machine_memory_bytes();
-}
+    : loop_(loop), client_(client), pool_(pool), options_(std::move(options)) {}
 
 std::vector<Control> ContainerExecutor::controls() const {
   if (client_.hello() == nullptr) return {};
@@ -50,9 +48,8 @@ std::vector<Control> ContainerExecutor::controls() const {
 Task<Result<std::vector<std::string>>> ContainerExecutor::check(std::shared_ptr<const FunctionSpec> function) {
   auto hello = co_await client_.wait_hello();
   if (!hello) co_return fail(hello.error());
-  auto warnings = launched::check_function(*function, {.hello = std::move(*hello),
-                                                       .memory_bytes = options_.machine_memory_bytes,
-                                                       .allow_host_network = options_.allow_host_network});
+  auto warnings = launched::check_function(
+      *function, {.hello = std::move(*hello), .allow_host_network = options_.allow_host_network});
   if (!warnings || !container::is_rootfs(*function)) co_return std::move(warnings);
   auto image = co_await pool_.run(
       [function, allowed = options_.image_directories] { return container::check_rootfs(*function, allowed); });

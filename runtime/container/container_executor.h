@@ -23,7 +23,6 @@ namespace millrace {
 class ContainerExecutor final : public Executor {
  public:
   struct Options {
-    std::uint64_t machine_memory_bytes = 0;           // 0: what this machine has
     std::vector<std::string> image_directories = {};  // beneath which images may lie; the launcher knows the same
     ExecutorKind kind = ExecutorKind::container;      // or oci
     bool allow_host_network = false;                  // functions may ask for the machine's own network

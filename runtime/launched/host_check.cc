@@ -1,7 +1,5 @@
 #include "runtime/launched/host_check.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -28,6 +26,7 @@ constexpr std::array<ControlName, launcher::kControls> kControlNames = {{
     {launcher::Control::idmapped_mounts, "idmapped_mounts"},
     {launcher::Control::read_leases, "write_check"},
     {launcher::Control::private_network, "network_private"},
+    {launcher::Control::user_ids, "user_ids"},
 }};
 
 ControlState state_of(launcher::Support support) {
@@ -79,7 +78,7 @@ Result<void> check_process_fields(const FunctionSpec& function) {
   return {};
 }
 
-Result<void> check_fields(const FunctionSpec& function, const Host& host) {
+Result<void> check_fields(const FunctionSpec& function) {
   const bool directory = function.image.starts_with(kRootfsPrefix);
   if (function.image != "host" && !directory) {
     return fail(Errc::invalid_argument, "image '" + function.image +
@@ -92,11 +91,6 @@ Result<void> check_fields(const FunctionSpec& function, const Host& host) {
                 "root: copy_on_write needs an image of its own (rootfs:/path): image: host is always read-only");
   }
   if (auto supported = check_process_fields(function); !supported) return supported;
-  if (function.memory_bytes > host.memory_bytes) {
-    return fail(Errc::invalid_argument, "memory: " + format_bytes(function.memory_bytes) +
-                                            " is more than this machine has (" + format_bytes(host.memory_bytes) +
-                                            "); lower it");
-  }
   if (function.script.size() > launcher::kScriptBytesMax) {
     return fail(Errc::too_large, "script: " + std::to_string(function.script.size()) + " bytes, at most " +
                                      format_bytes(launcher::kScriptBytesMax) + " are possible; let it call a program");
@@ -110,6 +104,11 @@ Result<void> check_fields(const FunctionSpec& function, const Host& host) {
 Result<void> check_isolation(const FunctionSpec& function, const Host& host) {
   if (function.executor == ExecutorKind::process) return {};
   const std::string lacks = missing_isolation(host.hello);
+  if (lacks.empty() && function.profile == ProfileKind::compat && missing(host, launcher::Control::user_ids)) {
+    return fail(Errc::failed_precondition, "profile: compat is not possible on this host: it needs several users (" +
+                                               host.hello.of(launcher::Control::user_ids).reason +
+                                               "); start the server as root, or write profile: strict");
+  }
   if (lacks.empty()) return {};
   return fail(Errc::failed_precondition,
               "executor: " + std::string(name_of(function.executor)) + " is not possible on this host: " + lacks +
@@ -121,8 +120,10 @@ Result<void> check_runtime(const FunctionSpec& function, const Host& host) {
   if (function.executor != ExecutorKind::oci) return {};
   const auto& known = host.hello.runtimes;
   if (known.empty()) {
-    return fail(Errc::failed_precondition, "executor: oci is not possible on this host: " + host.hello.no_runtimes +
-                                               "; install runc or crun, or write executor: container");
+    return fail(Errc::failed_precondition,
+                "executor: oci is not possible on this host: " + host.hello.no_runtimes +
+                    (host.hello.privileged ? "; install runc or crun" : "; start the server as root") +
+                    ", or write executor: container");
   }
   if (!function.oci_runtime.empty() && std::ranges::find(known, function.oci_runtime) == known.end()) {
     std::string names;
@@ -177,7 +178,7 @@ std::vector<Control> controls_of(const launcher::Hello& hello, ExecutorKind kind
   for (const auto& [control, name] : kControlNames) {
     const bool isolation = control == launcher::Control::namespaces || control == launcher::Control::seccomp ||
                            control == launcher::Control::idmapped_mounts ||
-                           control == launcher::Control::private_network;
+                           control == launcher::Control::private_network || control == launcher::Control::user_ids;
     if (isolation && kind == ExecutorKind::process) continue;
     const auto& state = hello.of(control);
     controls.push_back({.name = std::string(name), .state = state_of(state.support), .detail = state.reason});
@@ -216,7 +217,7 @@ std::string missing_isolation(const launcher::Hello& hello) {
 }
 
 Result<std::vector<std::string>> check_function(const FunctionSpec& function, const Host& host) {
-  if (auto fields = check_fields(function, host); !fields) return fail(fields.error());
+  if (auto fields = check_fields(function); !fields) return fail(fields.error());
   if (auto isolation = check_isolation(function, host); !isolation) return fail(isolation.error());
   if (auto runtime = check_runtime(function, host); !runtime) return fail(runtime.error());
 
@@ -239,13 +240,6 @@ Result<std::vector<std::string>> check_function(const FunctionSpec& function, co
         "the server's user, and limits.scratch does not hold");
   }
   return warnings;
-}
-
-std::uint64_t machine_memory_bytes() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES);
-  const long page_bytes = ::sysconf(_SC_PAGESIZE);
-  if (pages <= 0 || page_bytes <= 0) return 0;
-  return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes);
 }
 
 }  // namespace millrace::launched

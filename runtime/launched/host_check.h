@@ -18,7 +18,6 @@ inline constexpr std::uint64_t kOciMemoryBytesMin = 16ULL << 20;
 
 struct Host {
   launcher::Hello hello;
-  std::uint64_t memory_bytes = 0;   // of the machine
   bool allow_host_network = false;  // functions may ask for the machine's own network
 };
 
@@ -33,8 +32,5 @@ struct Host {
 // honoured, failed_precondition for an author's limit or an isolation that this host cannot give; both name the field,
 // its value and the remedy.
 [[nodiscard]] Result<std::vector<std::string>> check_function(const FunctionSpec& function, const Host& host);
-
-// Physical memory of this machine.
-[[nodiscard]] std::uint64_t machine_memory_bytes();
 
 }  // namespace millrace::launched

@@ -238,7 +238,7 @@ class DriverV2 final : public GroupDriver {
 
   std::string place_;
   std::string prefix_;
-  std::int64_t template_user_;  // -1: there are no templates, since we are not root
+  std::int64_t template_user_;  // -1: without root templates are our own user's, who owns all this
   std::uint64_t made_ = 0;
   Controls controls_;
   Fd templates_;
@@ -263,12 +263,12 @@ ControlState DriverV2::enable(std::string_view controller) const {
 }
 
 Result<void> DriverV2::open_templates() {
-  if (template_user_ < 0) return {};
   // Being born into a group asks for write access to the files of that group and of the nearest common ancestor with
   // one's own: so templates live below the prefix, too.
   const std::string templates = prefix_ + "/templates";
   if (::mkdir(templates.c_str(), 0755) < 0) return fail(error_from_errno(errno, "make the cgroup " + templates));
   templates_ = open_directory(AT_FDCWD, templates.c_str());
+  if (template_user_ < 0) return {};
   const auto user = static_cast<uid_t>(template_user_);
   if (::chown((prefix_ + "/cgroup.procs").c_str(), user, user) < 0) {
     return fail(error_from_errno(errno, "hand the cgroup to the templates"));

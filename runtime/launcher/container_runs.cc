@@ -334,8 +334,15 @@ bool ContainerRuns::kill(std::uint64_t run, KillSignal signal) {
   } else if (found->second.kill_wanted != SIGKILL) {
     found->second.kill_wanted = number;
     kill_before_start(found->second);
+    if (number == SIGKILL && found->second.group == nullptr) tell_template(found->second);
   }
   return true;
+}
+
+// Only it knows the process then. Where it cannot be told, the kill waits for the start.
+void ContainerRuns::tell_template(const Run& run) {
+  const auto bytes = encode(Kill{.run = run.id, .signal = KillSignal::kill});
+  if (bytes) static_cast<void>(send(templates_.at(run.template_id).socket.get(), *bytes));
 }
 
 // Copying inputs may take long, and nobody has told of the process yet. Until it is told of, it may still be on its way

@@ -86,6 +86,7 @@ class ContainerRuns {
   void take_one(const Started& answer, std::vector<Fd> descriptors);
   void take_one(Template& entry, const Exited& answer);
   void end_run(Template& entry, std::uint64_t id);
+  void tell_template(const Run& run);
   bool kill_before_start(Run& run);  // false: there is nothing to kill yet, or no wish to
   [[nodiscard]] Result<PrivateNetwork> take_network(Template& entry);
   // Of one template; false if there is nothing to do for it.

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "runtime/launcher/namespaces.h"
+#include "runtime/launcher/passed_files.h"
 #include "runtime/launcher/seccomp.h"
 #include "runtime/launcher/system.h"
 
@@ -93,9 +94,10 @@ std::string root_id_map(std::uint32_t slot, std::uint32_t run_id) {
   return map_line(0, run_id, 1) + map_line(1, base + 1, kTemplateUidBeside - 1) + last;
 }
 
-ContainerSupport::ContainerSupport(const LauncherOptions& options) : options_(options), slots_(1, true) {
-  if (::geteuid() != 0) {
-    namespaces_ = seccomp_ = idmap_ = missing("the launcher does not run as root; only the kind process is possible");
+ContainerSupport::ContainerSupport(const LauncherOptions& options, const HostRights& rights)
+    : options_(options), rights_(rights), slots_(1, true) {
+  if (!rights.containers()) {
+    namespaces_ = seccomp_ = idmap_ = user_ids_ = missing(rights.lack);
     return;
   }
   for (const Network network : {Network::none, Network::host, Network::outbound}) {
@@ -103,20 +105,32 @@ ContainerSupport::ContainerSupport(const LauncherOptions& options) : options_(op
   }
   inner_filter_ = compile_filter(Network::none, FilterPart::inner);  // the same for all
   seccomp_ = can_filter() ? real() : missing("this kernel has no seccomp filters");
-  const std::string probe_map = map_line(0, run_host_id(0), 1);
-  const auto tried = try_namespaces();
-  const auto probe = tried ? make_user_namespace(probe_map, probe_map) : Result<Fd>(fail(tried.error()));
-  namespaces_ = probe ? real() : missing(probe.error().message);
-  if (!probe) {
-    idmap_ = missing(probe.error().message);
-    return;
+  const auto tried = try_all();
+  namespaces_ = tried ? real() : missing(tried.error().message);
+  if (!tried) idmap_ = user_ids_ = namespaces_;
+}
+
+Result<void> ContainerSupport::try_all() {
+  if (auto tried = try_namespaces(); !tried) return tried;
+  const std::string probe_map = map_line(0, rights_.one_id() ? ::geteuid() : run_host_id(0), 1);
+  const std::string group_map = map_line(0, rights_.one_id() ? ::getegid() : run_host_id(0), 1);
+  const auto probe = make_user_namespace(probe_map, group_map);
+  if (!probe) return fail(probe.error());
+  if (rights_.one_id()) {
+    idmap_ = {.support = Support::emulated, .reason = "only root can map owners; runs use this user's id"};
+    user_ids_ = missing(
+        "without root every function runs as this user: it shares the limits that the kernel counts by "
+        "user, and may read what this user may of what image: host shows");
+    return {};
   }
+  user_ids_ = real();
   const Fd root = open_directory(AT_FDCWD, "/");
   idmap_ =
       maps_ids(root.get(), probe->get())
           ? real()
           : ControlState{.support = Support::emulated,
                          .reason = "the root file system refuses idmapped mounts; there, runs use the daemon's id"};
+  return {};
 }
 
 ControlState ContainerSupport::state(Control control) const {
@@ -124,6 +138,7 @@ ControlState ContainerSupport::state(Control control) const {
     case Control::namespaces: return namespaces_;
     case Control::seccomp: return seccomp_;
     case Control::idmapped_mounts: return idmap_;
+    case Control::user_ids: return user_ids_;
     default: return missing("not a control of containers");
   }
 }
@@ -169,28 +184,34 @@ std::expected<TemplateResources, PrepareFailed> ContainerSupport::allocate(const
     if (auto allowed = check_image(image, options_.images); !allowed) {
       return refuse(Step::image, EACCES, allowed.error().message);
     }
-    made.image = Fd(::fcntl(image, F_DUPFD_CLOEXEC, 0));
+    made.image = rights_.one_id() ? find_here(image) : Fd(::fcntl(image, F_DUPFD_CLOEXEC, 0));
     if (!made.image) return refuse(Step::image, errno, "keep the image's directory");
   }
   if (request.provided) made.provided = Fd(::fcntl(descriptors[next++].get(), F_DUPFD_CLOEXEC, 0));
-  const bool as_root = runs_as_root(request);
   made.slot = take_slot();
-  const auto give_up = [&](Step step, const Error& why) {
+  const int probe_directory = request.probe_directory ? descriptors.back().get() : -1;
+  auto given = rights_.one_id() ? give_one_id(made, request) : give_ids(made, request, probe_directory);
+  if (!given) {
     free(made.slot);
-    return refuse(step, EPERM, why.message);
-  };
-  const std::uint32_t run = as_root ? root_host_id(made.slot) : run_host_id(made.slot);
+    return refuse(Step::user_namespace, EPERM, given.error().message);
+  }
+  return made;
+}
+
+Result<void> ContainerSupport::give_ids(TemplateResources& made, const Prepare& request, int probe_directory) const {
+  const bool as_root = runs_as_root(request);
+  made.root_id = root_host_id(made.slot);
+  const std::uint32_t run = as_root ? made.root_id : run_host_id(made.slot);
   auto idmap = make_user_namespace(map_line(options_.daemon_uid, run, 1), map_line(options_.daemon_gid, run, 1));
-  if (!idmap) return give_up(Step::user_namespace, idmap.error());
+  if (!idmap) return fail(idmap.error());
   made.files = FileAccess::idmapped;
-  if (request.probe_directory && !maps_ids(descriptors.back().get(), idmap->get())) {
+  if (probe_directory >= 0 && !maps_ids(probe_directory, idmap->get())) {
     made.files = FileAccess::daemon_uid;
     // Without capabilities, too, host root owns what a function must not touch: files of /proc/sys among them.
     if (options_.daemon_uid == 0 || options_.daemon_gid == 0) {
-      return give_up(Step::user_namespace,
-                     Error{.code = Errc::failed_precondition,
-                           .message = "the file system refuses idmapped mounts and the daemon runs as root; run it as "
-                                      "an ordinary user or move its data"});
+      return fail(Errc::failed_precondition,
+                  "the file system refuses idmapped mounts and the daemon runs as root; run it as an ordinary user or "
+                  "move its data");
     }
   }
   if (made.files == FileAccess::idmapped) made.idmap_namespace = std::move(*idmap);
@@ -199,9 +220,25 @@ std::expected<TemplateResources, PrepareFailed> ContainerSupport::allocate(const
   const auto map = as_root ? root_id_map : function_id_map;
   auto function =
       make_user_namespace(map(made.slot, own ? 0 : options_.daemon_uid), map(made.slot, own ? 0 : options_.daemon_gid));
-  if (!function) return give_up(Step::user_namespace, function.error());
+  if (!function) return fail(function.error());
   made.user_namespace = std::move(*function);
-  return made;
+  return {};
+}
+
+// Template and run are one user inside, too, so that nothing has to change users: what makes the one more than the
+// other are capabilities, which the run gives up.
+Result<void> ContainerSupport::give_one_id(TemplateResources& made, const Prepare& request) const {
+  if (request.profile == Profile::compat) {
+    return fail(Errc::failed_precondition, "profile: compat needs several users, and without root there is one");
+  }
+  made.files = FileAccess::daemon_uid;
+  made.one_id = true;
+  made.run_id = made.root_id = ::geteuid();
+  const std::uint32_t inside = runs_as_root(request) ? 0 : kRunUid;
+  auto function = make_user_namespace(map_line(inside, ::geteuid(), 1), map_line(inside, ::getegid(), 1));
+  if (!function) return fail(function.error());
+  made.user_namespace = std::move(*function);
+  return {};
 }
 
 }  // namespace millrace::launcher

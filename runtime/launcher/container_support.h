@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "runtime/launcher/host_rights.h"
 #include "runtime/launcher/launcher_options.h"
 #include "runtime/launcher/protocol.h"
 #include "runtime/launcher/template_process.h"
@@ -38,15 +39,16 @@ inline constexpr std::uint32_t kIdsPerSlot = 65'536;
 
 class ContainerSupport {
  public:
-  explicit ContainerSupport(const LauncherOptions& options);
+  ContainerSupport(const LauncherOptions& options, const HostRights& rights);
 
-  [[nodiscard]] ControlState state(Control control) const;  // namespaces, seccomp, idmapped_mounts
+  [[nodiscard]] ControlState state(Control control) const;  // namespaces, seccomp, idmapped_mounts, user_ids
+  [[nodiscard]] const HostRights& rights() const { return rights_; }
   [[nodiscard]] std::span<const sock_filter> outer_filter(Network network) const {
     return outer_filters_.at(static_cast<std::size_t>(network));
   }
   [[nodiscard]] std::span<const sock_filter> inner_filter() const { return inner_filter_; }
 
-  // What a template needs from root, from the request and its descriptors; an error tells what was tried.
+  // What a template needs from the launcher, from the request and its descriptors; an error tells what was tried.
   [[nodiscard]] std::expected<TemplateResources, PrepareFailed> allocate(const Prepare& request,
                                                                          std::span<const Fd> descriptors);
   void free(std::uint32_t slot);
@@ -54,13 +56,19 @@ class ContainerSupport {
  private:
   [[nodiscard]] std::uint32_t take_slot();
   [[nodiscard]] bool maps_ids(int directory, int idmap_namespace) const;
+  [[nodiscard]] Result<void> try_all();
+  // User namespace, ids and access to files, into `made`, which has a slot.
+  [[nodiscard]] Result<void> give_ids(TemplateResources& made, const Prepare& request, int probe_directory) const;
+  [[nodiscard]] Result<void> give_one_id(TemplateResources& made, const Prepare& request) const;
 
   const LauncherOptions& options_;
+  const HostRights& rights_;
   std::array<std::vector<sock_filter>, 3> outer_filters_;  // by Network
   std::vector<sock_filter> inner_filter_;
   ControlState namespaces_;
   ControlState seccomp_;
   ControlState idmap_;
+  ControlState user_ids_;
   std::vector<bool> slots_;  // true: taken; the first is never given, its ids hold kTemplateUid
 };
 

@@ -6,7 +6,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/xattr.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +28,10 @@ constexpr std::size_t kCopyBytesMax = 256 * 1024;
 constexpr std::array kOwn{"proc", "dev", "sys", "tmp", "etc", "run", "run/secrets", "oscar", "oscar/config"};
 // Of these nothing of the image shows.
 constexpr std::array kOpaque{"proc", "dev", "sys", "tmp", "run/secrets", "oscar"};
+// The skeleton lies over the image, and between them a veil, in which the names above are gone (whiteouts): what the
+// skeleton has there has nothing below it, on every file system and for every user. Relative names keep our paths out
+// of what mountinfo shows inside.
+constexpr const char* kLayers = "skeleton:veil:image";
 
 // Looks at a name of the image without following any link, and never outside of it.
 Fd look(int image, const std::string& name) {
@@ -59,7 +63,9 @@ class Builder : RootBuilder {
     if (!base || !attach_mount(base.get(), AT_FDCWD, plan().build_point) || ::chdir(plan().build_point) < 0) {
       return false;
     }
-    if (!make_directory("image") || !make_directory("skeleton") || !make_directory("root")) return false;
+    for (const char* name : {"image", "veil", "veil/run", "skeleton", "root"}) {
+      if (!make_directory(name)) return false;
+    }
     at(Step::image, "attach the image");
     return attach_mount(image_.get(), AT_FDCWD, "image");
   }
@@ -84,9 +90,7 @@ class Builder : RootBuilder {
   }
 
   // Everything in the skeleton belongs to id 0 of the function's user namespace, as in the image.
-  bool give(const std::string& path) {
-    return ::fchownat(skeleton_.get(), path.c_str(), plan().root_id, plan().root_id, AT_SYMLINK_NOFOLLOW) == 0;
-  }
+  bool give(const std::string& path) { return RootBuilder::give(skeleton_.get(), path, plan().root_id); }
 
   bool make_skeleton_directory(const std::string& path, mode_t mode) {
     if (::mkdirat(skeleton_.get(), path.c_str(), mode) < 0) return errno == EEXIST;
@@ -103,7 +107,7 @@ class Builder : RootBuilder {
       if (!make_skeleton_directory(name, scratch ? 01777 : 0755)) return false;
     }
     return std::ranges::all_of(kOpaque, [](const char* name) {
-      return ::setxattr((std::string("skeleton/") + name).c_str(), "trusted.overlay.opaque", "y", 1, 0) == 0;
+      return ::mknod((std::string("veil/") + name).c_str(), S_IFCHR, makedev(0, 0)) == 0;
     });
   }
 
@@ -137,18 +141,11 @@ class Builder : RootBuilder {
     return write(file.path, file.content, 0444) && at(Step::root_file_system, {});
   }
 
-  // Relative names keep our paths out of what mountinfo shows inside.
   bool attach_overlay(const std::string& target) {
     at("show the image by an overlay");
-    const Fd overlay = make_mount("overlay", {{"lowerdir", "skeleton:image"}},
-                                  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    const Fd overlay =
+        make_mount("overlay", {{"lowerdir", kLayers}}, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
     return overlay && attach_mount(overlay.get(), AT_FDCWD, target.c_str());
-  }
-
-  bool attach_devices() {
-    at("make /dev");
-    const Fd devices = make_devices();
-    return devices && attach_mount(devices.get(), AT_FDCWD, "dev");
   }
 
   // Of a bundle.
@@ -167,12 +164,10 @@ class Builder : RootBuilder {
         ::chown("upper/changes", plan().root_id, plan().root_id) < 0) {
       return false;
     }
-    const Fd overlay = make_mount("overlay",
-                                  {{"lowerdir", "skeleton:image"},
-                                   {"upperdir", "upper/changes"},
-                                   {"workdir", "upper/work"},
-                                   {"volatile", nullptr}},
-                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    const Fd overlay = make_mount(
+        "overlay",
+        {{"lowerdir", kLayers}, {"upperdir", "upper/changes"}, {"workdir", "upper/work"}, {"volatile", nullptr}},
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
     return overlay && attach_mount(overlay.get(), AT_FDCWD, target.c_str()) && at(Step::root_file_system, {});
   }
 

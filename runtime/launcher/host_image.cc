@@ -24,7 +24,6 @@ constexpr std::size_t kMountinfoBytesMax = 1024 * 1024;
 constexpr std::size_t kCopyBytesMax = 256 * 1024;  // of /etc/passwd and the like
 constexpr std::size_t kSubmountsMax = 64;
 constexpr std::size_t kOwnBytes = 4 * 1024 * 1024;  // of what we write ourselves: script, /etc
-constexpr std::array kParts{"usr", "etc", "opt", "bin", "sbin", "lib", "lib32", "lib64", "libx32"};
 
 // Upper layers of the overlays, attached here only while they are mounted: they hold our own /etc files and, as
 // whiteouts, what is hidden.
@@ -106,10 +105,9 @@ class Builder : RootBuilder {
       if (!make_directory(layer)) return false;
       struct stat status{};
       if (::lstat(directory.c_str(), &status) < 0 || !S_ISDIR(status.st_mode)) continue;
-      if (::lchown(layer.c_str(), status.st_uid, status.st_gid) < 0 ||
-          ::chmod(layer.c_str(), status.st_mode & 07777) < 0) {
-        return false;
-      }
+      // Nobody else's owner can be given where one id is mapped; the host's directory itself lets in whom it did then.
+      if (!plan().one_id && ::lchown(layer.c_str(), status.st_uid, status.st_gid) < 0) return false;
+      if (::chmod(layer.c_str(), status.st_mode & 07777) < 0) return false;
     }
     return true;
   }
@@ -127,7 +125,7 @@ class Builder : RootBuilder {
   }
 
   bool show_parts() {
-    for (const char* part : kParts) {
+    for (const char* part : kHostParts) {
       const std::string host = std::string("/") + part;
       struct stat status{};
       if (::lstat(host.c_str(), &status) < 0) continue;
@@ -192,7 +190,7 @@ class Builder : RootBuilder {
     const auto covers = [path](std::string_view directory) {
       return path.starts_with(directory) && path.size() > directory.size() && path[directory.size()] == '/';
     };
-    return std::ranges::any_of(kParts, [&](const char* part) { return covers(std::string("/") + part); }) ||
+    return std::ranges::any_of(kHostParts, [&](const char* part) { return covers(std::string("/") + part); }) ||
            std::ranges::any_of(plan().options.show, covers);
   }
 
@@ -221,11 +219,7 @@ class Builder : RootBuilder {
   }
 
   bool add_own() {
-    if (!plan().bundle) {
-      at("make /dev");
-      const Fd devices = make_devices();
-      if (!devices || !attach_mount(devices.get(), AT_FDCWD, "dev")) return false;
-    }
+    if (!plan().bundle && !attach_devices()) return false;
     if (has_secrets() && !make_directory(std::string(kSecretsDirectory.substr(1)))) return false;
     const Fd root(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
     return root && attach_secrets(kSecretsDirectory.substr(1).data()) && place_script(root.get());

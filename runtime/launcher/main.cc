@@ -15,6 +15,7 @@
 
 #include "runtime/launcher/cgroup.h"
 #include "runtime/launcher/container_support.h"
+#include "runtime/launcher/host_rights.h"
 #include "runtime/launcher/launcher_options.h"
 #include "runtime/launcher/oci_runs.h"
 #include "runtime/launcher/private_network.h"
@@ -41,7 +42,7 @@ void fill_standard_descriptors() {
   }
 }
 
-void settle_process() {
+void settle_signals() {
   // Children share this memory until they exec: no handler may run there, and a lease's end raises SIGIO here.
   // By the kernel's own call: the C library refuses the two signals it keeps for itself, and a parent that used
   // posix_spawn(3) hands exactly those down as ignored.
@@ -57,6 +58,9 @@ void settle_process() {
   sigset_t all;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
+}
+
+void settle_process() {
   ::umask(022);
   ::prctl(PR_SET_DUMPABLE, 0);
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -82,17 +86,20 @@ int run(std::span<const char* const> arguments) {
         "launcher: descriptors 3 and 4 must be the sockets to the daemon and the supervisor; "
         "it is started by `millrace serve`");
   }
+  settle_signals();
+  const HostRights rights = take_host_rights();
   settle_process();
   auto stack = ChildStack::make();
   if (!stack) return complain("launcher: " + stack.error().message);
   const auto groups = make_group_driver(options->prefix, kTemplateUid);
-  ContainerSupport containers(*options);
-  PrivateNetworks networks(*options);
-  Hello hello = probe_host(*groups, containers, networks);
+  ContainerSupport containers(*options, rights);
+  PrivateNetworks networks(*options, rights, *stack);
+  Hello hello = probe_host(rights, *groups, containers, networks);
   options->runtimes = usable_runtimes(*options, containers, hello.no_runtimes);
   for (const OciRuntime& runtime : options->runtimes) hello.runtimes.push_back(runtime.name);
   if (!hello.runtimes.empty()) hello.no_runtimes.clear();
-  Server server(*options, std::move(hello), *groups, containers, networks, *stack, Fd(kLifeLine), Fd(kDaemonSocket));
+  Server server(*options, rights, std::move(hello), *groups, containers, networks, *stack, Fd(kLifeLine),
+                Fd(kDaemonSocket));
   const int status = server.serve();
   groups->remove_all();
   return status;

@@ -5,13 +5,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -44,10 +44,13 @@ class NamespaceHolder {
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) return;
     socket_ = Fd(ends[0]);
     Fd theirs(ends[1]);
+    const bool by_root = ::geteuid() == 0;
     pid_ = ::fork();
     if (pid_ == 0) {
       socket_.reset();
       char said = make() ? 'y' : 'n';
+      // Root may write the maps of anybody. Others only of what lets itself be looked into; it is their own copy.
+      if (!by_root) ::prctl(PR_SET_DUMPABLE, 1);
       if (::send(theirs.get(), &said, 1, MSG_NOSIGNAL) == 1) static_cast<void>(::read(theirs.get(), &said, 1));
       ::_exit(0);
     }
@@ -70,6 +73,11 @@ class NamespaceHolder {
   pid_t pid_ = -1;
   bool made_ = false;
 };
+
+std::unexpected<Error> refused_namespaces(std::string_view kind) {
+  return fail(Errc::unimplemented, std::string("this host does not let ") + (::geteuid() == 0 ? "root" : "this user") +
+                                       " make " + std::string(kind) + " namespaces");
+}
 
 // Whether the line "<protocol>: ... <field> <number> ..." has 0 there, as sockstat(5) writes it.
 bool is_zero(std::string_view text, std::string_view protocol, std::string_view field) {
@@ -102,12 +110,12 @@ Result<void> try_namespaces() {
   }
   if (WEXITSTATUS(status) == 0) return {};
   const auto& refused = kNamespaceKinds.at(static_cast<std::size_t>(WEXITSTATUS(status)) - 1);
-  return fail(Errc::unimplemented, "this host does not let root make " + std::string(refused.name) + " namespaces");
+  return refused_namespaces(refused.name);
 }
 
 Result<Fd> make_user_namespace(const std::string& uid_map, const std::string& gid_map) {
   const NamespaceHolder holder([] { return ::unshare(CLONE_NEWUSER) == 0; });
-  if (!holder.made()) return fail(Errc::unimplemented, "this host does not let root make user namespaces");
+  if (!holder.made()) return refused_namespaces("user");
   const Fd proc = open_directory(AT_FDCWD, holder.proc().c_str());
   if (!proc || !write_file(proc.get(), "uid_map", uid_map) || !write_file(proc.get(), "gid_map", gid_map)) {
     return fail(error_from_errno(errno, "write the id map of a user namespace"));
@@ -143,13 +151,27 @@ Result<Fd> make_network_namespace(int user_namespace) {
   return made;
 }
 
-// Only where the way back is open: in a user namespace that does not own the network it runs in, it is not.
-NetworkVisit::NetworkVisit(int there, int home)
-    : home_(home), entered_(::setns(home, CLONE_NEWNET) == 0 && ::setns(there, CLONE_NEWNET) == 0) {}
-
-NetworkVisit::~NetworkVisit() {
-  // In the wrong namespace the launcher must not go on: everything it starts would be there, too.
-  if (entered_ && ::setns(home_, CLONE_NEWNET) < 0) std::abort();
+bool work_in_network(int network, const ChildStack& stack, const std::function<void()>& work) {
+  struct Visit {
+    int network;
+    const std::function<void()>& work;
+    bool done = false;
+  } visit{.network = network, .work = work};
+  clone_args arguments{};
+  arguments.flags = CLONE_FILES | CLONE_VFORK;
+  arguments.exit_signal = SIGCHLD;
+  const auto enter = [](void* given) {
+    Visit& self = *static_cast<Visit*>(given);
+    if (::setns(self.network, CLONE_NEWNET) < 0) return;
+    self.work();
+    self.done = true;
+  };
+  const long pid = clone_sharing_memory(arguments, stack, enter, &visit);
+  if (pid < 0) errno = static_cast<int>(-pid);
+  const int error = errno;  // the child's, too
+  if (pid > 0) ::waitpid(static_cast<pid_t>(pid), nullptr, 0);
+  errno = error;
+  return visit.done;
 }
 
 bool raise_loopback() {

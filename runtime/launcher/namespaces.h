@@ -2,21 +2,23 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "core/error.h"
 #include "core/fd.h"
+#include "runtime/launcher/vm_clone.h"
 
 namespace millrace::launcher {
 
 // Whether this host lets us make every kind of namespace that a sandbox has. The error names the first that it refuses.
 [[nodiscard]] Result<void> try_namespaces();
 
-// A user namespace with these maps: lines of "<id inside> <id outside> <count>". Needs root.
+// A user namespace with these maps: lines of "<id inside> <id outside> <count>". Needs the right to those ids.
 [[nodiscard]] Result<Fd> make_user_namespace(const std::string& uid_map, const std::string& gid_map);
 
 // A network namespace in a user namespace of its own that belongs to this user: whoever is this user may enter both,
-// and has every right in them. Needs root.
+// and has every right in them.
 struct OwnedNetwork {
   Fd user;
   Fd network;
@@ -26,21 +28,11 @@ struct OwnedNetwork {
 // A network namespace that belongs to this user namespace, with a loopback interface that is down.
 [[nodiscard]] Result<Fd> make_network_namespace(int user_namespace);
 
-// Puts the caller, which must be of one thread, into a network namespace for as long as this lives.
-class NetworkVisit {
- public:
-  // `home`: the caller's own, to come back to.
-  NetworkVisit(int there, int home);
-  ~NetworkVisit();
-  NetworkVisit(const NetworkVisit&) = delete;
-  NetworkVisit& operator=(const NetworkVisit&) = delete;
-
-  [[nodiscard]] bool entered() const { return entered_; }
-
- private:
-  int home_;
-  bool entered_;
-};
+// Does `work` in a network namespace, on `stack`: in a child that shares the caller's memory and descriptors, so that
+// what it opens there is the caller's. The caller itself could not always come back: in a user namespace that does not
+// own the network it runs in, there is no way. False with errno if the namespace cannot be entered. All signals must be
+// blocked.
+[[nodiscard]] bool work_in_network(int network, const ChildStack& stack, const std::function<void()>& work);
 
 // Of the network namespace that the caller is in; false with errno.
 [[nodiscard]] bool raise_loopback();

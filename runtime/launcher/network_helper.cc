@@ -76,15 +76,23 @@ bool make_device(const char* name, unsigned major, unsigned minor) {
   return ::mknod(name, S_IFCHR | 0666, makedev(major, minor)) == 0 && ::chmod(name, 0666) == 0;
 }
 
+// Only root of the host makes devices; others have what it lets them have.
+bool give_devices(const NetworkHelperPlan& plan) {
+  if (!make_parents("dev/net")) return false;
+  if (!plan.one_id) {
+    return make_device("dev/null", 1, 3) && make_device("dev/urandom", 1, 9) && make_device("dev/net/tun", 10, 200);
+  }
+  return std::ranges::all_of(std::array{"/dev/null", "/dev/urandom", "/dev/net/tun"}, [](const char* path) {
+    return ::mknod(path + 1, S_IFREG | 0666, 0) == 0 && attach_host_device(path, path + 1);
+  });
+}
+
 bool enter_own_root(const NetworkHelperPlan& plan) {
   if (::unshare(CLONE_NEWNS) < 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) return false;
   const Fd root = make_mount("tmpfs", {{"mode", "755"}, {"size", "64k"}, {"nr_inodes", "64"}}, MOUNT_ATTR_NOSUID);
   if (!root || !attach_mount(root.get(), AT_FDCWD, kBuildPoint) || ::chdir(kBuildPoint) < 0) return false;
   if (!std::ranges::all_of(kShown, show)) return false;
-  if (!make_parents("dev/net") || !make_device("dev/null", 1, 3) || !make_device("dev/urandom", 1, 9) ||
-      !make_device("dev/net/tun", 10, 200)) {
-    return false;
-  }
+  if (!give_devices(plan)) return false;
   if (!pin_namespace(plan.user_namespace, kUserNamespaceFile) ||
       !pin_namespace(plan.network_namespace, kNetworkNamespaceFile)) {
     return false;
@@ -96,8 +104,8 @@ bool enter_own_root(const NetworkHelperPlan& plan) {
 
 bool drop_rights(const NetworkHelperPlan& plan, pid_t parent) {
   for (int capability = 0; capability <= kLastCapability; ++capability) ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
-  if (::setgroups(0, nullptr) < 0 || ::setresgid(plan.gid, plan.gid, plan.gid) < 0 ||
-      ::setresuid(plan.uid, plan.uid, plan.uid) < 0) {
+  if (!plan.one_id && (::setgroups(0, nullptr) < 0 || ::setresgid(plan.gid, plan.gid, plan.gid) < 0 ||
+                       ::setresuid(plan.uid, plan.uid, plan.uid) < 0)) {
     return false;
   }
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};

@@ -35,6 +35,7 @@ struct NetworkHelperPlan {
   int network_namespace = -1;
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
+  bool one_id = false;  // these are the launcher's own, without root
 };
 
 [[nodiscard]] Result<NetworkHelper> start_network_helper(const NetworkHelperPlan& plan);

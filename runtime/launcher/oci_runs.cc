@@ -48,6 +48,10 @@ std::vector<OciRuntime> usable_runtimes(const LauncherOptions& options, const Co
   const ControlState namespaces = support.state(Control::namespaces);
   why = namespaces.reason;
   if (namespaces.support != Support::real) return usable;
+  if (!support.rights().is_root()) {
+    why = "OCI runtimes are called by a launcher of root only";
+    return usable;
+  }
   for (const OciRuntime& runtime : options.runtimes) {
     const std::string fault = fault_of(runtime);
     if (fault.empty()) {

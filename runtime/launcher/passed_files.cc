@@ -2,9 +2,15 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <climits>
+#include <string>
 #include <utility>
 
 #include "runtime/launcher/system.h"
@@ -24,7 +30,13 @@ bool is_read_only(int fd) {
 
 // Replaces the daemon's descriptor by a detached mount of what it means; false with errno.
 bool detach(Fd& fd, std::uint64_t attributes, const TemplateResources& resources) {
-  Fd mount = clone_mount(fd.get());
+  Fd mount;
+  if (resources.one_id) {
+    const Fd here = find_here(fd.get());
+    if (here) mount = clone_mount(here.get());
+  } else {
+    mount = clone_mount(fd.get());
+  }
   if (!mount) return false;
   if (!set_mount_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | attributes,
                             resources.idmap_namespace.get())) {
@@ -56,6 +68,24 @@ bool take_input(Fd& fd, InputMode mode, const TemplateResources& resources) {
 }
 
 }  // namespace
+
+Fd find_here(int fd) {
+  std::array<char, PATH_MAX> path{};
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  const ssize_t size = ::readlink(link.c_str(), path.data(), path.size() - 1);
+  struct stat wanted{};
+  if (size < 0 || ::fstat(fd, &wanted) < 0) return {};
+  open_how how{};
+  how.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+  // The kernel's own word for where it lies has no links in it.
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  Fd found(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.data(), &how, sizeof(how))));
+  struct stat status{};
+  if (!found || ::fstat(found.get(), &status) < 0) return {};
+  if (status.st_dev == wanted.st_dev && status.st_ino == wanted.st_ino) return found;
+  errno = ENOENT;
+  return {};
+}
 
 SpawnError take_files(const LauncherOptions& options, const TemplateResources& resources, const Spawn& request,
                       std::vector<Fd>& descriptors) {

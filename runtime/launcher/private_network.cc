@@ -87,9 +87,10 @@ std::vector<Ipv4Range> refused_ranges(const LauncherOptions& options) {
   return refused;
 }
 
-PrivateNetworks::PrivateNetworks(const LauncherOptions& options) : options_(options) {
-  if (::geteuid() != 0) {
-    state_ = missing("the launcher does not run as root");
+PrivateNetworks::PrivateNetworks(const LauncherOptions& options, const HostRights& rights, const ChildStack& stack)
+    : options_(options), rights_(rights), stack_(stack) {
+  if (!rights.containers()) {
+    state_ = missing(rights.lack);
     return;
   }
   if (::access(kNetworkHelper, X_OK) != 0) {
@@ -110,8 +111,6 @@ PrivateNetworks::~PrivateNetworks() {
 // ---- the router
 
 Result<void> PrivateNetworks::build() {
-  home_ = Fd(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-  if (!home_) return fail(error_from_errno(errno, "open the launcher's network namespace"));
   auto router = make_owned_network(options_.daemon_uid, options_.daemon_gid);
   if (!router) return fail(router.error());
   router_ = std::move(*router);
@@ -122,14 +121,16 @@ Result<void> PrivateNetworks::build() {
   if (!host) return fail(host.error());
   news_ = std::move(*news);
   host_ = std::move(*host);
-  if (auto built = enter_and_build(); !built) return built;
+  Result<void> built;
+  if (!work_in_network(router_.network.get(), stack_, [&] { built = build_inside(); })) {
+    return fail(error_from_errno(errno, "enter the router's network namespace"));
+  }
+  if (!built) return built;
   if (auto routes = set_routes(); !routes) return routes;
   return refuse_own_addresses();
 }
 
-Result<void> PrivateNetworks::enter_and_build() {
-  const NetworkVisit visit(router_.network.get(), home_.get());
-  if (!visit.entered()) return fail(error_from_errno(errno, "enter the router's network namespace"));
+Result<void> PrivateNetworks::build_inside() {
   // Every refusal is told, not one a second. Strict reverse paths: what claims another sandbox's address is dropped.
   // Not of the tap device, at which answers arrive from addresses that sandboxes may not speak to.
   const bool settled =
@@ -151,7 +152,8 @@ Result<void> PrivateNetworks::enter_and_build() {
 
 Result<void> PrivateNetworks::make_tap() {
   const Fd device(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
-  if (!device) return fail(error_from_errno(errno, "open /dev/net/tun (modprobe tun makes it)"));
+  if (!device)
+    return fail(error_from_errno(errno, "open /dev/net/tun (modprobe tun makes it; chmod 0666 opens it to users)"));
   ifreq request{};
   request.ifr_flags = IFF_TAP | IFF_NO_PI;
   std::strncpy(request.ifr_name, kTapName, sizeof(request.ifr_name) - 1);
@@ -238,7 +240,8 @@ Result<void> PrivateNetworks::begin_helper() {
   auto started = start_network_helper({.user_namespace = router_.user.get(),
                                        .network_namespace = router_.network.get(),
                                        .uid = options_.daemon_uid,
-                                       .gid = options_.daemon_gid});
+                                       .gid = options_.daemon_gid,
+                                       .one_id = rights_.one_id()});
   if (!started) return fail(started.error());
   helper_ = std::move(*started);
   return {};
@@ -286,16 +289,24 @@ Result<PrivateNetwork> PrivateNetworks::make(int user_namespace) {
 
 Result<void> PrivateNetworks::plug(PrivateNetwork& network) {
   std::optional<RouteSocket> inside;
-  {
-    const NetworkVisit visit(network.descriptor.get(), home_.get());
-    if (!visit.entered() || !raise_loopback() || !without_ipv6()) {
-      return fail(error_from_errno(errno, "enter a sandbox's network namespace"));
+  Result<void> prepared;
+  const auto prepare = [&] {
+    if (!raise_loopback() || !without_ipv6()) {
+      prepared = fail(error_from_errno(errno, "set up a sandbox's network namespace"));
+      return;
     }
     auto opened = RouteSocket::open();
-    if (!opened) return fail(opened.error());
+    if (!opened) {
+      prepared = fail(opened.error());
+      return;
+    }
     inside = std::move(*opened);
     network.tables = NetworkTables::open();
+  };
+  if (!work_in_network(network.descriptor.get(), stack_, prepare)) {
+    return fail(error_from_errno(errno, "enter a sandbox's network namespace"));
   }
+  if (!prepared) return prepared;
   const int index = kFirstPairIndex + static_cast<int>(network.slot);
   const std::uint32_t here = kFirstPair + 2 * network.slot;
   const bool plugged =

@@ -8,7 +8,7 @@
 // names are prohibited; the sender is told so at once. IPv4 only: where IPv6 is not, no address of it needs guarding.
 // Nothing of all this is visible in the host's own network, and all of it vanishes with the launcher's descriptors.
 //
-//   PrivateNetworks networks(options);
+//   PrivateNetworks networks(options, rights, stack);
 //   if (networks.state().support == Support::real) { auto network = networks.make(user_namespace); ... }
 //   networks.discard(std::move(*network));
 #pragma once
@@ -24,11 +24,13 @@
 
 #include "core/error.h"
 #include "core/fd.h"
+#include "runtime/launcher/host_rights.h"
 #include "runtime/launcher/launcher_options.h"
 #include "runtime/launcher/namespaces.h"
 #include "runtime/launcher/network_helper.h"
 #include "runtime/launcher/protocol.h"
 #include "runtime/launcher/route_socket.h"
+#include "runtime/launcher/vm_clone.h"
 
 namespace millrace::launcher {
 
@@ -55,7 +57,8 @@ struct PrivateNetwork {
 
 class PrivateNetworks {
  public:
-  explicit PrivateNetworks(const LauncherOptions& options);
+  // `stack`: for children that visit networks.
+  PrivateNetworks(const LauncherOptions& options, const HostRights& rights, const ChildStack& stack);
   PrivateNetworks(const PrivateNetworks&) = delete;
   PrivateNetworks& operator=(const PrivateNetworks&) = delete;
   ~PrivateNetworks();
@@ -79,7 +82,7 @@ class PrivateNetworks {
 
  private:
   [[nodiscard]] Result<void> build();
-  [[nodiscard]] Result<void> enter_and_build();
+  [[nodiscard]] Result<void> build_inside();
   [[nodiscard]] Result<void> make_tap();
   [[nodiscard]] Result<void> set_routes();
   [[nodiscard]] Result<void> refuse_own_addresses();
@@ -88,8 +91,9 @@ class PrivateNetworks {
   [[nodiscard]] Result<void> begin_helper();
 
   const LauncherOptions& options_;
+  const HostRights& rights_;
+  const ChildStack& stack_;
   ControlState state_;
-  Fd home_;  // the launcher's own network namespace
   OwnedNetwork router_;
   int tap_index_ = 0;
   std::optional<RouteSocket> routes_;  // of the router

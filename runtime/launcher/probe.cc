@@ -1,7 +1,5 @@
 #include "runtime/launcher/probe.h"
 
-#include <unistd.h>
-
 #include <array>
 
 namespace millrace::launcher {
@@ -13,9 +11,10 @@ ControlState& of(Hello& hello, Control control) {
 
 }  // namespace
 
-Hello probe_host(const GroupDriver& groups, const ContainerSupport& containers, const PrivateNetworks& networks) {
+Hello probe_host(const HostRights& rights, const GroupDriver& groups, const ContainerSupport& containers,
+                 const PrivateNetworks& networks) {
   Hello hello;
-  hello.privileged = ::geteuid() == 0;
+  hello.privileged = rights.is_root();
   for (const Control control :
        {Control::memory, Control::cpu_weight, Control::cpu_quota, Control::pids, Control::kill_group}) {
     of(hello, control) = groups.state(control);
@@ -23,7 +22,7 @@ Hello probe_host(const GroupDriver& groups, const ContainerSupport& containers, 
   if (ControlState& kill = of(hello, Control::kill_group); kill.support == Support::missing) {
     kill = {.support = Support::emulated, .reason = "trees are ended by parentage: " + kill.reason};
   }
-  for (const Control control : {Control::namespaces, Control::seccomp, Control::idmapped_mounts}) {
+  for (const Control control : {Control::namespaces, Control::seccomp, Control::idmapped_mounts, Control::user_ids}) {
     of(hello, control) = containers.state(control);
   }
   of(hello, Control::private_network) = networks.state();

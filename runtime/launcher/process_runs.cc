@@ -14,15 +14,15 @@
 
 namespace millrace::launcher {
 
-ProcessRuns::ProcessRuns(const LauncherOptions& options, const ChildStack& stack, GroupDriver& groups, Answers& answers,
-                         MemoryWatch& watch, std::function<bool(pid_t)> is_ours)
+ProcessRuns::ProcessRuns(const LauncherOptions& options, const HostRights& rights, const ChildStack& stack,
+                         GroupDriver& groups, Answers& answers, MemoryWatch& watch, std::function<bool(pid_t)> is_ours)
     : options_(options),
+      rights_(rights),
       stack_(stack),
       groups_(groups),
       answers_(answers),
       watch_(watch),
       is_ours_(std::move(is_ours)),
-      privileged_(::geteuid() == 0),
       unkillable_(read_file(AT_FDCWD, "/proc/self/oom_score_adj").value_or("").starts_with('-')) {}
 
 void ProcessRuns::spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_t received_us) {
@@ -45,7 +45,7 @@ void ProcessRuns::spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_
   if (made.run.group != nullptr) child.group_tasks = made.run.group->tasks();
   child.uid = options_.daemon_uid;
   child.gid = options_.daemon_gid;
-  child.change_user = privileged_;
+  child.change_user = rights_.is_root();
   child.take_back_oom_score = unkillable_;
   child.die_with_parent = true;
   child.parent_pid = static_cast<std::uint32_t>(::getpid());

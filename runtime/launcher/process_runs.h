@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "runtime/launcher/host_rights.h"
 #include "runtime/launcher/launcher_options.h"
 #include "runtime/launcher/run.h"
 #include "runtime/launcher/spawn.h"
@@ -20,8 +21,8 @@ class ProcessRuns {
  public:
   // `is_ours`: whether a child of the launcher is something else than a leftover: a template, a keeper of an OCI
   // runtime's container or the helper of a network.
-  ProcessRuns(const LauncherOptions& options, const ChildStack& stack, GroupDriver& groups, Answers& answers,
-              MemoryWatch& watch, std::function<bool(pid_t)> is_ours);
+  ProcessRuns(const LauncherOptions& options, const HostRights& rights, const ChildStack& stack, GroupDriver& groups,
+              Answers& answers, MemoryWatch& watch, std::function<bool(pid_t)> is_ours);
 
   void spawn(Spawn request, std::vector<Fd> descriptors, std::uint64_t received_us);
   [[nodiscard]] bool kill(std::uint64_t run, KillSignal signal);  // false: not one of these
@@ -52,12 +53,12 @@ class ProcessRuns {
   void finish(std::uint64_t id);
 
   const LauncherOptions& options_;
+  const HostRights& rights_;
   const ChildStack& stack_;
   GroupDriver& groups_;
   Answers& answers_;
   MemoryWatch& watch_;
   std::function<bool(pid_t)> is_ours_;
-  bool privileged_;
   bool unkillable_;  // for memory; what it starts must not be
   std::unordered_map<std::uint64_t, ProcessRun> runs_;
   std::unordered_map<pid_t, std::uint64_t> by_pid_;

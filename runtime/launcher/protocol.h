@@ -97,8 +97,9 @@ enum class Control : std::uint8_t {
   idmapped_mounts,  // files in and out with their real owners
   read_leases,      // CheckQuiet on files of every owner; emulated: only on files of the launcher's own user
   private_network,  // Network::outbound
+  user_ids,         // each function has users of its own, which nobody else on the machine has, and as many as it needs
 };
-inline constexpr std::size_t kControls = 10;
+inline constexpr std::size_t kControls = 11;
 
 struct ControlState {
   Support support = Support::missing;
@@ -121,7 +122,7 @@ struct Hello {
 enum class FileAccess : std::uint8_t {
   none,        // kind `process`: real paths
   idmapped,    // a host user of its own; mounts translate it to the daemon's
-  daemon_uid,  // the file system refuses idmapped mounts: the run's host user is the daemon's
+  daemon_uid,  // the file system refuses idmapped mounts, or there is no root: the run's host user is the daemon's
 };
 
 struct Prepared {

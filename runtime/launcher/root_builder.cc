@@ -21,6 +21,13 @@ namespace {
 
 constexpr int kPlace = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
+struct DeviceNode {
+  const char* name;
+  unsigned major, minor;
+};
+constexpr std::array kDeviceNodes{DeviceNode{"null", 1, 3},   DeviceNode{"zero", 1, 5},    DeviceNode{"full", 1, 7},
+                                  DeviceNode{"random", 1, 8}, DeviceNode{"urandom", 1, 9}, DeviceNode{"tty", 5, 0}};
+
 bool write_new(int directory, const std::string& name, std::string_view bytes, mode_t mode) {
   ::unlinkat(directory, name.c_str(), 0);
   const Fd file(::openat(directory, name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, mode));
@@ -72,19 +79,14 @@ bool RootBuilder::place_script(int directory) {
   return at(Step::root_file_system, {});
 }
 
-Fd make_devices() {
+Fd make_devices(bool nodes) {
   Fd devices = make_mount("tmpfs", {{"mode", "755"}, {"size", "64k"}, {"nr_inodes", "32"}},
                           MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
   if (!devices) return {};
-  struct Node {
-    const char* name;
-    unsigned major, minor;
-  };
-  static constexpr std::array kNodes{Node{"null", 1, 3},   Node{"zero", 1, 5},    Node{"full", 1, 7},
-                                     Node{"random", 1, 8}, Node{"urandom", 1, 9}, Node{"tty", 5, 0}};
   const mode_t mask = ::umask(0);
-  bool made = std::ranges::all_of(kNodes, [&devices](const Node& node) {
-    return ::mknodat(devices.get(), node.name, S_IFCHR | 0666, makedev(node.major, node.minor)) == 0;
+  const mode_t kind = nodes ? S_IFCHR : S_IFREG;
+  bool made = std::ranges::all_of(kDeviceNodes, [&devices, kind](const DeviceNode& node) {
+    return ::mknodat(devices.get(), node.name, kind | 0666, makedev(node.major, node.minor)) == 0;
   });
   // An OCI runtime may give what it mounts there the mode of what it covers.
   made = made && ::mkdirat(devices.get(), "shm", 01777) == 0;
@@ -97,6 +99,29 @@ Fd make_devices() {
          });
   made = made && set_mount_attributes(devices.get(), MOUNT_ATTR_RDONLY);
   return made ? std::move(devices) : Fd();
+}
+
+bool attach_host_device(const char* path, const char* target) {
+  const Fd device(::open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!device) return false;
+  const Fd mount = clone_mount(device.get());
+  constexpr std::uint64_t kAttributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+  return mount && set_mount_attributes(mount.get(), kAttributes) && attach_mount(mount.get(), AT_FDCWD, target);
+}
+
+bool RootBuilder::give(int directory, const std::string& path, std::uint32_t id) const {
+  return plan_.one_id || ::fchownat(directory, path.c_str(), id, id, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool RootBuilder::attach_devices() {
+  at("make /dev");
+  const Fd devices = make_devices(!plan_.one_id);
+  if (!devices || !attach_mount(devices.get(), AT_FDCWD, "dev")) return false;
+  return !plan_.one_id || std::ranges::all_of(kDeviceNodes, [this](const DeviceNode& node) {
+    const std::string path = std::string("dev/") + node.name;
+    at("show the device /" + path);
+    return attach_host_device(("/" + path).c_str(), path.c_str());
+  });
 }
 
 std::string RootBuilder::resolv_conf(std::string of_host) const {
@@ -135,10 +160,8 @@ bool RootBuilder::attach_secrets(const char* target) {
   if (!secrets) return false;
   for (const ProvidedFile& file : plan_.provided) {
     if (!file.secret) continue;
-    if (!write_new(secrets.get(), file.path, file.content, 0400) ||
-        ::fchownat(secrets.get(), file.path.c_str(), plan_.run_id, plan_.run_id, AT_SYMLINK_NOFOLLOW) < 0) {
-      return false;
-    }
+    if (!write_new(secrets.get(), file.path, file.content, 0400)) return false;
+    if (!give(secrets.get(), file.path, plan_.run_id)) return false;
   }
   if (!set_mount_attributes(secrets.get(), MOUNT_ATTR_RDONLY) || !attach_mount(secrets.get(), AT_FDCWD, target)) {
     return false;

@@ -35,6 +35,7 @@ struct ImagePlan {
   std::span<const ProvidedFile> provided;
   std::uint32_t run_id = 0;   // host id of the run's user, who owns the secrets
   std::uint32_t root_id = 0;  // host id of id 0 of the function's user namespace
+  bool one_id = false;        // both are the caller's own: only that id is known here
   const char* build_point = kBuildPoint;
   // The root is for an OCI runtime: it stays at the build point, without /dev and /proc, which the runtime makes.
   bool bundle = false;
@@ -48,8 +49,12 @@ inline constexpr std::string_view kLoopbackHosts = "127.0.0.1 localhost\n::1 loc
 // ENOTDIR for a part that is a link or a file.
 [[nodiscard]] bool write_below(int directory, std::string_view path, std::string_view bytes, mode_t mode);
 
-// /dev as a mount to attach; invalid with errno.
-[[nodiscard]] Fd make_devices();
+// /dev as a mount to attach; invalid with errno. `nodes`: with the devices themselves, which only root of the host may
+// make; else with a place for each.
+[[nodiscard]] Fd make_devices(bool nodes = true);
+
+// Attaches the host's own device of that path, as `target`, below the current directory.
+[[nodiscard]] bool attach_host_device(const char* path, const char* target);
 
 class RootBuilder {
  protected:
@@ -62,6 +67,10 @@ class RootBuilder {
   [[nodiscard]] std::unexpected<ImageError> error() const;
 
   bool make_directory(const std::string& path);
+  // At `dev`.
+  bool attach_devices();
+  // Makes a new file the id's; where one id is mapped it is that already.
+  [[nodiscard]] bool give(int directory, const std::string& path, std::uint32_t id) const;
   // Puts the script into `directory`, a file system of ours that is or becomes part of the root.
   bool place_script(int directory);
   // A read-only tmpfs with the secrets at `target`; nothing if there are none.

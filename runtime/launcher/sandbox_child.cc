@@ -128,6 +128,13 @@ bool attach_inputs(ChildPlan& plan) {
   return true;
 }
 
+// Only being read-only keeps the directory of inputs as it is.
+bool protect_inputs(ChildPlan& plan) {
+  constexpr std::uint64_t kReadOnly = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV;
+  return bind(plan, Step::input, "/tmp/in", "/tmp/in", MS_REC) &&
+         good(plan, Step::input, call(SYS_mount, 0, word("/tmp/in"), 0, kReadOnly, 0));
+}
+
 // Both directories exist in any case: functions list the one and write into the other without asking.
 bool attach_files(ChildPlan& plan) {
   if (!good(plan, Step::output, call(SYS_mkdirat, kHere, word("/tmp/out"), 0755))) return false;
@@ -136,7 +143,7 @@ bool attach_files(ChildPlan& plan) {
   } else if (!good(plan, Step::output, call(SYS_chmod, word("/tmp/out"), 01777))) {
     return false;
   }
-  return attach_inputs(plan);
+  return attach_inputs(plan) && (!plan.owns_inputs || protect_inputs(plan));
 }
 
 bool enter_container(ChildPlan& plan) {

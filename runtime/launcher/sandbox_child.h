@@ -11,7 +11,7 @@
 
 #include "runtime/launcher/protocol.h"
 
-struct sock_fprog;
+struct sock_fprog;  // NOLINT(readability-identifier-naming): of the kernel
 
 namespace millrace::launcher {
 
@@ -44,7 +44,7 @@ struct ChildPlan {
   std::span<const char* const> candidates;  // paths to try in this order
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  bool change_user = false;          // false: the launcher is an ordinary user already
+  bool change_user = false;          // false: it has the only id there is, without root
   bool take_back_oom_score = false;  // its parent is never killed for memory, and it must not inherit that
   bool die_with_parent = false;
   bool adopt_orphans = false;    // the only sure way to find a tree again without cgroups
@@ -63,7 +63,8 @@ struct ChildPlan {
   const char* upper_options = nullptr;  // of the tmpfs that takes the changes
   const char* hostname = nullptr;
   std::size_t hostname_size = 0;
-  int output = -1;  // detached mount
+  int output = -1;           // detached mount
+  bool owns_inputs = false;  // template and run are one user: what the one made, the other might change
   std::span<const ChildInput> inputs;
   const sock_fprog* filter = nullptr;
 

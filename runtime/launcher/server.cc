@@ -38,14 +38,15 @@ bool add(int poll, int fd, Source source, std::uint32_t id, std::uint32_t events
 
 }  // namespace
 
-Server::Server(const LauncherOptions& options, Hello hello, GroupDriver& groups, ContainerSupport& containers,
-               PrivateNetworks& networks, const ChildStack& stack, Fd life_line, Fd daemon)
+Server::Server(const LauncherOptions& options, const HostRights& rights, Hello hello, GroupDriver& groups,
+               ContainerSupport& containers, PrivateNetworks& networks, const ChildStack& stack, Fd life_line,
+               Fd daemon)
     : hello_(std::move(hello)),
       groups_(groups),
       networks_(networks),
       life_line_(std::move(life_line)),
       next_daemon_(std::move(daemon)),
-      processes_(options, stack, groups, *this, *this,
+      processes_(options, rights, stack, groups, *this, *this,
                  [this](pid_t pid) {
                    return containers_.is_template(pid) || networks_.is_helper(pid) || oci_.is_keeper(pid);
                  }),

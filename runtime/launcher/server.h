@@ -14,6 +14,7 @@
 
 #include "runtime/launcher/cgroup.h"
 #include "runtime/launcher/container_runs.h"
+#include "runtime/launcher/host_rights.h"
 #include "runtime/launcher/launcher_options.h"
 #include "runtime/launcher/oci_runs.h"
 #include "runtime/launcher/process_runs.h"
@@ -25,8 +26,8 @@ namespace millrace::launcher {
 class Server final : private Answers, private MemoryWatch, private TemplateWatch, private KeeperWatch {
  public:
   // Takes the life line and the first daemon's socket.
-  Server(const LauncherOptions& options, Hello hello, GroupDriver& groups, ContainerSupport& containers,
-         PrivateNetworks& networks, const ChildStack& stack, Fd life_line, Fd daemon);
+  Server(const LauncherOptions& options, const HostRights& rights, Hello hello, GroupDriver& groups,
+         ContainerSupport& containers, PrivateNetworks& networks, const ChildStack& stack, Fd life_line, Fd daemon);
 
   // Serves until the life line ends; the exit status of the program.
   int serve();

@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
+#include <linux/securebits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -42,6 +43,10 @@ namespace {
 constexpr std::size_t kIdleNetworksMax = 16;
 constexpr std::uint32_t kNetworkUsesMax = 1000;
 constexpr int kLastCapability = 63;  // more than any kernel has
+// Id 0 is nobody special to execve and to changes of user, no capability becomes ambient, and all that for ever.
+constexpr unsigned kLockedSecureBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+                                       SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+                                       SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 constexpr std::uint64_t kSandboxNamespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 
 // A network namespace with nothing but loopback. Reused within one function revision only: no process in it may change
@@ -102,6 +107,7 @@ class TemplateProcess {
   void read_request();
   void start(Spawn request, std::vector<Fd> descriptors);
   void look_at_start(Sandbox& sandbox);
+  void kill_start(std::uint64_t run);
   void reap();
   void say(const Answer& answer, int descriptor = -1);
   std::expected<std::optional<SandboxNetwork>, SpawnError> take_network();
@@ -126,13 +132,16 @@ bool TemplateProcess::take_own_mounts() {
 }
 
 bool TemplateProcess::become_namespace_root() {
+  const bool one_id = plan_.resources.one_id;
   const uid_t id = runs_as_root(plan_.request) ? kTemplateUidBeside : 0;
-  if (::setns(plan_.resources.user_namespace.get(), CLONE_NEWUSER) < 0 || ::setgroups(0, nullptr) < 0 ||
-      ::setresgid(id, id, id) < 0 || ::setresuid(id, id, id) < 0) {
+  if (::setns(plan_.resources.user_namespace.get(), CLONE_NEWUSER) < 0) return false;
+  if (!one_id && (::setgroups(0, nullptr) < 0 || ::setresgid(id, id, id) < 0 || ::setresuid(id, id, id) < 0)) {
     return false;
   }
   // Mounts of the namespace before are locked together in this one.
   if (::unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC) < 0) return false;
+  // Sandboxes change no user on their way to the function: nothing of theirs may mean a right by itself.
+  if (one_id && ::prctl(PR_SET_SECUREBITS, kLockedSecureBits) < 0) return false;
   // What sandboxes inherit must be made inheritable while the bounding set still has it.
   if (plan_.request.profile == Profile::compat && !make_inheritable(compat_capabilities())) return false;
   for (int capability = 0; capability <= kLastCapability; ++capability) ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
@@ -156,7 +165,8 @@ std::expected<void, ImageError> TemplateProcess::enter_image() {
   }
   Fd image;
   if (request.image != Image::host) {
-    auto mounted = mount_image(resources.image.get(), resources.user_namespace.get());
+    // Where one id is mapped, owners are what they are.
+    auto mounted = mount_image(resources.image.get(), resources.one_id ? -1 : resources.user_namespace.get());
     if (!mounted) return std::unexpected(mounted.error());
     image = std::move(*mounted);
   }
@@ -169,7 +179,8 @@ std::expected<void, ImageError> TemplateProcess::enter_image() {
                        .script_bytes = resources.script_bytes,
                        .provided = provided,
                        .run_id = resources.run_id,
-                       .root_id = root_host_id(resources.slot)};
+                       .root_id = resources.root_id,
+                       .one_id = resources.one_id};
   return request.image == Image::host ? enter_host_image(plan) : enter_directory_image(plan, image);
 }
 
@@ -248,6 +259,7 @@ void TemplateProcess::read_request() {
   // Also when the launcher is gone: our end is the end of every sandbox.
   if (transfer != Transfer::done) ::_exit(0);
   auto request = decode_request(got.bytes);
+  if (const auto* kill = request ? std::get_if<Kill>(&*request) : nullptr) return kill_start(kill->run);
   auto* spawn = request ? std::get_if<Spawn>(&*request) : nullptr;
   if (spawn == nullptr) ::_exit(2);
   start(std::move(*spawn), std::move(got.descriptors));
@@ -278,14 +290,16 @@ void TemplateProcess::start(Spawn request, std::vector<Fd> descriptors) {
   ChildPlan& child = plan->child();
   child.container = true;
   child.group_tasks = tasks;
-  child.cgroup_namespace = !group.empty();
+  // Where there are no groups, too: the group that the server is in is nobody's business.
+  child.cgroup_namespace = true;
   child.network = network->has_value() ? (*network)->descriptor.get() : outbound.get();
   child.proc_masks = masks_;
   child.filter = &inner_filter_;
   const bool as_root = runs_as_root(plan_.request);
   child.uid = as_root ? 0 : kRunUid;
   child.gid = child.uid;
-  child.change_user = true;
+  child.change_user = !plan_.resources.one_id;
+  child.owns_inputs = plan_.resources.one_id;
   child.protect_proc_sys = as_root;
   child.capabilities = plan_.request.profile == Profile::compat ? compat_capabilities() : 0;
   child.copy_on_write = plan_.request.image == Image::directory_copy;
@@ -311,6 +325,13 @@ void TemplateProcess::start(Spawn request, std::vector<Fd> descriptors) {
   }
   sandboxes_.emplace(process->pid, Sandbox{.run = run, .network = std::move(*network)});
   say(Started{.run = run}, process->pidfd.get());
+}
+
+// Of others the launcher knows the process, or will in a moment.
+void TemplateProcess::kill_start(std::uint64_t run) {
+  for (const auto& [pid, sandbox] : sandboxes_) {
+    if (sandbox.run == run && sandbox.pidfd) signal_process(sandbox.pidfd.get(), SIGKILL);
+  }
 }
 
 void TemplateProcess::look_at_start(Sandbox& sandbox) {

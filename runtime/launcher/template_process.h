@@ -2,7 +2,8 @@
 // /dev, system call filter) and makes sandboxes by cloning with shared memory. It talks to the launcher over a
 // SEQPACKET socket with the messages of protocol.h:
 //   launcher -> template  Spawn, with the descriptors of the request (inputs and output as detached mounts), then the
-//                         network namespace of a private network, the group's `tasks` files and its v2 directory
+//                         network namespace of a private network, the group's `tasks` files and its v2 directory;
+//                         Kill, for a run that still copies its inputs and has no group
 //   template -> launcher  Prepared once, or PrepareFailed and the end; Started with the run's pidfd, SpawnFailed,
 //   Exited
 // It has no way to cgroupfs, the daemon's files or other images: a fault in it costs one function.
@@ -25,7 +26,9 @@ struct TemplateResources {
   Fd user_namespace;
   Fd idmap_namespace;  // maps the daemon's id to the run's; invalid with FileAccess::daemon_uid
   FileAccess files = FileAccess::idmapped;
-  std::uint32_t run_id = 0;  // host id of the run's user
+  std::uint32_t run_id = 0;   // host id of the run's user
+  std::uint32_t root_id = 0;  // host id of id 0 of the user namespace
+  bool one_id = false;        // all of these are the launcher's own, and the user namespace maps no other
   std::string script_bytes;
   Fd image;     // the directory of the image, if it is one
   Fd provided;  // secrets and files, packed, if there are any

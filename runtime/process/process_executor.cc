@@ -17,7 +17,6 @@ namespace millrace {
 
 Result<std::unique_ptr<ProcessExecutor>> ProcessExecutor::open(EventLoop& loop, launched::LauncherClient& client,
                                                                BlockingPool& pool, Log& log, Options options) {
-  if (options.machine_memory_bytes == 0) options.machine_memory_bytes = launched::machine_memory_bytes();
   std::unique_ptr<ProcessExecutor> executor(new ProcessExecutor(loop, client, pool, log, std::move(options)));
   for (const std::string& path : {executor->functions(), executor->scratch()}) {
     // What cannot be removed is in nobody's way: names in there are never used twice.
@@ -43,8 +42,7 @@ std::vector<Control> ProcessExecutor::controls() const {
 Task<Result<std::vector<std::string>>> ProcessExecutor::check(std::shared_ptr<const FunctionSpec> function) {
   auto hello = co_await client_.wait_hello();
   if (!hello) co_return fail(hello.error());
-  co_return launched::check_function(*function,
-                                     {.hello = std::move(*hello), .memory_bytes = options_.machine_memory_bytes});
+  co_return launched::check_function(*function, {.hello = std::move(*hello)});
 }
 
 Task<Result<std::shared_ptr<ProcessExecutor::Installed>>> ProcessExecutor::install(

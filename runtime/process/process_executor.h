@@ -28,8 +28,7 @@ namespace millrace {
 class ProcessExecutor final : public Executor {
  public:
   struct Options {
-    std::string data;                        // absolute
-    std::uint64_t machine_memory_bytes = 0;  // 0: what this machine has
+    std::string data;  // absolute
   };
 
   // Blocks: makes the directories anew, so call it before the loop runs.

@@ -7,17 +7,21 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <string_view>
 
 #include "runtime/launcher/launcher_options.h"
 #include "runtime/launcher/protocol.h"
 
 namespace millrace::test {
 namespace {
+
+constexpr int kProgram = launcher::kLifeLine + 1;
 
 std::array<Fd, 2> socket_pair() {
   std::array<int, 2> ends{};
@@ -26,6 +30,11 @@ std::array<Fd, 2> socket_pair() {
 }
 
 }  // namespace
+
+bool LauncherProcess::is_root() {
+  const char* as = std::getenv("MILLRACE_TEST_AS");
+  return as == nullptr || std::string_view(as) != "user";
+}
 
 LauncherProcess::LauncherProcess(std::string prefix, std::uint32_t daemon_uid, const std::vector<std::string>& more) {
   auto daemon = socket_pair();
@@ -37,16 +46,24 @@ LauncherProcess::LauncherProcess(std::string prefix, std::uint32_t daemon_uid, c
                                      gid_argument.c_str()};
   for (const std::string& argument : more) arguments.push_back(argument.c_str());
   arguments.push_back(nullptr);
+  const std::uint32_t user = is_root() ? 0 : daemon_uid;
+  // That user may have no way to where it was built.
+  const Fd program(::open(MILLRACE_LAUNCHER, O_RDONLY | O_CLOEXEC));
   const pid_t pid = ::fork();
   if (pid == 0) {
     // Only what is safe after a fork beside other threads.
     const int socket = ::fcntl(daemon[1].get(), F_DUPFD, 20);
     const int line = ::fcntl(life_line[1].get(), F_DUPFD, 20);
+    const int executable = ::fcntl(program.get(), F_DUPFD, 20);
     ::dup2(socket, launcher::kDaemonSocket);
     ::dup2(line, launcher::kLifeLine);
-    ::close_range(5, ~0U, 0);
-    if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) ::_exit(99);
-    ::execv(MILLRACE_LAUNCHER, const_cast<char* const*>(arguments.data()));
+    ::dup2(executable, kProgram);
+    ::fcntl(kProgram, F_SETFD, FD_CLOEXEC);
+    ::close_range(kProgram + 1, ~0U, 0);
+    if (::setresuid(0, 0, 0) != 0 || ::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0) {
+      ::_exit(99);
+    }
+    ::fexecve(kProgram, const_cast<char* const*>(arguments.data()), environ);
     ::_exit(98);
   }
   pid_ = pid;

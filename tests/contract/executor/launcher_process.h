@@ -14,11 +14,14 @@ namespace millrace::test {
 
 class LauncherProcess {
  public:
-  // Runs functions of the kind `process` as this user and maps files to it.
+  // Runs functions of the kind `process` as this user and maps files to it. It is root, or this user itself where
+  // MILLRACE_TEST_AS=user is in the environment.
   LauncherProcess(std::string prefix, std::uint32_t daemon_uid, const std::vector<std::string>& more = {});
   LauncherProcess(const LauncherProcess&) = delete;
   LauncherProcess& operator=(const LauncherProcess&) = delete;
   ~LauncherProcess();
+
+  [[nodiscard]] static bool is_root();
 
   // The daemon's end of its socket; once.
   [[nodiscard]] Fd take_socket() { return std::move(socket_); }

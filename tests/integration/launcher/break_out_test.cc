@@ -101,7 +101,7 @@ class BreakOut : public ::testing::Test {
     for (const char* runtime : {"runc", "crun"}) {
       if (const std::string flag = test::oci_runtime_flag(runtime); !flag.empty()) arguments.push_back(flag);
     }
-    rig_.emplace(LauncherRig::As::root, arguments);
+    rig_.emplace(LauncherRig::usual(), arguments);
     ::setenv("MILLRACE_LAUNCHER", usual.c_str(), 1);
   }
 

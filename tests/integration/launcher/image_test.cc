@@ -23,8 +23,11 @@ class ImageTest : public ::testing::Test {
     MILLRACE_NEEDS_ROOT();
     MILLRACE_NEEDS_BUSYBOX();
     image_.emplace();
-    rig_.emplace(LauncherRig::As::root, std::vector<std::string>{"--images=" + image_->place()});
+    rig_.emplace(LauncherRig::usual(), std::vector<std::string>{"--images=" + image_->place()});
   }
+
+  // Without root there is no other.
+  static Profile widest() { return LauncherRig::usual() == LauncherRig::As::user ? Profile::strict : Profile::compat; }
 
   void prepare(std::uint32_t id, Image kind, Profile profile = Profile::strict,
                const std::vector<ProvidedFile>& provided = {}, const std::string& script = {}) {
@@ -144,7 +147,7 @@ TEST_F(ImageTest, LinksExchangedWhileTemplatesAreBuiltAreNeverFollowed) {
 }
 
 TEST_F(ImageTest, ManyRunsLeaveNothingBehind) {
-  prepare(1, Image::directory_copy, Profile::compat, {{.path = "key", .content = "k", .secret = true}});
+  prepare(1, Image::directory_copy, widest(), {{.path = "key", .content = "k", .secret = true}});
   const std::string pid = std::to_string(rig_->pid());
   const auto of_template = std::stoi(read_text("/proc/" + pid + "/task/" + pid + "/children"));
   const auto mounts_of = [](pid_t process) {
@@ -222,9 +225,9 @@ TEST_F(ImageTest, SecretsAreFilesOfTheRunsUserOnly) {
                                            {.path = "binary.key", .content = binary, .secret = true},
                                            {.path = "empty", .content = "", .secret = true}};
   const std::vector<std::pair<Image, Profile>> kinds{{Image::host, Profile::strict},
-                                                     {Image::host, Profile::compat},
+                                                     {Image::host, widest()},
                                                      {Image::directory, Profile::strict},
-                                                     {Image::directory_copy, Profile::compat}};
+                                                     {Image::directory_copy, widest()}};
   std::uint32_t id = 0;
   for (const auto& [image, profile] : kinds) {
     prepare(++id, image, profile, provided);
@@ -286,6 +289,7 @@ TEST_F(ImageTest, APackedTextThatIsNotOursEndsTheTemplateWithAReason) {
 // ---- profiles
 
 TEST_F(ImageTest, CompatMayChangeOwnersAndUsersInsideAndStrictMayNot) {
+  MILLRACE_NEEDS_ROOTS_LAUNCHER("no profile compat");
   const std::string look =
       "grep CapEff /proc/self/status | cut -f2; touch /data/x; chown 1000:1000 /data/x 2>&1; "
       "stat -c %u /data/x; su guest -c 'id -u' 2>&1 | grep -c 1000";
@@ -299,14 +303,15 @@ TEST_F(ImageTest, CompatMayChangeOwnersAndUsersInsideAndStrictMayNot) {
 }
 
 TEST_F(ImageTest, NobodyBecomesTheUserOfAllTemplates) {
+  MILLRACE_NEEDS_ROOTS_LAUNCHER("no profile compat");
   prepare(1, Image::directory, Profile::compat);
   image_->write("etc/passwd", "root:x:0:0::/:/bin/sh\nshared:x:65535:1::/:/bin/sh\nother:x:65534:1::/:/bin/sh\n");
   EXPECT_EQ(shell(1, "su other -c 'id -u'; su shared -c 'id -u' 2>&1"), "65534\nsu: setuid: Operation not permitted\n");
 }
 
 TEST_F(ImageTest, TheRootOfANamespaceCannotChangeItsSettings) {
-  prepare(1, Image::directory, Profile::compat);
-  prepare(2, Image::host, Profile::compat);
+  prepare(1, Image::directory, widest());
+  prepare(2, widest() == Profile::compat ? Image::host : Image::directory_copy, widest());
   for (const std::uint32_t id : {1U, 2U}) {
     EXPECT_EQ(shell(id,
                     "cat /proc/sys/net/ipv4/ip_forward >/dev/null && echo readable; "

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <map>
@@ -47,7 +48,12 @@ class LauncherRig {
   // Starts the launcher as root with a prefix of its own, or as an ordinary user.
   enum class As { root, user };
   friend void PrintTo(As as, std::ostream* out) { *out << (as == As::root ? "Root" : "User"); }
-  explicit LauncherRig(As as = As::root, std::vector<std::string> more_arguments = {});
+  // As whom tests start it that do not care: an ordinary user where MILLRACE_TEST_AS=user is in the environment.
+  static As usual() {
+    const char* as = std::getenv("MILLRACE_TEST_AS");
+    return as != nullptr && std::string(as) == "user" ? As::user : As::root;
+  }
+  explicit LauncherRig(As as = usual(), std::vector<std::string> more_arguments = {});
   ~LauncherRig();
   LauncherRig(const LauncherRig&) = delete;
   LauncherRig& operator=(const LauncherRig&) = delete;
@@ -127,6 +133,15 @@ class LauncherRig {
 // Skips the test, with a reason that is counted, unless this is root.
 #define MILLRACE_NEEDS_ROOT() \
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: namespaces, cgroups and users are the launcher's subject"
+
+// Skips what an ordinary user's launcher does not have, or has otherwise.
+#define MILLRACE_NEEDS_ROOTS_LAUNCHER(what) \
+  if (LauncherRig::usual() == LauncherRig::As::user) GTEST_SKIP() << "without root: " what
+
+// Skips what this host has no control group for, or not for this user; where there is a rig_.
+#define MILLRACE_NEEDS_CONTROL(name)                            \
+  if (rig_->hello().of(Control::name).support != Support::real) \
+  GTEST_SKIP() << #name " is missing: " << rig_->hello().of(Control::name).reason
 
 // The program that tries what a function must not be able to do; see probe.cc.
 std::string probe_path();

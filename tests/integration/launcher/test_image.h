@@ -11,6 +11,7 @@
 #include <string>
 
 #include "core/fd.h"
+#include "tests/integration/launcher/launcher_rig.h"
 
 namespace millrace::launcher {
 
@@ -40,6 +41,7 @@ class TestImage {
     ::chmod((path() + "/etc/secret-of-root").c_str(), 0600);
     ::chmod((path() + "/root").c_str(), 0700);
     ::chmod((path() + "/tmp").c_str(), 01777);
+    if (LauncherRig::usual() == LauncherRig::As::user) give_away();
   }
   ~TestImage() {
     std::error_code ignored;
@@ -61,6 +63,14 @@ class TestImage {
   }
 
  private:
+  // Without root an image belongs to whoever starts it.
+  void give_away() const {
+    EXPECT_EQ(::chown(path().c_str(), kDaemonUid, kDaemonUid), 0);
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path())) {
+      EXPECT_EQ(::lchown(entry.path().c_str(), kDaemonUid, kDaemonUid), 0);
+    }
+  }
+
   std::string place_;
 };
 

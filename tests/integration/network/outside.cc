@@ -17,6 +17,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include "runtime/launcher/namespaces.h"
@@ -168,11 +169,16 @@ void Outside::set_up() {
     trouble_ = "a way to the outside";
     return;
   }
-  resolv_conf_ = "/tmp/millrace-network-test-" + std::to_string(::getpid());
-  std::ofstream(resolv_conf_) << "nameserver " << kOutsideAddress << "\nsearch example.test\noptions timeout:5\n";
+  // By an overlay of its whole directory: a file mounted by itself would keep an ordinary user from showing /etc.
   std::array<char, PATH_MAX> real{};
-  if (::realpath("/etc/resolv.conf", real.data()) == nullptr ||
-      ::mount(resolv_conf_.c_str(), real.data(), nullptr, MS_BIND, nullptr) < 0) {
+  const bool found = ::realpath("/etc/resolv.conf", real.data()) != nullptr;
+  resolver_directory_ = std::filesystem::path(real.data()).parent_path();
+  layer_ = "/tmp/millrace-network-test-" + std::to_string(::getpid());
+  std::filesystem::create_directory(layer_);
+  std::ofstream(layer_ + "/resolv.conf") << "nameserver " << kOutsideAddress
+                                         << "\nsearch example.test\noptions timeout:5\n";
+  const std::string layers = "lowerdir=" + layer_ + ":" + resolver_directory_;
+  if (!found || ::mount("overlay", resolver_directory_.c_str(), "overlay", MS_RDONLY, layers.c_str()) < 0) {
     trouble_ = "a resolver configuration";
   }
 }
@@ -182,9 +188,9 @@ Outside::~Outside() {
   if (server_ > 0) ::waitpid(server_, nullptr, 0);
   auto routes = RouteSocket::open();
   if (routes) routes->remove_interface(kMachineIndex);
-  if (resolv_conf_.empty()) return;
-  ::umount2("/etc/resolv.conf", MNT_DETACH);
-  ::unlink(resolv_conf_.c_str());
+  if (layer_.empty()) return;
+  ::umount2(resolver_directory_.c_str(), MNT_DETACH);
+  std::filesystem::remove_all(layer_);
 }
 
 bool Outside::add_machine_address(const std::string& address) {

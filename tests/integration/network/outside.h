@@ -37,7 +37,8 @@ class Outside {
 
   pid_t server_ = -1;
   Fd life_;
-  std::string resolv_conf_;
+  std::string resolver_directory_;
+  std::string layer_;  // its own resolv.conf
   std::string trouble_;
 };
 

@@ -75,5 +75,19 @@ TEST(DataDirectory, WritingAFileLeavesWhatHasItsNameAlone) {
   EXPECT_EQ(content_of(dir / "listen"), "127.0.0.1:1");
 }
 
+// On a full disk there is no room for a new one.
+TEST(DataDirectory, AFileThatHoldsTheTextAlreadyIsLeftAsItIs) {
+  const test::TempDir dir;
+  ASSERT_TRUE(write_file(dir / "listen", "127.0.0.1:1\n"));
+  struct stat before{};
+  struct stat after{};
+  ASSERT_EQ(::stat((dir / "listen").c_str(), &before), 0);
+  ASSERT_TRUE(write_file(dir / "listen", "127.0.0.1:1\n"));
+  ASSERT_EQ(::stat((dir / "listen").c_str(), &after), 0);
+  EXPECT_EQ(after.st_ino, before.st_ino);
+  ASSERT_TRUE(write_file(dir / "listen", "127.0.0.1:12\n"));
+  EXPECT_EQ(content_of(dir / "listen"), "127.0.0.1:12");
+}
+
 }  // namespace
 }  // namespace millrace

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/reserved_environment.h"
+
 namespace millrace::launched {
 namespace {
 
@@ -22,6 +24,14 @@ TEST(FunctionEnvironment, PromisesThePathsOfTheContract) {
     EXPECT_THAT(all, Contains(expected));
   }
   EXPECT_THAT(all, Contains(StartsWith("PATH=/usr/local/sbin")));
+}
+
+TEST(FunctionEnvironment, ReservesAllButTheDefaults) {
+  for (const auto& variable : function_environment({}, paths({"a"}))) {
+    const auto name = variable.substr(0, variable.find('='));
+    const bool fallback = name == "PATH" || name == "HOME" || name == "TMPDIR" || name == "LC_CTYPE";
+    EXPECT_EQ(is_reserved_variable(name), !fallback) << name;
+  }
 }
 
 TEST(FunctionEnvironment, SetsNoInputWithoutOne) {

@@ -12,7 +12,7 @@ namespace {
 class HostCheck : public testing::Test {
  protected:
   HostCheck() {
-    host_.memory_bytes = 1ULL << 30;
+    host_.hello.privileged = true;
     for (auto& control : host_.hello.controls) control.support = launcher::Support::real;
     function_.name = "sample";
     function_.script = "echo";
@@ -71,13 +71,6 @@ TEST_F(HostCheck, RefusesWhatAProcessWithoutIsolationCannotHave) {
   }
 }
 
-TEST_F(HostCheck, RefusesMoreMemoryThanTheMachineHas) {
-  function_.memory_bytes = 1ULL << 30;
-  EXPECT_EQ(refusal(), "");
-  function_.memory_bytes = (1ULL << 30) + (1 << 20);
-  EXPECT_EQ(refusal(), "memory: 1025Mi is more than this machine has (1Gi); lower it");
-}
-
 TEST_F(HostCheck, RefusesScriptsThatCannotRun) {
   function_.script.assign(launcher::kScriptBytesMax, 'x');
   EXPECT_EQ(refusal(), "");
@@ -119,6 +112,20 @@ TEST_F(HostCheck, RefusesAContainerWithoutIsolation) {
   ASSERT_TRUE(result);
   ASSERT_EQ(result->size(), 1U);
   EXPECT_TRUE(result->front().starts_with("executor: process isolates nothing"));
+}
+
+TEST_F(HostCheck, RefusesWhatNeedsSeveralUsersWhereThereIsOne) {
+  take_away(launcher::Control::user_ids);
+  EXPECT_EQ(refusal(), "");
+  function_.profile = ProfileKind::compat;
+  EXPECT_TRUE(refusal().starts_with("profile: compat is not possible on this host: it needs several users"));
+  function_.profile = ProfileKind::strict;
+  function_.executor = ExecutorKind::oci;
+  host_.hello.privileged = false;
+  host_.hello.no_runtimes = "only root calls them";
+  EXPECT_TRUE(refusal().starts_with(
+      "executor: oci is not possible on this host: only root calls them; start the server as root, or write"))
+      << refusal();
 }
 
 TEST_F(HostCheck, RefusesAnOciRuntimeThatIsNotThereOrCannotStart) {
@@ -205,10 +212,6 @@ TEST_F(HostCheck, ListsTheControlsOfEachKind) {
   const auto process = controls_of(host_.hello, ExecutorKind::process);
   EXPECT_TRUE(has(process, "isolation", ControlState::missing));
   EXPECT_FALSE(has(process, "seccomp", ControlState::real));
-}
-
-TEST(MachineMemory, IsKnown) {
-  EXPECT_GT(machine_memory_bytes(), 1ULL << 24);
 }
 
 }  // namespace
