@@ -19,6 +19,7 @@
 #include "app/life_line_messages.h"
 #include "app/listen_address.h"
 #include "app/node_options.h"
+#include "app/part_options.h"
 #include "app/supervisor.h"
 #include "app/version.h"
 #include "app/wiring.h"
@@ -33,10 +34,13 @@
 #include "engine/circuits.h"
 #include "engine/finish.h"
 #include "engine/guarded_store.h"
+#include "engine/health.h"
 #include "engine/ingest.h"
 #include "engine/invoker.h"
 #include "engine/live_logs.h"
 #include "engine/nodes.h"
+#include "engine/queue_levels.h"
+#include "engine/queued_recall.h"
 #include "engine/registry.h"
 #include "engine/replay.h"
 #include "engine/retention.h"
@@ -47,6 +51,7 @@
 #include "engine/stage_in.h"
 #include "engine/sweeper.h"
 #include "engine/synchronous.h"
+#include "engine/topic_feed.h"
 #include "engine/topic_outputs.h"
 #include "gateway/auth.h"
 #include "gateway/gateway.h"
@@ -59,47 +64,13 @@
 namespace millrace {
 namespace {
 
-constexpr double kMemoryShare = 0.8;  // of the host's, for functions
 constexpr std::chrono::milliseconds kHttpGrace{2'000};
 constexpr std::chrono::seconds kRefreshEvery{30};
 constexpr std::chrono::seconds kRefreshRetry{1};
+constexpr std::chrono::seconds kRoomRetry{1};  // on a full disk
 constexpr std::size_t kBlockingThreads = 8;
 constexpr int kHeapKept = 8 << 20;  // of each arena of malloc
 constexpr int kHeapStep = 256 << 10;
-
-NodeBudget budget_of(const Config& config) {
-  const auto share = static_cast<std::uint64_t>(static_cast<double>(host_memory_bytes()) * kMemoryShare);
-  return {.memory_bytes = config.memory_bytes != 0 ? config.memory_bytes : share,
-          .cpu_millicores = config.cpu_millicores != 0 ? config.cpu_millicores : host_cores() * 1000};
-}
-
-FsWatch::Options watch_options(const Config& config) {
-  FsWatch::Options options;
-  options.watches_max = config.watches_max;
-  options.reconciler.rescan_max = config.rescan;
-  return options;
-}
-
-Circuits::Options breakers(const Config& config) {
-  const auto breaker = [&config](std::uint32_t errors) {
-    return CircuitBreaker::Options{
-        .errors = errors, .rest_base = config.breaker_rest, .rest_cap = config.breaker_rest_max};
-  };
-  return {.function = breaker(config.breaker_errors), .store = breaker(config.breaker_store_errors)};
-}
-
-// What does not change of this node while it lives; the rest is filled in with every heartbeat.
-NodeRow describe_node(const Config& config, std::string identity, const EventLoop& loop) {
-  NodeRow me;
-  me.name = config.node.empty() ? host_name() : config.node;
-  me.identity = std::move(identity);
-  me.session = random_hex(16);
-  me.broker = is_shareable(config) ? "nats:" + config.nats_prefix : NodeRow::kAlone;
-  me.roles = config.roles;
-  me.version = kBuildVersion.version;
-  me.started_at = loop.wall_now();
-  return me;
-}
 
 // The engine and what hangs on it. Members in the order of need: each may use those above it.
 struct Node {
@@ -114,6 +85,7 @@ struct Node {
         stats(loop),
         meter(metrics),
         logs(loop),
+        health(loop, pool, *backends.broker, *backends.state, health_options(config), log, metrics),
         circuits(loop, breakers(config), metrics, log),
         objects(backends.store->objects(), "local", circuits),
         outputs(backends.store->outputs(), "local", circuits),
@@ -125,6 +97,8 @@ struct Node {
         invoker(loop, backends.executors, stage_in, outputs, *backends.state, name, log, metrics),
         finish(outputs, *backends.state, ingest, registry),
         events(backends.store->objects(), pool, backends.state->runs(), registry.topics()),
+        topic_feed(loop, *backends.broker, {}, metrics),
+        levels(loop, *backends.broker, metrics),
         awaited(loop, *backends.state, ingest, nodes, log),
         calls(loop, registry, ingest, admission, invoker, finish, *backends.state, runs),
         replay(loop, registry, ingest, backends.store->objects(), backends.store->outputs(), *backends.state, runs,
@@ -161,9 +135,12 @@ struct Node {
                  .feed = feed,
                  .stats = stats,
                  .logs = logs,
+                 .health = health,
                  .circuits = circuits,
                  .broker = *backends.broker,
                  .topic_rates = topic_rates,
+                 .topic_feed = topic_feed,
+                 .levels = levels,
                  .objects = backends.store->objects(),
                  .admission = admission,
                  .nodes = nodes,
@@ -183,10 +160,11 @@ struct Node {
     workers.obey(circuits);
     runs.listen(awaited);
     sweeper.heed(nodes);
+    registry.heed(nodes);
     invoker.on_left([this](AttemptPlace place) { sweeper.left(std::move(place)); });
     if (!has_role(config, "worker")) calls.call_elsewhere(awaited);
     if (has_role(config, "worker")) registry.observe(workers);
-    if (has_role(config, "producer")) registry.observe(watch);
+    if (has_role(config, "producer")) registry.observe_inputs(watch);
   }
 
   void tell_load(NodeRow& me) const {
@@ -205,6 +183,7 @@ struct Node {
   RunStats stats;
   RunMeter meter;
   LiveLogs logs;
+  Health health;
   Circuits circuits;
   GuardedObjects objects;  // for runs: what producers and clients meet is theirs to retry
   GuardedOutputs outputs;
@@ -216,6 +195,8 @@ struct Node {
   Finish finish;
   TopicOutputs events;
   TopicRates topic_rates;
+  TopicFeed topic_feed;
+  QueueLevels levels;
   AwaitedRuns awaited;
   SynchronousCalls calls;
   Replay replay;
@@ -262,7 +243,7 @@ class Daemon {
     if (!backends) co_return fail(backends.error());
     backends_ = std::move(*backends);
     life_line_.emplace(loop_, log_, Fd(kDaemonLifeLine), *backends_->launcher, [this] { supervisor_is_gone(); });
-    const auto opened = co_await open_durable_backends(*backends_, config_, loop_, log_, metrics_);
+    const auto opened = co_await open_when_there_is_room();
     if (!opened) co_return fail(opened.error());
     auto token = load_or_make_token(config_.data + "/admin-token");
     if (!token) co_return fail(token.error());
@@ -277,6 +258,17 @@ class Daemon {
     if (ready) co_await wait_for_stop();
     co_await shut_down();
     co_return ready;
+  }
+
+  // A restart would find the disk as full, and the supervisor gives up after some.
+  Task<Result<void>> open_when_there_is_room() {
+    for (bool told = false;; told = true) {
+      auto opened = co_await open_durable_backends(*backends_, config_, loop_, log_, metrics_);
+      if (opened || opened.error().code != Errc::no_space) co_return opened;
+      if (!told) log_.error("no room to start: waiting for it", {{"error", opened.error()}});
+      const auto slept = co_await sleep_for(loop_, kRoomRetry, stop_.get_token());
+      if (!slept) co_return opened;
+    }
   }
 
   Task<Result<void>> bring_up() {
@@ -294,9 +286,17 @@ class Daemon {
     co_await node_->sweeper.sweep_own_past(started);
     hear_others();
     background_.spawn(node_->registry.prepare_the_rest(stop_.get_token()));
+    background_.spawn(recall_queued({.registry = node_->registry,
+                                     .broker = *backends_->broker,
+                                     .state = *backends_->state,
+                                     .runs = node_->runs,
+                                     .log = log_},
+                                    config_.queued_runs_max, stop_.get_token()));
     background_.spawn(node_->sweeper.run(stop_.get_token()));
     background_.spawn(node_->retention.run(stop_.get_token()));
 
+    co_await node_->health.look();  // before anybody can ask
+    background_.spawn(node_->health.run(stop_.get_token()));
     const auto address = parse_listen(config_.listen, config_.insecure_listen);
     if (!address) co_return fail(address.error());
     HttpServerOptions options;
@@ -314,10 +314,25 @@ class Daemon {
     server_ = std::move(*server);
     const std::string where = host_and_port(address->host, server_->port());
     const auto written = write_file(config_.data + "/listen", where + "\n");
-    if (!written) co_return fail(written.error());
+    if (!written && written.error().code != Errc::no_space) co_return fail(written.error());
+    if (!written) background_.spawn(write_address_later(where));
     node_->nodes.set_address(where);
     log_.info("ready", {{"listen", where}, {"node", node_->name}, {"roles", config_.roles}});
     co_return Result<void>{};
+  }
+
+  // A full disk keeps nobody from asking this server who knows its address. One of an earlier life would lead clients
+  // elsewhere.
+  Task<void> write_address_later(std::string where) {
+    const std::string path = config_.data + "/listen";
+    ::unlink(path.c_str());
+    log_.warn("the address is not in the data directory yet: no room", {{"listen", where}});
+    for (Result<void> written = fail(Errc::no_space, ""); !written;) {
+      const auto slept = co_await sleep_for(loop_, kRoomRetry, stop_.get_token());
+      if (!slept) co_return;
+      written = write_file(path, where + "\n");
+    }
+    log_.info("the address is in the data directory", {{"listen", where}});
   }
 
   void displaced() {

@@ -67,6 +67,15 @@ Result<std::optional<int>> read_version(int directory, const std::string& path) 
   return std::optional(version);
 }
 
+bool holds(const std::string& path, const std::string& text) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd) return false;
+  std::string found(text.size() + 1, '\0');
+  const ssize_t n = ::read(fd.get(), found.data(), found.size());
+  found.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  return found == text;
+}
+
 // " (process 123)" of whoever has the lock on this file, as far as the kernel tells.
 std::string holder_of(int lock) {
   struct stat info{};
@@ -86,13 +95,16 @@ std::string holder_of(int lock) {
 }  // namespace
 
 Result<void> write_file(const std::string& path, const std::string& text) {
+  if (holds(path, text)) return {};
   const std::string aside = path + ".new";
   // A new file always: one that lies there could be another name of something else.
   static_cast<void>(::unlink(aside.c_str()));
   const Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       ::fsync(fd.get()) != 0 || ::rename(aside.c_str(), path.c_str()) != 0) {
-    return fail(error_from_errno(errno, "write " + path));
+    const int error = errno;
+    static_cast<void>(::unlink(aside.c_str()));
+    return fail(error_from_errno(error, "write " + path));
   }
   return {};
 }

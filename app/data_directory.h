@@ -26,7 +26,7 @@ namespace millrace {
 // A name of this directory for cgroups: "millrace-" and 8 hex digits of its path.
 [[nodiscard]] std::string instance_name(const std::string& path);
 
-// Replaces a small file in one step; for `listen`.
+// Replaces a small file in one step, unless it holds just that; for `listen`. `no_space` has left nothing behind.
 [[nodiscard]] Result<void> write_file(const std::string& path, const std::string& text);
 
 }  // namespace millrace

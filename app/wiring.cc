@@ -147,9 +147,11 @@ Result<std::unique_ptr<Backends>> open_local_backends(const Config& config, Even
 
 Task<Result<void>> open_durable_backends(Backends& backends, const Config& config, EventLoop& loop, Log& log,
                                          Metrics& metrics) {
-  auto state = co_await open_state(config, loop, log, metrics);
-  if (!state) co_return fail(state.error());
-  backends.state = std::move(*state);
+  if (!backends.state) {
+    auto state = co_await open_state(config, loop, log, metrics);
+    if (!state) co_return fail(state.error());
+    backends.state = std::move(*state);
+  }
   auto broker = co_await open_broker(config, loop, log, metrics);
   if (!broker) co_return fail(broker.error());
   backends.broker = std::move(*broker);

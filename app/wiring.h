@@ -39,7 +39,7 @@ struct Backends {
 [[nodiscard]] Result<std::unique_ptr<Backends>> open_local_backends(const Config& config, EventLoop& loop,
                                                                     BlockingPool& pool, Log& log, Metrics& metrics);
 
-// State and broker; on the running loop.
+// State and broker; on the running loop. May be called again after an error: what is open stays so.
 [[nodiscard]] Task<Result<void>> open_durable_backends(Backends& backends, const Config& config, EventLoop& loop,
                                                        Log& log, Metrics& metrics);
 

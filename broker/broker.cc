@@ -23,6 +23,10 @@ Result<void> check_topic_name(std::string_view topic) {
   return {};
 }
 
+Task<Result<std::vector<WaitingMessage>>> Broker::waiting(std::string, std::string, std::string, std::size_t) {
+  co_return fail(Errc::unimplemented, "this broker does not tell which messages wait");
+}
+
 std::string function_group(std::string_view function) {
   return work_topic(function);
 }

@@ -52,6 +52,7 @@ struct Capabilities {
   bool priorities = false;         // Outgoing::priority is kept
   bool exact_lag = false;          // Lag counts are exact when nothing moves
   bool detects_id_reuse = false;   // an id with other bytes is refused, not taken as a repeat
+  bool lists_waiting = false;      // waiting() can tell
   bool bounds_count_dead = false;  // the bounds of a topic count its dead letters; else those have a bound of their own
   std::size_t message_bytes_max = 0;
 };
@@ -179,6 +180,17 @@ struct TopicInfo {
   std::uint64_t published = 0;  // ever, redriven ones included where the backend counts those; never goes back
 };
 
+// A message that waits in a group, for those who look: it stays where it is.
+struct WaitingMessage {
+  std::string position{};  // in the list of its group, opaque: where the next page begins
+  Event event;
+  std::chrono::system_clock::time_point published_at{};
+  Counters counters;
+  std::uint32_t redrives = 0;
+  std::optional<std::chrono::milliseconds> due_in{};  // not delivered earlier
+  bool blocked = false;                               // behind an earlier one of its key
+};
+
 struct SubscribeOptions {
   std::string topic;
   std::string group;
@@ -192,6 +204,24 @@ struct DeadLetter {
   Counters counters;
   std::uint32_t redrives = 0;
   std::chrono::system_clock::time_point died_at{};
+};
+
+// Who is shown what is published on a topic. Called on the loop, and only to note it: nothing may be asked or changed
+// from in there.
+class TopicWatcher {
+ public:
+  virtual ~TopicWatcher() = default;
+
+  // `key`: its ordering key, where the backend can tell.
+  virtual void seen(const Event& event, std::string_view key, std::chrono::system_clock::time_point published_at) = 0;
+  virtual void missed(std::uint64_t count) = 0;  // so many went by unseen; 0: some, and nobody knows how many
+  virtual void topic_removed() = 0;              // nothing more comes
+};
+
+// Watching lasts as long as this lives. On the loop.
+class Watch {
+ public:
+  virtual ~Watch() = default;
 };
 
 class Broker {
@@ -214,6 +244,10 @@ class Broker {
   virtual Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) = 0;
   virtual Task<Result<Lag>> lag(std::string topic, std::string group) = 0;
 
+  // What a group has not settled and is not dead, as of the moment of the answer, in the order of its publish;
+  // otherwise as dead_letters(). Where `lists_waiting` is false it is `unimplemented`.
+  virtual Task<Result<std::vector<WaitingMessage>>> waiting(std::string topic, std::string group, std::string after,
+                                                            std::size_t limit);
   // Oldest first, at most `limit` and some MiB, those behind the position `after` (empty: from the start), which may be
   // that of one that is gone by now. An empty page is the end. `invalid_argument`: that is no position.
   virtual Task<Result<std::vector<DeadLetter>>> dead_letters(std::string topic, std::string group, std::string after,
@@ -228,6 +262,19 @@ class Broker {
   // Takes the group away with everything it has not settled, dead letters included: it keeps no message back any more.
   // Its leases are lost. A group made again under its name is a new one. `not_found`.
   virtual Task<Result<void>> remove_group(std::string topic, std::string group) = 0;
+
+  // Takes the topic away with all that is in it: its messages, every group with its dead letters, its bounds, the ids
+  // that it knew. Its leases are lost. What is published to it meanwhile is confirmed and goes with the rest, or is
+  // `not_found`. A topic made again under its name is a new one. `not_found`.
+  virtual Task<Result<void>> remove_topic(std::string topic) = 0;
+
+  // Why nothing can be published now, as far as is known without asking anybody: no connection, no room on its disk, a
+  // disk that failed. Nothing: no reason is known.
+  [[nodiscard]] virtual std::optional<Error> trouble() const { return std::nullopt; }
+
+  // Shows `watcher`, which outlives the Watch, what is published on the topic from now on, each event once it is
+  // confirmed; repeats are not. No group has less for it, and nothing is kept for a watcher. `not_found`.
+  virtual Task<Result<std::unique_ptr<Watch>>> watch(std::string topic, TopicWatcher& watcher) = 0;
 
   // Runs `changed` on the loop, in a step of its own, when messages of `topic` may have become deliverable. One
   // listener.

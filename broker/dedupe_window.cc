@@ -53,6 +53,12 @@ void DedupeWindow::add(const Entry& entry) {
   while (ids_ > ids_max_ || queue.slots.size() > 2 * ids_max_) forget_oldest();
 }
 
+void DedupeWindow::clear() {
+  queue_.reset();
+  ids_ = 0;
+  places_ = {};
+}
+
 std::vector<DedupeWindow::Entry> DedupeWindow::only_in(std::uint32_t epoch, EventLoop::TimePoint now,
                                                        std::size_t limit) {
   std::vector<Entry> given;

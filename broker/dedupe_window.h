@@ -42,6 +42,8 @@ class DedupeWindow {
   // Remembers; an entry under the same id is replaced. Epochs come in growing order.
   void add(const Entry& entry);
 
+  void clear();
+
   // Up to `limit` entries that only the segments up to `epoch` remember; once they stand in a later one too, moved()
   // says so. Empty: those segments remember nothing that matters.
   [[nodiscard]] std::vector<Entry> only_in(std::uint32_t epoch, EventLoop::TimePoint now, std::size_t limit);

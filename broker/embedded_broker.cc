@@ -25,6 +25,21 @@ std::size_t size_of(const Outgoing& message) {
 // Of a dead letter: its time of death and the number of its message.
 using DeadKey = std::pair<std::int64_t, std::uint64_t>;
 
+class EmbeddedWatch final : public Watch {
+ public:
+  EmbeddedWatch(const std::shared_ptr<embedded::Core>& core, const std::string& topic, TopicWatcher& watcher)
+      : core_(core), place_(core->watchers.emplace(topic, &watcher)) {}
+  EmbeddedWatch(const EmbeddedWatch&) = delete;
+  EmbeddedWatch& operator=(const EmbeddedWatch&) = delete;
+  ~EmbeddedWatch() override {
+    if (const auto core = core_.lock()) core->watchers.erase(place_);
+  }
+
+ private:
+  std::weak_ptr<embedded::Core> core_;
+  embedded::Core::Watchers::iterator place_;
+};
+
 std::string position_of(const DeadKey& key) {
   return std::to_string(key.first) + "." + std::to_string(key.second);
 }
@@ -72,7 +87,8 @@ Task<Result<void>> EmbeddedBroker::ensure(TopicSpec spec) {
                                .overdue_after = spec.overdue_after};
   if (topic == nullptr || topic->settings != settings) {
     const std::uint32_t id = topic == nullptr ? core_->topics->next_id() : topic->id();
-    auto written = core_->journal->write_topic(id, spec.name, settings);
+    const std::uint64_t first_seq = topic == nullptr ? core_->topics->first_seq(id) : topic->first_seq();
+    auto written = core_->journal->write_topic(id, first_seq, spec.name, settings);
     if (!written) co_return fail(written.error());
     if (topic == nullptr) topic = &core_->topics->add(spec.name);
     topic->settings = settings;
@@ -105,7 +121,7 @@ Task<Result<TopicInfo>> EmbeddedBroker::describe(std::string topic) {
                           .messages_max = settings.messages_max,
                           .overdue_after = settings.overdue_after},
                  .messages = (*found)->size(),
-                 .published = (*found)->next_seq()};
+                 .published = (*found)->next_seq() - (*found)->first_seq()};
   for (const auto& group : (*found)->groups()) {
     if (!group->is_removed()) info.spec.groups.push_back(group->name());
   }
@@ -120,9 +136,18 @@ Task<Result<void>> EmbeddedBroker::remove_group(std::string topic, std::string g
   co_return confirmed;
 }
 
+Task<Result<void>> EmbeddedBroker::remove_topic(std::string topic) {
+  auto found = core_->find(topic);
+  if (!found) co_return fail(found.error());
+  if (auto removed = core_->remove_topic(**found); !removed) co_return removed;
+  auto confirmed = co_await core_->journal->confirm();
+  co_return confirmed;
+}
+
 Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, std::vector<Outgoing> batch) {
   std::vector<Result<Receipt>> results;
   results.reserve(batch.size());
+  std::vector<std::shared_ptr<const StoredMessage>> watched;
   for (auto& message : batch) {
     auto found = core_->find(topic);
     if (!found) {
@@ -136,7 +161,10 @@ Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, st
     const std::size_t size = size_of(message);
     if (!core_->journal->has_room(size)) {
       auto room = co_await core_->journal->make_room(size);
-      if (room) room = core_->usable();
+      if (room) {
+        found = core_->find(topic);  // it may have been removed meanwhile
+        if (!found) room = fail(std::move(found.error()));
+      }
       if (!room) {
         if (room.error().code == Errc::no_space) core_->refused.add();
         results.emplace_back(fail(std::move(room.error())));
@@ -144,11 +172,15 @@ Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, st
       }
     }
     results.push_back(publish_one(**found, message, size));
+    if (results.back() && !results.back()->duplicate && core_->watchers.contains(topic)) {
+      watched.push_back((*found)->content((*found)->next_seq() - 1));
+    }
   }
   const bool any = std::ranges::any_of(results, [](const auto& result) { return result.has_value(); });
   if (!any) co_return results;
   Result<void> confirmed = core_->usable();
   if (confirmed) confirmed = co_await core_->journal->confirm();
+  if (confirmed) core_->show(topic, watched);
   if (confirmed) co_return results;
   for (auto& result : results) {
     if (result) result = fail(confirmed.error());
@@ -301,6 +333,17 @@ Task<Result<void>> EmbeddedBroker::purge(std::string topic, std::string group) {
   embedded::Core::lose(holders);
   auto confirmed = co_await confirming;
   co_return confirmed;
+}
+
+std::optional<Error> EmbeddedBroker::trouble() const {
+  if (auto ok = core_->usable(); !ok) return std::move(ok.error());
+  return core_->journal->trouble();
+}
+
+Task<Result<std::unique_ptr<Watch>>> EmbeddedBroker::watch(std::string topic, TopicWatcher& watcher) {
+  const auto found = core_->find(topic);
+  if (!found) co_return fail(found.error());
+  co_return std::make_unique<EmbeddedWatch>(core_, topic, watcher);
 }
 
 void EmbeddedBroker::on_backlog(std::move_only_function<void(const std::string& topic)> changed) {

@@ -42,13 +42,18 @@ class EmbeddedBroker final : public Broker {
   Task<Result<std::vector<std::string>>> topics() override;
   Task<Result<TopicInfo>> describe(std::string topic) override;
   Task<Result<void>> remove_group(std::string topic, std::string group) override;
+  Task<Result<void>> remove_topic(std::string topic) override;
   Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) override;
   Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) override;
   Task<Result<Lag>> lag(std::string topic, std::string group) override;
+  Task<Result<std::vector<WaitingMessage>>> waiting(std::string topic, std::string group, std::string after,
+                                                    std::size_t limit) override;
   Task<Result<std::vector<DeadLetter>>> dead_letters(std::string topic, std::string group, std::string after,
                                                      std::size_t limit) override;
   Task<Result<std::uint64_t>> redrive(std::string topic, std::string group, std::vector<std::string> ids) override;
   Task<Result<void>> purge(std::string topic, std::string group) override;
+  std::optional<Error> trouble() const override;
+  Task<Result<std::unique_ptr<Watch>>> watch(std::string topic, TopicWatcher& watcher) override;
   void on_backlog(std::move_only_function<void(const std::string& topic)> changed) override;
   Task<void> close() override;
 

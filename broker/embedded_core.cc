@@ -75,12 +75,43 @@ Result<void> Core::remove_group(GroupRuntime& group) {
   if (!written) return fail(std::move(written.error()));
   const auto holders = group.topic.remove_group(group.group.index());
   group.group.recorded_in = *written;
+  end(group);
+  lose(holders);
+  return {};
+}
+
+Result<void> Core::remove_topic(TopicState& topic) {
+  auto written = journal->write_topic_removed(topic.id());
+  if (!written) return written;
+  std::vector<GroupRuntime*> ended;
+  for (const auto& group : topic.groups()) {
+    if (!group->is_removed()) ended.push_back(&runtime(topic, *group));
+  }
+  const auto [first, last] = watchers.equal_range(topic.name());
+  for (auto each = first; each != last; ++each) {
+    if (TopicWatcher* const watcher = std::exchange(each->second, nullptr)) watcher->topic_removed();
+  }
+  const auto holders = topics->remove(topic);
+  for (GroupRuntime* group : ended) end(*group);
+  lose(holders);
+  return {};
+}
+
+void Core::show(const std::string& topic, const std::vector<std::shared_ptr<const StoredMessage>>& messages) const {
+  const auto [first, last] = watchers.equal_range(topic);
+  for (const auto& message : messages) {
+    for (auto each = first; each != last; ++each) {
+      if (each->second != nullptr) each->second->seen(message->event, message->key, message->published_at);
+    }
+  }
+}
+
+// It is removed: nothing of it goes on, and whoever waits there hears of it.
+void Core::end(GroupRuntime& group) {
   ++group.life;
   if (std::exchange(group.overdue, false)) overdue.add(-1);
   group.timer.reset();
   group.waits.wake_all();
-  lose(holders);
-  return {};
 }
 
 GroupRuntime& Core::runtime(TopicState& topic, GroupState& group) {
@@ -186,7 +217,7 @@ void Core::tell_backlog(const TopicState& topic) {
     const auto core = weak.lock();
     if (!core) return;
     for (const TopicState* each : std::exchange(core->backlog_, {})) {
-      if (core->backlog_changed) core->backlog_changed(each->name());
+      if (core->backlog_changed && !each->is_removed()) core->backlog_changed(each->name());
     }
   });
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -48,6 +49,8 @@ class Core : public std::enable_shared_from_this<Core> {
   std::unique_ptr<TopicTable> topics;
   std::unique_ptr<Journal> journal;  // null once closed
   std::move_only_function<void(const std::string& topic)> backlog_changed;
+  using Watchers = std::multimap<std::string, TopicWatcher*, std::less<>>;  // by topic; null: it was removed
+  Watchers watchers;
   std::set<WaitList*> credit_waits;  // of all subscriptions: who waits for credit hears of the end, too
 
   Counter& published;
@@ -65,10 +68,14 @@ class Core : public std::enable_shared_from_this<Core> {
   [[nodiscard]] Result<GroupRuntime*> find(std::string_view topic, std::string_view group);
   [[nodiscard]] Result<GroupRuntime*> add_group(TopicState& topic, std::string group);
   [[nodiscard]] Result<void> remove_group(GroupRuntime& group);
+  [[nodiscard]] Result<void> remove_topic(TopicState& topic);
   GroupRuntime& runtime(TopicState& topic, GroupState& group);
 
   // A message was added. It may be handed out before it is confirmed: whatever its owner records stands behind it.
   void added(TopicState& topic);
+
+  // What was published on the topic, to those who watch it.
+  void show(const std::string& topic, const std::vector<std::shared_ptr<const StoredMessage>>& messages) const;
 
   // Something may have become deliverable in the group, or a lease or delay began: wakes, tells, sets the timer.
   void changed(GroupRuntime& group);
@@ -82,6 +89,7 @@ class Core : public std::enable_shared_from_this<Core> {
   [[nodiscard]] std::unique_ptr<Journal> shut();
 
  private:
+  void end(GroupRuntime& group);
   void arm(GroupRuntime& group);
   void on_timer(GroupRuntime& group);
   void tell_backlog(const TopicState& topic);

@@ -23,6 +23,12 @@ DeadEntry* GroupState::find_dead(std::uint64_t seq) {
   return died == died_.end() ? nullptr : &dead_.find({died->second, seq})->second;
 }
 
+bool GroupState::is_blocked(std::uint64_t seq) const {
+  const Mark* mark = topic_.mark(seq);
+  const auto found = mark == nullptr || mark->key == 0 ? keys_.end() : keys_.find(mark->key);
+  return found != keys_.end() && found->second.first != seq;
+}
+
 Entry* GroupState::take(TimePoint lease_until, void* holder) {
   Entry* entry = nullptr;
   while (entry == nullptr && has_ready()) {

@@ -89,6 +89,7 @@ class GroupState {
 
   [[nodiscard]] Entry* find(std::uint64_t seq);
   [[nodiscard]] DeadEntry* find_dead(std::uint64_t seq);
+  [[nodiscard]] bool is_blocked(std::uint64_t seq) const;  // behind another of its key
 
   // A held entry.
   void extend(Entry& entry, TimePoint lease_until);

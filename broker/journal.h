@@ -45,10 +45,11 @@ class Journal : public FreedMessages {
   virtual Result<void> write_purge(const GroupState& group) = 0;
   // Before the topic or group exists, so that nothing ever refers to one that was not recorded. The numbers are the
   // next free ones, or those of what is there. Returns the segment of the record.
-  virtual Result<std::uint32_t> write_topic(std::uint32_t id, const std::string& name,
+  virtual Result<std::uint32_t> write_topic(std::uint32_t id, std::uint64_t first_seq, const std::string& name,
                                             const TopicSettings& settings) = 0;
   virtual Result<std::uint32_t> write_group(std::uint32_t topic, std::size_t index, const std::string& name) = 0;
   virtual Result<std::uint32_t> write_group_removed(const GroupState& group) = 0;
+  virtual Result<void> write_topic_removed(std::uint32_t id) = 0;
 
   // Brings the content of a message into memory. `ahead`: those behind it will be wanted next.
   virtual Task<Result<void>> load(TopicState& topic, std::uint64_t seq, bool ahead) = 0;
@@ -59,6 +60,8 @@ class Journal : public FreedMessages {
   [[nodiscard]] std::uint64_t written() const { return written_; }
   [[nodiscard]] std::uint64_t confirmed() const { return confirmed_; }
   [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
+  // Why no message can be written now, as far as is known.
+  [[nodiscard]] virtual std::optional<Error> trouble() const { return failure_; }
 
   class [[nodiscard]] Confirmation {
    public:

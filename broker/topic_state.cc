@@ -10,21 +10,43 @@ TopicState* TopicTable::find(std::string_view name) {
 }
 
 TopicState& TopicTable::add(std::string name) {
-  TopicState& topic = restore(next_id());
-  restore_name(topic, std::move(name));
+  const std::uint32_t id = next_id();
+  const std::uint64_t first = first_seq(id);
+  TopicState& topic = restore(id);
+  restore_name(topic, std::move(name), first);
   return topic;
 }
 
+std::uint64_t TopicTable::first_seq(std::uint32_t id) const {
+  return id < by_id_.size() && by_id_[id] ? by_id_[id]->next_seq_ : 0;
+}
+
+std::vector<void*> TopicTable::remove(TopicState& topic) {
+  if (const auto named = by_name_.find(topic.name_); named != by_name_.end() && named->second == &topic) {
+    by_name_.erase(named);
+  }
+  free_.insert(topic.id_);
+  return topic.remove();
+}
+
 TopicState& TopicTable::restore(std::uint32_t id) {
+  for (auto between = static_cast<std::uint32_t>(by_id_.size()); between < id; ++between) free_.insert(between);
   if (by_id_.size() <= id) by_id_.resize(std::size_t{id} + 1);
   auto& slot = by_id_[id];
-  if (!slot) slot = std::make_unique<TopicState>(*this, id, dedupe_ids_max_);
+  if (!slot) {
+    slot = std::make_unique<TopicState>(*this, id, dedupe_ids_max_);
+    free_.erase(id);
+  }
   return *slot;
 }
 
-void TopicTable::restore_name(TopicState& topic, std::string name) {
+void TopicTable::restore_name(TopicState& topic, std::string name, std::uint64_t first_seq) {
   by_name_[name] = &topic;
   topic.name_ = std::move(name);
+  topic.removed_ = false;
+  topic.first_seq_ = first_seq;
+  topic.next_seq_ = std::max(topic.next_seq_, first_seq);
+  free_.erase(topic.id_);
 }
 
 TopicState::TopicState(TopicTable& table, std::uint32_t id, std::size_t dedupe_ids_max)
@@ -50,6 +72,20 @@ std::vector<void*> TopicState::remove_group(std::size_t index) {
   group.removed_ = true;
   group.name_.clear();
   return group.purge();
+}
+
+std::vector<void*> TopicState::remove() {
+  for (auto seq = messages_.next(0); seq; seq = messages_.next(*seq + 1)) close_bit(*seq, ~0ULL);
+  std::vector<void*> holders;
+  for (std::size_t index = 0; index < groups_.size(); ++index) {
+    const auto held = remove_group(index);
+    holders.insert(holders.end(), held.begin(), held.end());
+  }
+  dedupe.clear();
+  settings = {};
+  name_.clear();
+  removed_ = true;
+  return holders;
 }
 
 GroupState& TopicState::add_group(std::size_t index, std::string group) {

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -48,6 +49,7 @@ class TopicState {
 
   [[nodiscard]] std::uint32_t id() const { return id_; }
   [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] bool is_removed() const { return removed_; }  // its number is free for another
 
   DedupeWindow dedupe;
   std::uint32_t recorded_in = 0;  // the log segment with its newest record; 0: none
@@ -69,6 +71,9 @@ class TopicState {
   // The bits a message published now starts with.
   [[nodiscard]] std::uint64_t all_groups() const;
   [[nodiscard]] std::uint64_t next_seq() const { return next_seq_; }
+  // The number that its first message got. Not 0 where a topic was removed that had this one's number: those of
+  // messages go on, so that none ever stands for two.
+  [[nodiscard]] std::uint64_t first_seq() const { return first_seq_; }
 
   // Adds a message as next_seq().
   void append(const Message& message, const Mark& mark, std::shared_ptr<const StoredMessage> content,
@@ -96,11 +101,14 @@ class TopicState {
   friend class GroupState;
   friend class TopicTable;
 
+  [[nodiscard]] std::vector<void*> remove();
   void close_bit(std::uint64_t seq, std::uint64_t bit);
 
   TopicTable& table_;
   std::uint32_t id_;
   std::string name_;
+  bool removed_ = false;
+  std::uint64_t first_seq_ = 0;
   std::uint64_t next_seq_ = 0;
   std::uint64_t visible_ = 0;
   std::uint64_t size_bytes_ = 0;
@@ -118,7 +126,8 @@ class FreedMessages {
   virtual void freed(const Message& message) = 0;
 };
 
-// All topics, by name and by number. Topics are never removed.
+// All topics, by name and by number. A removed one stays without a name, for whoever still refers to it, until another
+// gets its number.
 class TopicTable {
  public:
   explicit TopicTable(std::size_t dedupe_ids_max) : dedupe_ids_max_(dedupe_ids_max) {}
@@ -128,11 +137,17 @@ class TopicTable {
   [[nodiscard]] TopicState* find(std::string_view name);
   [[nodiscard]] TopicState* find(std::uint32_t id) { return id < by_id_.size() ? by_id_[id].get() : nullptr; }
   TopicState& add(std::string name);  // under next_id()
-  [[nodiscard]] std::uint32_t next_id() const { return static_cast<std::uint32_t>(by_id_.size()); }
+  [[nodiscard]] std::uint32_t next_id() const {
+    return free_.empty() ? static_cast<std::uint32_t>(by_id_.size()) : *free_.begin();
+  }
+  // first_seq() of a topic that is added under this number.
+  [[nodiscard]] std::uint64_t first_seq(std::uint32_t id) const;
+  // Takes it out with all that is in it. The holders of what was held are returned: their leases are lost.
+  [[nodiscard]] std::vector<void*> remove(TopicState& topic);
   // The topic with this number, made without a name if need be: in a log that was compacted a topic's messages may
   // stand before its name.
   TopicState& restore(std::uint32_t id);
-  void restore_name(TopicState& topic, std::string name);
+  void restore_name(TopicState& topic, std::string name, std::uint64_t first_seq);
 
   [[nodiscard]] const std::map<std::string, TopicState*, std::less<>>& by_name() const { return by_name_; }
   [[nodiscard]] const std::vector<std::unique_ptr<TopicState>>& all() const { return by_id_; }  // may hold null
@@ -146,6 +161,7 @@ class TopicTable {
   FreedMessages* freed_ = nullptr;
   std::map<std::string, TopicState*, std::less<>> by_name_;
   std::vector<std::unique_ptr<TopicState>> by_id_;
+  std::set<std::uint32_t> free_;  // numbers below by_id_.size()
 };
 
 }  // namespace millrace

@@ -75,10 +75,8 @@ Result<Json> Client::post(std::string path, std::string body, std::string conten
   return json_of(send(std::move(request)));
 }
 
-Result<void> Client::remove(std::string path) {
-  const auto answer = json_of(send(request_for("DELETE", std::move(path))));
-  if (!answer) return fail(answer.error());
-  return {};
+Result<Json> Client::remove(std::string path) {
+  return json_of(send(request_for("DELETE", std::move(path))));
 }
 
 HttpClientRequest request_for(std::string method, std::string path) {

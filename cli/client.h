@@ -32,7 +32,7 @@ class Client {
 
   [[nodiscard]] Result<Json> get(std::string path);
   [[nodiscard]] Result<Json> post(std::string path, std::string body, std::string content_type);
-  [[nodiscard]] Result<void> remove(std::string path);
+  [[nodiscard]] Result<Json> remove(std::string path);
 
  private:
   ClientOptions options_;

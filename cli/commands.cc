@@ -22,7 +22,7 @@ constexpr const char* kFooter =
     "Exit codes:\n"
     "  0  done\n"
     "  1  the server, or the system, said no; a run that was waited for did not succeed\n"
-    "  2  wrong arguments, or a file that is wrong\n"
+    "  2  wrong arguments, or a file named there that cannot be opened, is too large or is wrong\n"
     "  3  no server answered\n"
     "  4  no token, or a wrong one\n"
     "  5  there is no such function, object, run or topic\n"

@@ -22,7 +22,7 @@ std::string shown(const std::string& path) {
 
 Result<Fd> open_to_read(const std::string& path) {
   Fd fd(path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return fail(error_from_errno(errno, "cannot read " + shown(path)));
+  if (!fd) return fail(error_of_file(errno, "cannot read " + shown(path)));
   return fd;
 }
 
@@ -33,7 +33,7 @@ Result<void> read_all(int fd, const std::string& path, Take take) {
   for (;;) {
     const ssize_t n = ::read(fd, chunk.data(), chunk.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail(error_from_errno(errno, "cannot read " + shown(path)));
+    if (n < 0) return fail(error_of_file(errno, "cannot read " + shown(path)));
     if (n == 0) return {};
     const Result<void> taken = take(std::string_view(chunk.data(), static_cast<std::size_t>(n)));
     if (!taken) return taken;
@@ -66,6 +66,18 @@ Result<Source> spool(const Fd& from) {
 }
 
 }  // namespace
+
+Error error_of_file(int error_number, std::string_view what) {
+  Error error = error_from_errno(error_number, what);
+  switch (error.code) {
+    case Errc::not_found:
+    case Errc::already_exists:
+    case Errc::permission_denied:
+    case Errc::too_large: error.code = Errc::invalid_argument; break;
+    default: break;
+  }
+  return error;
+}
 
 Result<std::string> read_whole(const std::string& path, std::size_t bytes_max) {
   const auto fd = open_to_read(path);
@@ -116,14 +128,14 @@ Result<NewFile> NewFile::create(const std::string& path) {
   const auto folder = path.substr(0, path.size() - base_name(path).size());
   std::string partial = folder + ".millrace-get-" + std::to_string(::getpid());
   Fd fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!fd) return fail(error_from_errno(errno, "cannot write '" + path + "'"));
+  if (!fd) return fail(error_of_file(errno, "cannot write '" + path + "'"));
   return NewFile(std::move(fd), path, std::move(partial));
 }
 
 Result<void> NewFile::commit() {
   fd_.reset();
   if (std::rename(partial_.c_str(), path_.c_str()) != 0) {
-    return fail(error_from_errno(errno, "cannot write '" + path_ + "'"));
+    return fail(error_of_file(errno, "cannot write '" + path_ + "'"));
   }
   partial_.clear();
   return {};

@@ -10,7 +10,11 @@
 
 namespace millrace::cli {
 
-// All of a file, or of stdin for "-"; `too_large` beyond `bytes_max`.
+// What is wrong with a file that the command line names: `invalid_argument` where its name, its rights or its kind are,
+// and what the system fails at as it is.
+[[nodiscard]] Error error_of_file(int error_number, std::string_view what);
+
+// All of a file, or of stdin for "-"; `too_large` beyond `bytes_max`. Other errors as error_of_file().
 [[nodiscard]] Result<std::string> read_whole(const std::string& path, std::size_t bytes_max);
 
 // A regular file at its start, and its size.
@@ -20,7 +24,7 @@ struct Source {
 };
 
 // Opens what is to be sent. "-" is stdin, which is first copied to a nameless temporary file unless it is a regular
-// file itself. invalid_argument for what is neither a file nor "-".
+// file itself. `invalid_argument` for what is neither a file nor "-"; other errors as error_of_file().
 [[nodiscard]] Result<Source> open_source(const std::string& path);
 
 // The last part of a path: "a/b.txt" gives "b.txt", "a/" gives "".

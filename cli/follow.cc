@@ -17,6 +17,9 @@ namespace {
 
 constexpr std::size_t kFunctionWidth = 12;
 constexpr std::size_t kOutcomeWidth = 13;  // of "dead_lettered"
+constexpr std::size_t kTimeFrom = 11;      // in a timestamp: behind the date
+constexpr std::size_t kTimeSize = 8;
+constexpr std::size_t kDataWidth = 60;
 
 Result<void> follow(Context& context, const std::string& path, ServerEvents::Take take) {
   ServerEvents events(std::move(take));
@@ -29,6 +32,23 @@ Result<void> follow(Context& context, const std::string& path, ServerEvents::Tak
   if (!response) return fail(response.error());
   if (response->status != 200) return fail(error_of(*response));
   return {};
+}
+
+// At most so many bytes, and no character of UTF-8 in part.
+std::string cut_to(std::string text, std::size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  constexpr unsigned kMask = 0xC0;
+  constexpr unsigned kContinues = 0x80;
+  while (bytes_max > 0 && (static_cast<unsigned char>(text[bytes_max]) & kMask) == kContinues) --bytes_max;
+  return text.substr(0, bytes_max) + "...";
+}
+
+void complain_of_missed(const Json& skipped) {
+  const Json* count = skipped.find("count");
+  const bool known = count != nullptr && !count->is_null();
+  Context::complain(
+      (known ? counted(skipped.uint_or("count", 0), "event") + " went" : std::string("events may have gone")) +
+      " by unseen");
 }
 
 std::string padded(std::string text, std::size_t width) {
@@ -56,7 +76,38 @@ void print_run(Context& context, const Json& run) {
   context.print(line + "\n");
 }
 
+// Time, id, type, source, key, size and the beginning of the data.
+void print_event(Context& context, const Json& event) {
+  const auto shown = [&event](const char* part) {
+    const std::string text = printable(text_of(event, part));
+    return text.empty() ? std::string("-") : text;
+  };
+  std::string line = event.string_or("published_at", "").substr(kTimeFrom, kTimeSize);
+  for (const char* part : {"id", "type", "source", "key"}) line += "  " + shown(part);
+  line += "  " + human_bytes(event.uint_or("bytes", 0));
+  if (event.uint_or("bytes", 0) > 0) line += "  " + cut_to(shown("data"), kDataWidth);
+  context.print(line + "\n");
+}
+
 }  // namespace
+
+Result<int> follow_topic(Context& context, const std::string& topic) {
+  bool removed = false;
+  const auto followed = follow(context, "/api/v1/topics/" + encode_part(topic) + "/events",
+                               [&context, &removed](std::string_view what, const Json& data) {
+                                 if (what == "removed") removed = true;
+                                 if (what == "skipped") complain_of_missed(data);
+                                 if (what != "event") return;
+                                 if (context.json()) {
+                                   context.print(data.dump() + "\n");
+                                 } else {
+                                   print_event(context, data);
+                                 }
+                               });
+  if (!followed) return fail(followed.error());
+  if (removed) return fail(Errc::not_found, "topic '" + printable(topic) + "' was removed");
+  return fail(Errc::unavailable, "the server ended the stream");
+}
 
 Result<int> follow_runs(Context& context, const std::string& function) {
   const std::string path = "/api/v1/runs/events" + (function.empty() ? "" : "?function=" + encode_part(function));

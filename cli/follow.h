@@ -1,4 +1,4 @@
-// Watching what goes on: runs as they change, and a log as it is written.
+// Watching what goes on: runs as they change, a log as it is written, events as they are published.
 #pragma once
 
 #include <string>
@@ -13,5 +13,8 @@ namespace millrace::cli {
 
 // Prints what a run writes, until it is over; 0 if it succeeded.
 [[nodiscard]] Result<int> follow_log(Context& context, const std::string& run_id);
+
+// Prints what is published on a topic, until the topic is removed or the server leaves.
+[[nodiscard]] Result<int> follow_topic(Context& context, const std::string& topic);
 
 }  // namespace millrace::cli

@@ -38,10 +38,15 @@ int function_exit_code(const HttpClientResponse& response) {
   return code == 0 ? kFailed : code;
 }
 
+bool is_cut(const HttpClientResponse& response) {
+  return header_of(response, "x-millrace-result-truncated") == "true";
+}
+
 Json result_json(const HttpClientResponse& response, int code) {
   Json json = Json::object({{"run_id", header_of(response, "x-millrace-run-id")},
                             {"outcome", header_of(response, "x-millrace-outcome")},
-                            {"exit_code", code}});
+                            {"exit_code", code},
+                            {"result_truncated", is_cut(response)}});
   if (const auto reason = header_of(response, "x-millrace-reason"); !reason.empty()) json.set("reason", reason);
   json.set("result", raw_json(response.body));
   return json;
@@ -59,18 +64,24 @@ Result<int> show_accepted(Context& context, const HttpClientResponse& response) 
 }
 
 Result<int> show_result(Context& context, const std::string& function, const HttpClientResponse& response) {
-  const int code = function_exit_code(response);
+  int code = function_exit_code(response);
+  // Half an answer is none for whoever reads it, whatever the function says.
+  if (is_cut(response)) code = std::max(code, kFailed);
   if (context.json()) {
     context.print_json(result_json(response, code));
     return code;
   }
   context.print(response.body);
+  const std::string run = " (run " + std::string(header_of(response, "x-millrace-run-id")) + ")";
+  if (is_cut(response)) {
+    Context::complain(function + " printed more than limits.result: its answer is cut after " +
+                      std::to_string(response.body.size()) + " bytes" + run);
+  }
   const auto outcome = header_of(response, "x-millrace-outcome");
   if (outcome != "succeeded") {
     const auto reason = header_of(response, "x-millrace-reason");
     Context::complain(function + " " + (outcome == "dead_lettered" ? "failed" : std::string(outcome)) +
-                      (reason.empty() ? "" : ": " + std::string(reason)) + " (run " +
-                      std::string(header_of(response, "x-millrace-run-id")) + ")");
+                      (reason.empty() ? "" : ": " + std::string(reason)) + run);
   }
   return code;
 }
@@ -106,7 +117,8 @@ void add_invoke_commands(Commands& commands) {
   auto* const async = run.add_flag("--async", called->async, "Do not wait; print the run's id");
   add_sending(run, called->sending, async);
   run.footer(
-      "Exits with the function's exit code, or 128 + N after signal N; 1 where it has none, with a reason on stderr.");
+      "Exits with the function's exit code, or 128 + N after signal N; 1 where it has none, or where its answer is\n"
+      "longer than limits.result and was cut, with a reason on stderr.");
 }
 
 }  // namespace millrace::cli

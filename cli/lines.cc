@@ -8,11 +8,13 @@
 #include <cerrno>
 #include <utility>
 
+#include "cli/files.h"
+
 namespace millrace::cli {
 
 Result<LineReader> LineReader::open(const std::string& path) {
   Fd fd(path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return fail(error_from_errno(errno, "open '" + path + "'"));
+  if (!fd) return fail(error_of_file(errno, "open '" + path + "'"));
   struct stat status{};
   if (::fstat(fd.get(), &status) != 0) return fail(error_from_errno(errno, "look at '" + path + "'"));
   if (S_ISDIR(status.st_mode)) return fail(Errc::invalid_argument, "'" + path + "' is a directory");

@@ -11,13 +11,25 @@
 
 namespace millrace::cli {
 
-// One reader of one topic, and what it has not worked off.
-struct Place {
-  std::string topic;
-  std::string group;
+// What has not been worked off.
+struct Leftover {
   std::uint64_t waiting = 0;  // delayed ones and those behind another of their key included
   std::uint64_t in_flight = 0;
   std::uint64_t dead = 0;
+
+  [[nodiscard]] std::uint64_t all() const { return waiting + in_flight + dead; }
+  Leftover& operator+=(const Leftover& other);
+};
+// Out of a row of the topics, or an answer that says what is gone.
+[[nodiscard]] Leftover leftover_in(const Json& answer);
+// "3 events: 1 waiting, 1 being worked on, 1 dead letter".
+[[nodiscard]] std::string told(const Leftover& leftover);
+
+// One reader of one topic, and what it has left.
+struct Place {
+  std::string topic;
+  std::string group;
+  Leftover left;
 
   [[nodiscard]] std::string path(std::string_view what) const;  // of a route
 };

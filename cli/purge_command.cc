@@ -16,29 +16,11 @@ struct PurgeOptions {
   bool yes = false;
 };
 
-struct Counts {
-  std::uint64_t waiting = 0;
-  std::uint64_t in_flight = 0;
-  std::uint64_t dead = 0;
-
-  [[nodiscard]] std::uint64_t all() const { return waiting + in_flight + dead; }
-};
-
-// "3 events: 1 waiting, 1 being worked on, 1 dead letter".
-std::string told(const Counts& counts) {
-  std::vector<std::string> parts;
-  if (counts.waiting > 0) parts.push_back(std::to_string(counts.waiting) + " waiting");
-  if (counts.in_flight > 0) parts.push_back(std::to_string(counts.in_flight) + " being worked on");
-  if (counts.dead > 0) parts.push_back(counted(counts.dead, "dead letter"));
-  return counted(counts.all(), "event") + (parts.empty() ? "" : ": " + some_of(parts, parts.size()));
-}
-
 // What would go, place by place: the error that asks for --yes.
 Error unconfirmed(const std::vector<Place>& places) {
   std::string message = "nothing was thrown away; with --yes it would be";
   for (const auto& place : places) {
-    const Counts counts{.waiting = place.waiting, .in_flight = place.in_flight, .dead = place.dead};
-    message += (&place == &places.front() ? " " : "; ") + told(counts) + " (topic '" + printable(place.topic) +
+    message += (&place == &places.front() ? " " : "; ") + told(place.left) + " (topic '" + printable(place.topic) +
                "', reader '" + printable(place.group) + "')";
   }
   return {.code = Errc::invalid_argument, .message = std::move(message), .retry_after = {}};
@@ -55,13 +37,11 @@ Result<int> purge(Context& context, const PurgeOptions& options) {
                                      (options.group.empty() ? " yet" : " called '" + options.group + "'"));
   }
   if (!options.yes) return fail(unconfirmed(*places));
-  Counts gone;
+  Leftover gone;
   for (const auto& place : *places) {
     const auto answer = context.client().post(place.path("purge"), "", "application/json");
     if (!answer) return fail(answer.error());
-    gone.waiting += answer->uint_or("waiting", 0);
-    gone.in_flight += answer->uint_or("in_flight", 0);
-    gone.dead += answer->uint_or("dead", 0);
+    gone += leftover_in(*answer);
   }
   if (context.json()) {
     context.print_json(Json::object(

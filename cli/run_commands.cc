@@ -77,7 +77,8 @@ Result<int> list_runs(Context& context, const RunsWanted& wanted) {
   auto found = fetch_runs(context.client(), wanted);
   if (!found) return fail(found.error());
   if (context.json()) {
-    context.print_json(Json::object({{"runs", std::move(found->runs)}, {"truncated", found->truncated}}));
+    context.print_json(Json::object(
+        {{"runs", std::move(found->runs)}, {"truncated", found->truncated}, {"more_live", found->more_live}}));
     return kOk;
   }
   Table table({{"RUN"},
@@ -95,6 +96,8 @@ Result<int> list_runs(Context& context, const RunsWanted& wanted) {
   context.print_table(table);
   if (found->truncated)
     Context::complain("there are more; say --limit N for more than " + std::to_string(wanted.limit));
+  if (found->more_live && !found->truncated)
+    Context::complain("more runs wait than are shown; `millrace top` and `millrace topics` count them");
   return kOk;
 }
 

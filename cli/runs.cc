@@ -29,6 +29,7 @@ Result<RunsFound> fetch_runs(Client& client, const RunsWanted& wanted) {
     append_parameter(path, "before", before);
     const auto answer = client.get(path);
     if (!answer) return fail(answer.error());
+    found.more_live = found.more_live || answer->bool_or("more_live", false);
     const Json* runs = answer->find("runs");
     if (runs == nullptr) return fail(Errc::internal, "the server's answer lists no runs");
 

@@ -20,6 +20,7 @@ struct RunsWanted {
 struct RunsFound {
   Json::Array runs;        // those that go on first, then newest first
   bool truncated = false;  // the limit was reached; there may be more
+  bool more_live = false;  // more go on than one answer holds, and no other page has those
 };
 
 [[nodiscard]] Result<RunsFound> fetch_runs(Client& client, const RunsWanted& wanted);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/exit_codes.h"
+#include "cli/follow.h"
 #include "cli/groups.h"
 #include "cli/places.h"
 #include "cli/text.h"
@@ -24,6 +25,13 @@ struct CreateOptions {
   std::string bytes_max;
   std::uint64_t messages_max = 0;
   std::vector<std::string> readers;
+};
+
+struct TopicsOptions {
+  CreateOptions create;
+  std::string watched;
+  std::string removed;
+  bool yes = false;
 };
 
 struct RedriveOptions {
@@ -126,6 +134,38 @@ Result<int> create_topic(Context& context, const CreateOptions& options) {
   return kOk;
 }
 
+// What would go: the error that asks for --yes, or another one.
+Error unconfirmed(Context& context, const std::string& name) {
+  const auto answer = context.client().get("/api/v1/topics");
+  if (!answer) return answer.error();
+  std::string readers;
+  const Json* topics = answer->find("topics");
+  for (const auto& topic : topics == nullptr ? Json::Array() : topics->items()) {
+    if (topic.string_or("name", "") != name) continue;
+    const std::string reader = topic.string_or("group", "");
+    readers += (readers.empty() ? "" : "; ") + told(leftover_in(topic)) +
+               (reader.empty() ? " (no reader)" : " (reader '" + printable(reader) + "')");
+  }
+  if (readers.empty()) {
+    return {.code = Errc::not_found, .message = "no topic is called '" + printable(name) + "'", .retry_after = {}};
+  }
+  return {.code = Errc::invalid_argument,
+          .message = "nothing was deleted; with --yes it would be topic '" + printable(name) + "' with " + readers,
+          .retry_after = {}};
+}
+
+Result<int> delete_topic(Context& context, const std::string& topic, bool yes) {
+  if (!yes) return fail(unconfirmed(context, topic));
+  const auto answer = context.client().remove("/api/v1/topics/" + encode_part(topic));
+  if (!answer) return fail(answer.error());
+  if (context.json()) {
+    context.print_json(*answer);
+  } else {
+    context.print("deleted: " + printable(topic) + ", with " + told(leftover_in(*answer)) + "\n");
+  }
+  return kOk;
+}
+
 Result<int> list_dead_letters(Context& context, const std::vector<Place>& places, std::size_t limit) {
   Json all = Json::array();
   for (const auto& place : places) {
@@ -186,24 +226,36 @@ Result<int> redrive(Context& context, const RedriveOptions& options) {
 
 void add_topic_commands(Commands& commands) {
   const auto context = commands.context;
-  const auto created = std::make_shared<CreateOptions>();
-  auto& topics = add_command(
-      commands, "topics", "Lists topics, who reads them, and what waits there",
-      [context, created] { return created->topic.empty() ? list_topics(*context) : create_topic(*context, *created); });
+  const auto wanted = std::make_shared<TopicsOptions>();
+  auto& topics =
+      add_command(commands, "topics", "Lists topics, who reads them, and what waits there", [context, wanted] {
+        if (!wanted->watched.empty()) return follow_topic(*context, wanted->watched);
+        if (!wanted->removed.empty()) return delete_topic(*context, wanted->removed, wanted->yes);
+        return wanted->create.topic.empty() ? list_topics(*context) : create_topic(*context, wanted->create);
+      });
   auto* const create =
-      topics.add_option("--create", created->topic, "Makes this topic, or sets the bounds of one that is there")
+      topics.add_option("--create", wanted->create.topic, "Makes this topic, or sets the bounds of one that is there")
           ->type_name("TOPIC");
-  topics.add_option("--bytes-max", created->bytes_max, "With --create: what it keeps at most; full, it refuses")
+  topics.add_option("--bytes-max", wanted->create.bytes_max, "With --create: what it keeps at most; full, it refuses")
       ->type_name("SIZE")
       ->needs(create);
-  topics.add_option("--messages-max", created->messages_max, "With --create: the same as a number of events")
+  topics.add_option("--messages-max", wanted->create.messages_max, "With --create: the same as a number of events")
       ->type_name("N")
       ->needs(create);
   topics
-      .add_option("--reader", created->readers,
+      .add_option("--reader", wanted->create.readers,
                   "With --create: a group for a client of the broker that is none of ours")
       ->type_name("NAME")
       ->needs(create);
+  auto* const remove =
+      topics.add_option("--delete", wanted->removed, "Removes this topic, which no function reads, with all it holds")
+          ->type_name("TOPIC")
+          ->excludes(create);
+  topics.add_option("--tail", wanted->watched, "Shows what is published on this topic from now on, and takes nothing")
+      ->type_name("TOPIC")
+      ->excludes(create)
+      ->excludes(remove);
+  topics.add_flag("--yes", wanted->yes, "With --delete: do it; without, it only says what would go")->needs(remove);
 
   auto [command, options] = add_command(commands, "redrive", "Runs events again that were given up", redrive);
   command.add_option("TARGET", options->target, "A function or a topic")->required();

@@ -48,8 +48,8 @@ DeliveryHandler::DeliveryHandler(EventLoop& loop, Admission& admission, Invoker&
       backoff_(options.seed),
       quarantine_(loop, kQuarantineRooms) {}
 
-Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function, std::unique_ptr<Delivery> delivery,
-                                   std::stop_token shutdown) {
+Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function, std::string topic,
+                                   std::unique_ptr<Delivery> delivery, std::stop_token shutdown) {
   const LeaseKeeper lease(loop_, *delivery);  // a slot may take longer than the lease
   auto slot = co_await admission_.acquire(function, options_.hold, shutdown);
   if (!slot) {
@@ -60,7 +60,7 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
   }
   MILLRACE_FAIL_POINT(after_receive);
 
-  auto standing = co_await find_standing(*function, *delivery);
+  auto standing = co_await find_standing(*function, std::move(topic), *delivery);
   if (!standing) {
     co_await nak(*delivery, trouble_delay(*function, *delivery, standing.error()), NakReason::infrastructure);
     co_return;
@@ -90,7 +90,7 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
   co_await run(std::move(work), std::move(*slot), *delivery, *standing->active, shutdown);
 }
 
-Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const FunctionSpec& function,
+Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const FunctionSpec& function, std::string topic,
                                                                        const Delivery& delivery) {
   const Event& event = delivery.event();
   for (std::uint32_t generation = event.generation;; ++generation) {
@@ -104,6 +104,7 @@ Task<Result<DeliveryHandler::Standing>> DeliveryHandler::find_standing(const Fun
         std::make_unique<RunTable::Active>(runs_, LiveRun{.run_id = standing.run_id,
                                                           .event_id = event.id,
                                                           .function = function.name,
+                                                          .topic = topic,
                                                           .key = event.object ? event.object->key : std::string(),
                                                           .state = RunState::admitted,
                                                           .since = now,

@@ -41,10 +41,10 @@ class DeliveryHandler {
   // From now on `circuits` hears what keeps runs from running, and which do.
   void report_to(Circuits& circuits) { circuits_ = &circuits; }
 
-  // Settles `delivery` exactly once: ack, nak with a delay, or term into the dead letters. On `shutdown` the function
-  // is ended and the event given back.
-  [[nodiscard]] Task<void> handle(std::shared_ptr<const FunctionSpec> function, std::unique_ptr<Delivery> delivery,
-                                  std::stop_token shutdown);
+  // Settles `delivery`, which came from `topic`, exactly once: ack, nak with a delay, or term into the dead letters. On
+  // `shutdown` the function is ended and the event given back.
+  [[nodiscard]] Task<void> handle(std::shared_ptr<const FunctionSpec> function, std::string topic,
+                                  std::unique_ptr<Delivery> delivery, std::stop_token shutdown);
 
  private:
   // The run a delivery is about: its generation, and for a redrive the row that stands already, if any.
@@ -68,7 +68,7 @@ class DeliveryHandler {
     std::optional<Semaphore::Permit> room;  // in quarantine, until the run is over
   };
 
-  Task<Result<Standing>> find_standing(const FunctionSpec& function, const Delivery& delivery);
+  Task<Result<Standing>> find_standing(const FunctionSpec& function, std::string topic, const Delivery& delivery);
   Task<void> run(Work work, Admission::Slot slot, Delivery& delivery, RunTable::Active& active,
                  std::stop_token shutdown);
   Task<Result<Counters>> begin(const FunctionSpec& function, Delivery& delivery, RunTable::Active& active,

@@ -60,7 +60,7 @@ Task<Result<void>> WorkerPool::subscribe(std::shared_ptr<const FunctionSpec> fun
   auto subscription = co_await broker_.subscribe({.topic = place.topic, .group = place.group});
   if (!subscription) co_return fail(subscription.error());
   if (stopping_) co_return fail(Errc::unavailable, "this node is stopping and takes no more work");
-  const auto member = std::make_shared<Member>(std::move(function), std::move(*subscription));
+  const auto member = std::make_shared<Member>(std::move(function), place.topic, std::move(*subscription));
   members_[place] = member;
   receivers_->spawn(receive(member));
   backlog_.insert(place.topic);  // what was published while nobody was subscribed
@@ -233,7 +233,7 @@ Task<void> WorkerPool::receive(std::shared_ptr<Member> member) {
 
 // Holds the member, also of a function that is removed meanwhile: a subscription outlives its deliveries.
 Task<void> WorkerPool::work(std::shared_ptr<Member> member, std::unique_ptr<Delivery> delivery) {
-  co_await handler_.handle(member->function, std::move(delivery), shutdown_.get_token());
+  co_await handler_.handle(member->function, member->topic, std::move(delivery), shutdown_.get_token());
 }
 
 Task<void> WorkerPool::stop(EventLoop::Duration grace) {

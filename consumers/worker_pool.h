@@ -53,6 +53,7 @@ class WorkerPool final : public FunctionObserver {
  private:
   struct Member {
     std::shared_ptr<const FunctionSpec> function;
+    std::string topic;
     std::unique_ptr<Subscription> subscription;
     std::stop_source stop;
   };

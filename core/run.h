@@ -142,9 +142,10 @@ struct RunRecord {
   WallTime started_at{};
   WallTime committed_at{};
   Usage usage;
-  std::string log_tail;         // at most kLogTailBytesMax, stderr and stdout as they came
-  std::uint64_t log_bytes = 0;  // all that was written, kept or not
-  std::string result;           // stdout of a synchronous call, or what is an output; empty otherwise
+  std::string log_tail;           // at most kLogTailBytesMax, stderr and stdout as they came
+  std::uint64_t log_bytes = 0;    // all that was written, kept or not
+  std::string result;             // stdout of a synchronous call, or what is an output; empty otherwise
+  bool result_truncated = false;  // of a call that printed more than limits.result
   std::vector<OutputFile> outputs;
 
   bool placed = false;

@@ -20,8 +20,8 @@ Task<Result<void>> GuardedObjects::ensure_bucket(std::string bucket) {
 Task<Result<std::vector<std::string>>> GuardedObjects::buckets() {
   return watched(store_.buckets(), name_, circuits_);
 }
-Task<Result<void>> GuardedObjects::check_together(std::string bucket, std::string other) {
-  return watched(store_.check_together(std::move(bucket), std::move(other)), name_, circuits_);
+Task<Result<void>> GuardedObjects::check_buckets(FunctionBuckets buckets) {
+  return watched(store_.check_buckets(std::move(buckets)), name_, circuits_);
 }
 Task<Result<ObjectInfo>> GuardedObjects::stat(std::string bucket, std::string key) {
   return watched(store_.stat(std::move(bucket), std::move(key)), name_, circuits_);

@@ -26,7 +26,7 @@ class GuardedObjects final : public ObjectStore {
 
   Task<Result<void>> ensure_bucket(std::string bucket) override;
   Task<Result<std::vector<std::string>>> buckets() override;
-  Task<Result<void>> check_together(std::string bucket, std::string other) override;
+  Task<Result<void>> check_buckets(FunctionBuckets buckets) override;
   Task<Result<ObjectInfo>> stat(std::string bucket, std::string key) override;
   Task<Result<Listing>> list(std::string bucket, std::string prefix, std::string after, std::size_t limit) override;
   Task<Result<OpenedObject>> open(ObjectRef object) override;

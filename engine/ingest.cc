@@ -15,6 +15,7 @@ LiveRun queued_run(const FunctionSpec& function, const Event& event, const RunId
   return {.run_id = run_id,
           .event_id = event.id,
           .function = function.name,
+          .topic = work_topic(function.name),
           .key = event.object ? event.object->key : std::string(),
           .since = now,
           .queued_at = now};

@@ -9,6 +9,7 @@
 #include "core/fail_point.h"
 #include "core/units.h"
 #include "engine/finish.h"
+#include "engine/health.h"
 #include "engine/output_names.h"
 #include "engine/retry_policy.h"
 #include "engine/run_meter.h"
@@ -21,9 +22,6 @@ std::uint64_t microseconds_between(WallTime from, WallTime to) {
   const auto span = std::chrono::duration_cast<std::chrono::microseconds>(to - from).count();
   return static_cast<std::uint64_t>(std::max<std::int64_t>(span, 0));
 }
-
-// Below this nothing is started: a function that fills the rest of the disk takes everybody's outputs along.
-constexpr std::uint64_t kFreeBytesMin = 32ULL << 20;
 
 // Runs that have ended and are being committed and placed. More keep their slots.
 constexpr std::size_t kSettlingMax = 256;
@@ -278,6 +276,7 @@ Task<Result<Invoked>> Invoker::end_well(const Work& work, Attempt attempt, Execu
   record.log_bytes = execution.log_bytes;
   for (const auto& refused : sealed->refused) record.log_tail += "\nmillrace: output refused: " + refused;
   if (work.synchronous || prints) record.result = std::move(execution.result);
+  record.result_truncated = work.synchronous && execution.result_truncated;
   const bool nothing_made = !has_private_copies(record.outputs);
   auto invoked = co_await commit(std::move(record), AttemptOutcome::succeeded, {});
   if (!invoked && invoked.error().code == Errc::no_space) {
@@ -327,6 +326,7 @@ Task<Result<Invoked>> Invoker::end_badly(const Work& work, Attempt attempt, Exec
   record.log_tail = std::move(execution.log_tail);
   record.log_bytes = execution.log_bytes;
   if (work.synchronous) record.result = std::move(execution.result);
+  record.result_truncated = work.synchronous && execution.result_truncated;
   if (execution.outcome == AttemptOutcome::cancelled) {
     record.outcome = RunOutcome::cancelled;
   } else {

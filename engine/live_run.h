@@ -14,7 +14,8 @@ struct LiveRun {
   RunId run_id;
   EventId event_id;
   std::string function;
-  std::string key;  // of the input object, if any
+  std::string topic = {};  // that its event is on
+  std::string key;         // of the input object, if any
   RunState state = RunState::queued;
   WallTime since{};  // in this state
   WallTime queued_at{};

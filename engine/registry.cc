@@ -3,10 +3,14 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <utility>
 
 #include "async/sleep.h"
 #include "core/backoff.h"
+#include "engine/capacity.h"
+#include "engine/nodes.h"
 #include "formats/identity.h"
 #include "formats/spec_check.h"
 
@@ -21,6 +25,13 @@ bool same_content(FunctionSpec left, const FunctionSpec& right) {
   left.uid = right.uid;
   left.revision = right.revision;
   return left == right;
+}
+
+FunctionBuckets buckets_of(const FunctionSpec& function) {
+  FunctionBuckets buckets;
+  for (const auto& input : function.inputs) buckets.inputs.emplace_back(input.storage.bucket());
+  for (const auto& output : function.outputs) buckets.outputs.emplace_back(output.storage.bucket());
+  return buckets;
 }
 
 }  // namespace
@@ -63,6 +74,7 @@ Registry::Registry(EventLoop& loop, FunctionStore& store, Broker& broker, Object
       lease_(lease),
       topics_(broker, lease),
       log_(log),
+      try_again_(loop),
       changes_(loop, 1) {}
 
 Task<Result<void>> Registry::load() {
@@ -80,30 +92,56 @@ Task<Result<void>> Registry::load() {
     // One function that cannot be served now must not keep the others from starting.
     if (ready) continue;
     log_.error("function not ready", {{"function", function->name}, {"error", ready.error()}});
-    unready_.insert(function->name);
+    not_ready(function->name, ready.error());
   }
   co_return Result<void>{};
 }
 
 Task<void> Registry::prepare_the_rest(std::stop_token stop) {
-  for (std::uint32_t times = 1; !unready_.empty(); ++times) {
-    const auto slept = co_await sleep_for(loop_, Backoff::ceiling(kPrepareBase, kPrepareCap, times), stop);
-    if (!slept) co_return;
+  while (!stop.stop_requested()) {
+    const bool due = co_await pause(stop);
+    if (!due) continue;
     const auto turn = co_await changes_.acquire(1, stop);
     if (!turn) co_return;
-    const std::set<std::string> names = unready_;
-    for (const auto& name : names) {
+    ++times_;
+    const auto unready = unready_;
+    for (const auto& [name, before] : unready) {
       const auto function = find(name);
-      Result<void> ready;
-      if (function) ready = co_await prepare(function);
+      if (!function) continue;
+      const auto ready = co_await prepare(function);
       if (!ready) {
         log_.warn("function still not ready", {{"function", name}, {"error", ready.error()}});
+        unready_.insert_or_assign(name, ready.error());
         continue;
       }
       unready_.erase(name);
-      if (function) log_.info("function ready", {{"function", name}});
+      log_.info("function ready", {{"function", name}});
     }
   }
+}
+
+// True when the next try is due; false when what there is to try has changed, or at the stop.
+Task<bool> Registry::pause(std::stop_token stop) {
+  try_again_ = OneShot<bool>(loop_);
+  const std::stop_callback on_stop(stop, [woken = try_again_] { woken.set(false); });
+  std::unique_ptr<EventLoop::Handle> timer;
+  if (!unready_.empty()) {
+    timer = loop_.start_timer(Backoff::ceiling(kPrepareBase, kPrepareCap, times_ + 1),
+                              [woken = try_again_] { woken.set(true); });
+  }
+  const bool due = co_await try_again_.wait();
+  co_return due;
+}
+
+void Registry::not_ready(const std::string& function, Error error) {
+  unready_.insert_or_assign(function, std::move(error));
+  times_ = 0;
+  try_again_.set(false);
+}
+
+std::optional<Error> Registry::unready(std::string_view name) const {
+  const auto found = unready_.find(name);
+  return found == unready_.end() ? std::nullopt : std::optional(found->second);
 }
 
 Task<void> Registry::drop_orphans() {
@@ -150,6 +188,9 @@ Task<Result<std::vector<Applied>>> Registry::check(std::vector<FunctionSpec> spe
   }
   const auto acyclic = check_no_loops(together);
   if (!acyclic) co_return fail(acyclic.error());
+  Result<std::vector<NodeRow>> nodes;
+  if (nodes_ != nullptr) nodes = co_await nodes_->all();
+  if (!nodes) co_return fail(nodes.error().with("ask the nodes what they have for functions"));
 
   std::vector<Applied> checked;
   for (auto& spec : specs) {
@@ -162,11 +203,13 @@ Task<Result<std::vector<Applied>>> Registry::check(std::vector<FunctionSpec> spe
     if (!executor) co_return fail(executor.error().with("function '" + function->name + "'"));
     auto warnings = co_await (*executor)->check(function);
     if (!warnings) co_return fail(warnings.error().with("function '" + function->name + "'"));
-    for (const auto& output : function->outputs) {
-      const auto reachable = co_await objects_.check_together(std::string(function->outputs.front().storage.bucket()),
-                                                              std::string(output.storage.bucket()));
-      if (!reachable) co_return fail(reachable.error().with("function '" + function->name + "'"));
+    if (nodes_ != nullptr) {
+      auto room = check_capacity(*function, *nodes);
+      if (!room) co_return fail(room.error().with("function '" + function->name + "'"));
+      std::ranges::move(*room, std::back_inserter(*warnings));
     }
+    const auto usable = co_await objects_.check_buckets(buckets_of(*function));
+    if (!usable) co_return fail(usable.error().with("function '" + function->name + "'"));
     checked.push_back({.function = function,
                        .created = !functions_.contains(function->name),
                        .changed = false,
@@ -212,6 +255,9 @@ Task<Result<Applied>> Registry::apply_checked(FunctionSpec spec, std::vector<std
   const auto before = find(spec.name);
   Applied applied{.function = before, .created = !before, .changed = false, .warnings = std::move(warnings)};
   if (!before || !same_content(spec, *before)) {
+    // Before the function is stored: one that is and has no topic at a start has lost it.
+    const auto ensured = co_await ensure_work_topic(spec.name);
+    if (!ensured) co_return fail(ensured.error().with("make its work topic"));
     spec.uid = before ? before->uid : FunctionUid(ulids_.make(loop_.wall_now()));
     spec.revision = before ? before->revision + 1 : 1;
     const auto stored = co_await store_.put(spec);
@@ -223,7 +269,10 @@ Task<Result<Applied>> Registry::apply_checked(FunctionSpec spec, std::vector<std
     if (before) forget(*before);
   }
   const auto ready = co_await prepare(applied.function);
-  if (!ready) co_return fail(ready.error().with("stored but not ready"));
+  if (!ready) {
+    not_ready(applied.function->name, ready.error());
+    co_return fail(ready.error().with("stored but not ready"));
+  }
   if (before) co_await leave_topics(before, applied.function);
   unready_.erase(applied.function->name);
   if (applied.changed) {
@@ -232,18 +281,41 @@ Task<Result<Applied>> Registry::apply_checked(FunctionSpec spec, std::vector<std
   co_return applied;
 }
 
-// Buckets and topic first, then whoever waits for work, then whoever makes it.
+// Either side as far as it goes: events that wait for a function that cannot run yet are not lost, and one whose input
+// cannot be watched can be called.
 Task<Result<void>> Registry::prepare(std::shared_ptr<const FunctionSpec> function) {
-  std::vector<std::string> buckets;
-  for (const auto& input : function->inputs) buckets.emplace_back(input.storage.bucket());
-  for (const auto& output : function->outputs) buckets.emplace_back(output.storage.bucket());
-  for (const auto& bucket : buckets) {
-    const auto made = co_await objects_.ensure_bucket(bucket);
+  const auto ensured = co_await ensure_work_topic(function->name);
+  if (!ensured) co_return fail(ensured.error());
+  auto inputs = co_await prepare_inputs(function);
+  auto runs = co_await prepare_runs(function);
+  co_return inputs ? runs : inputs;
+}
+
+Task<Result<void>> Registry::ensure_work_topic(std::string function) {
+  TopicSpec topic{.name = work_topic(function), .groups = {std::string(kWorkersGroup)}, .lease = lease_};
+  auto ensured = co_await broker_.ensure(std::move(topic));
+  co_return ensured;
+}
+
+// What makes events of them comes last.
+Task<Result<void>> Registry::prepare_inputs(std::shared_ptr<const FunctionSpec> function) {
+  for (const auto& input : function->inputs) {
+    const auto made = co_await objects_.ensure_bucket(std::string(input.storage.bucket()));
     if (!made) co_return fail(made.error());
   }
-  TopicSpec topic{.name = work_topic(function->name), .groups = {std::string(kWorkersGroup)}, .lease = lease_};
-  const auto ensured = co_await broker_.ensure(std::move(topic));
-  if (!ensured) co_return fail(ensured.error());
+  for (FunctionObserver* producer : producers_) {
+    const auto told = co_await producer->function_applied(function);
+    if (!told) co_return fail(told.error());
+  }
+  co_return Result<void>{};
+}
+
+// What runs need, and then whoever runs them.
+Task<Result<void>> Registry::prepare_runs(std::shared_ptr<const FunctionSpec> function) {
+  for (const auto& output : function->outputs) {
+    const auto made = co_await objects_.ensure_bucket(std::string(output.storage.bucket()));
+    if (!made) co_return fail(made.error());
+  }
   for (const auto& input : function->topics) {
     const auto joined = co_await topics_.join(function->name, input);
     if (!joined) co_return fail(joined.error().with("topic '" + input.topic + "'"));
@@ -280,6 +352,7 @@ Task<void> Registry::let_go(std::shared_ptr<const FunctionSpec> gone) {
   unready_.erase(gone->name);
   rebuild_index();
   for (FunctionObserver* observer : observers_) co_await observer->function_removed(gone);
+  for (FunctionObserver* producer : producers_) co_await producer->function_removed(gone);
   forget(*gone);
 }
 
@@ -320,7 +393,7 @@ Task<void> Registry::take_over(FunctionSpec spec) {
   const auto ready = co_await prepare(function);
   if (!ready) {
     log_.error("function not ready", {{"function", function->name}, {"error", ready.error()}});
-    unready_.insert(function->name);
+    not_ready(function->name, ready.error());
     co_return;
   }
   unready_.erase(function->name);
@@ -369,7 +442,9 @@ std::vector<Trigger> Registry::match(const ObjectRef& object) const {
 }
 
 Task<Result<void>> Registry::drain(std::stop_token stop) {
-  for (FunctionObserver* observer : observers_) {
+  auto everybody = observers_;
+  everybody.insert(everybody.end(), producers_.begin(), producers_.end());
+  for (FunctionObserver* observer : everybody) {
     const auto drained = co_await observer->drain(stop);
     if (!drained) co_return fail(drained.error());
   }

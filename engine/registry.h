@@ -11,13 +11,14 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "async/event_loop.h"
+#include "async/one_shot.h"
 #include "async/semaphore.h"
 #include "async/task.h"
 #include "broker/broker.h"
@@ -33,6 +34,8 @@
 #include "telemetry/log.h"
 
 namespace millrace {
+
+class Nodes;
 
 // The executors by kind; an absent one was not built or has no rights here.
 class Executors {
@@ -70,15 +73,23 @@ class Registry {
   Registry(EventLoop& loop, FunctionStore& store, Broker& broker, ObjectStore& objects, const Executors& executors,
            UlidMaker& ulids, std::chrono::milliseconds lease, Log& log);
 
-  // All observers, before load().
+  // Whose memory and cpu the functions are measured by, before load(); without it nothing is measured.
+  void heed(Nodes& nodes) { nodes_ = &nodes; }
+
+  // All observers, before load(). Those that make events of a function's inputs are told as soon as these and its work
+  // topic are there: what comes waits on the topic, also while the rest of the function is not ready.
+  void observe_inputs(FunctionObserver& producer) { producers_.push_back(&producer); }
   void observe(FunctionObserver& observer) { observers_.push_back(&observer); }
 
   // Reads what is stored and tells the observers; once, at start.
   [[nodiscard]] Task<Result<void>> load();
 
-  // Those that load() could not get ready are tried again, with pauses that grow, until each is ready, applied anew or
-  // removed.
+  // Those that are applied and not ready are tried again, with pauses that grow, until each is ready or removed. Until
+  // stopped; one such task.
   [[nodiscard]] Task<void> prepare_the_rest(std::stop_token stop);
+
+  // Why the function is not ready on this node; nothing when it is.
+  [[nodiscard]] std::optional<Error> unready(std::string_view name) const;
 
   // Creates or updates all of them. All are checked, also against one another, before the first is stored: an error
   // that names a field or a loop has changed nothing. In the order given.
@@ -93,6 +104,10 @@ class Registry {
 
   // Removes the function. Its data, its topic and its run records stay.
   [[nodiscard]] Task<Result<void>> remove(std::string name);
+
+  // Removes the topic with all that is in it. `failed_precondition` names the function whose work topic it is, or those
+  // that read it. Functions that publish on it make it again.
+  [[nodiscard]] Task<Result<void>> remove_topic(std::string topic);
 
   [[nodiscard]] std::shared_ptr<const FunctionSpec> find(std::string_view name) const;
   [[nodiscard]] std::vector<std::shared_ptr<const FunctionSpec>> all() const;  // by name
@@ -120,6 +135,11 @@ class Registry {
   Task<void> drop_orphans();
   Task<void> leave_topics(std::shared_ptr<const FunctionSpec> before, std::shared_ptr<const FunctionSpec> now);
   Task<Result<void>> prepare(std::shared_ptr<const FunctionSpec> function);
+  Task<Result<void>> prepare_inputs(std::shared_ptr<const FunctionSpec> function);
+  Task<Result<void>> prepare_runs(std::shared_ptr<const FunctionSpec> function);
+  Task<Result<void>> ensure_work_topic(std::string function);
+  void not_ready(const std::string& function, Error error);
+  Task<bool> pause(std::stop_token stop);
   void rebuild_index();
   void forget(const FunctionSpec& revision);  // what an executor has prepared for it
 
@@ -132,9 +152,13 @@ class Registry {
   std::chrono::milliseconds lease_;  // of deliveries of work topics
   UserTopics topics_;
   Log& log_;
+  Nodes* nodes_ = nullptr;
+  std::vector<FunctionObserver*> producers_;
   std::vector<FunctionObserver*> observers_;
   Functions functions_;
-  std::set<std::string> unready_;  // since load(); whoever applies one is told
+  std::map<std::string, Error, std::less<>> unready_;
+  OneShot<bool> try_again_;  // whoever sets it true wants that at once
+  std::uint32_t times_ = 0;  // in a row that some stayed unready
   // bucket -> its triggers; a bucket has few, so matching walks them.
   std::map<std::string, std::vector<Trigger>, std::less<>> index_;
   Semaphore changes_;  // one apply, remove or refresh at a time

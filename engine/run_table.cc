@@ -30,18 +30,19 @@ void RunTable::forget(const RunId& run_id) {
   if (found != waiting_by_id_.end()) erase(found->second);
 }
 
-void RunTable::forget_waiting(std::string_view function, bool work_topic) {
+void RunTable::forget_waiting(std::string_view topic, std::string_view function) {
+  const auto is_gone = [&](const LiveRun& run) {
+    return run.topic == topic && (function.empty() || run.function == function);
+  };
   for (auto* list : {&waiting_, &cancelled_}) {
     for (auto waiting = list->begin(); waiting != list->end();) {
       const auto next = std::next(waiting);
-      // What is only queued was published on a work topic.
-      const bool gone = work_topic || (waiting->run.state != RunState::queued && !waiting->cancelled);
-      if (gone && waiting->run.function == function) erase(waiting);
+      if (is_gone(waiting->run)) erase(waiting);
       waiting = next;
     }
   }
   for (const auto& [id, active] : active_) {
-    if (active->run_.function == function) active->thrown_away_ = true;
+    if (is_gone(active->run_)) active->thrown_away_ = true;
   }
 }
 
@@ -124,6 +125,12 @@ std::vector<LiveRun> RunTable::list(std::string_view function, std::size_t limit
   }
   if (runs.size() > limit) runs.resize(limit);
   return runs;
+}
+
+std::size_t RunTable::waiting_count(std::string_view function) const {
+  if (function.empty()) return waiting_by_id_.size();
+  return static_cast<std::size_t>(std::ranges::count_if(
+      waiting_by_id_, [&](const auto& waiting) { return waiting.second->run.function == function; }));
 }
 
 }  // namespace millrace

@@ -38,9 +38,9 @@ class RunTable {
 
   // One that waits here was run by another node.
   void forget(const RunId& run_id);
-  // What waited for a function on its work topic, or else on some user topic, was thrown away. What is in work now does
-  // not come back to wait either.
-  void forget_waiting(std::string_view function, bool work_topic);
+  // What waited on a topic for a function, or for any ("" as its name), was thrown away. What is in work now does not
+  // come back to wait either.
+  void forget_waiting(std::string_view topic, std::string_view function);
 
   // Work on a run begins here: at most one Active exists per run id. Ends with its destructor, which forgets the run,
   // or with waits_for_retry().
@@ -79,6 +79,9 @@ class RunTable {
   [[nodiscard]] std::optional<LiveRun> find(const RunId& run_id) const;
   [[nodiscard]] std::vector<LiveRun> list(std::string_view function, std::size_t limit) const;  // active first
   [[nodiscard]] std::size_t active_count() const { return active_.size(); }
+  [[nodiscard]] std::size_t waiting_count(std::string_view function) const;  // empty: of all
+  // As many wait as are remembered: some may have been forgotten.
+  [[nodiscard]] bool full() const { return waiting_.size() >= queued_max_; }
 
  private:
   struct Waiting {

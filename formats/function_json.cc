@@ -5,6 +5,7 @@
 #include <chrono>
 #include <utility>
 
+#include "core/reserved_environment.h"
 #include "core/run.h"
 #include "core/units.h"
 #include "formats/object_reader.h"
@@ -95,6 +96,16 @@ void read_environment(ObjectReader& in, FunctionSpec& spec) {
   }
   if (bytes > kEnvironmentBytesMax) {
     in.problem("environment", "has more than " + std::to_string(kEnvironmentBytesMax) + " bytes");
+  }
+}
+
+// Not for what is stored: an earlier version took these names, and its functions still run.
+void refuse_reserved_variables(ObjectReader& in, const FunctionSpec& spec) {
+  for (const auto& [name, value] : spec.environment) {
+    if (!is_reserved_variable(name)) continue;
+    in.problem("environment", "'" + name +
+                                  "' is set by the server for every run; choose another name (docs/reference/"
+                                  "functions.md lists those that are taken)");
   }
 }
 
@@ -451,6 +462,7 @@ FunctionSpec read_function(const Json& json, std::string path, const ReadScript&
   read_script_field(in, read_script, spec);
   spec.secrets = read_secrets(in, read_content);
   spec.files = read_files(in, read_content);
+  refuse_reserved_variables(in, spec);
   refuse_foreign(in);
   (void)in.find("uid");
   (void)in.find("revision");

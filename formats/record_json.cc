@@ -174,6 +174,7 @@ Json facts_json(const RunRecord& run) {
   set_text(json, "log_tail", run.log_tail);
   json.set("log_bytes", run.log_bytes);
   set_text(json, "result", run.result);
+  if (run.result_truncated) json.set("result_truncated", true);
   json.set("placed", run.placed);
   json.set("published", run.published);
   return json;
@@ -265,6 +266,7 @@ Result<RunRecord> run_from_json(const Json& json) {
   run.log_tail = in.raw("log_tail");
   run.log_bytes = in.integer("log_bytes", std::uint64_t{0});
   run.result = in.raw("result");
+  run.result_truncated = in.boolean("result_truncated", false);
   const auto& outputs = in.array("outputs");
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     run.outputs.push_back(read_output(outputs[i], in.path_of("outputs", i), problems));

@@ -40,6 +40,11 @@ Task<void> Gateway::handle(HttpRequest& request, HttpResponder& responder) {
                                                     "that is (`millrace nodes` there lists them)"});
     co_return;
   }
+  const auto understood = check_query(*match->route, request.query());
+  if (!understood) {
+    co_await reply_error(exchange, understood.error());
+    co_return;
+  }
   exchange.params = std::move(match->params);
   co_await match->route->function(exchange);
 }

@@ -26,7 +26,7 @@ namespace millrace {
 // The query parameters `delay` ("30s") and `priority` ("low", "normal", "high").
 [[nodiscard]] Result<Sending> query_sending(const HttpRequest& request);
 
-// "yes", "true", "1" or an empty value; false when absent.
+// "yes", "true", "1" or an empty value; false when absent. Other values than those for no meet check_query() before.
 [[nodiscard]] bool query_flag(const HttpRequest& request, std::string_view name);
 
 }  // namespace millrace

@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "gateway/services.h"
 #include "net/http_exchange.h"
+#include "net/http_message.h"
 
 namespace millrace {
 
@@ -33,8 +34,9 @@ struct Route {
   std::string_view method;
   std::string_view pattern;
   RouteFunction function;
-  bool open = false;        // no token needed
-  bool everywhere = false;  // also on nodes without the gateway role
+  std::string_view query = {};  // the parameters that it takes, between blanks; "name?" is yes or no (query_flag)
+  bool open = false;            // no token needed
+  bool everywhere = false;      // also on nodes without the gateway role
 };
 
 // Every route of the daemon, in one place; docs and tests read it too.
@@ -50,5 +52,9 @@ struct RouteMatch {
 // NUL.
 [[nodiscard]] Result<RouteMatch> match_route(std::span<const Route> table, std::string_view method,
                                              std::string_view path);
+
+// `invalid_argument` naming a parameter that the route does not take, or that is there twice, with those that it takes;
+// and a value that is neither yes nor no where it takes only these.
+[[nodiscard]] Result<void> check_query(const Route& route, const HttpQuery& query);
 
 }  // namespace millrace

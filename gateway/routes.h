@@ -12,6 +12,8 @@ Task<void> get_function(Exchange& exchange);
 Task<void> apply_functions(Exchange& exchange);
 Task<void> remove_function(Exchange& exchange);
 Task<void> replay_function(Exchange& exchange);
+// `not_found` for a function that does not exist and of which no run is left. On the domain loop.
+Task<Result<void>> check_function_known(Services& services, std::string name);
 
 // routes_invoke.cc
 Task<void> invoke_function(Exchange& exchange);
@@ -32,6 +34,7 @@ Task<void> cancel_run(Exchange& exchange);
 
 // routes_streams.cc
 Task<void> watch_runs(Exchange& exchange);
+Task<void> watch_topic(Exchange& exchange);
 Task<void> follow_run_log(Exchange& exchange);
 
 // routes_top.cc
@@ -49,6 +52,7 @@ Task<void> publish_event(Exchange& exchange);
 // routes_topics.cc
 Task<void> list_topics(Exchange& exchange);
 Task<void> make_topic(Exchange& exchange);
+Task<void> remove_topic(Exchange& exchange);
 Task<void> list_dead_letters(Exchange& exchange);
 Task<void> redrive_dead_letters(Exchange& exchange);
 // The group that a request about a topic means: the one it names, or the only one there can be.
@@ -59,6 +63,7 @@ Task<void> purge_topic(Exchange& exchange);
 
 // routes_system.cc
 Task<void> health(Exchange& exchange);
+Task<void> health_live(Exchange& exchange);
 Task<void> metrics(Exchange& exchange);
 Task<void> node(Exchange& exchange);
 Task<void> wait_idle(Exchange& exchange);

@@ -40,6 +40,17 @@ Task<Json> describe_all(Services& services) {
 
 }  // namespace
 
+Task<Result<void>> check_function_known(Services& services, std::string name) {
+  if (services.registry.find(name) || !services.runs.list(name, 1).empty()) co_return Result<void>{};
+  RunFilter any;
+  any.function = name;
+  any.limit = 1;
+  const auto records = co_await services.state.runs().list(any);
+  if (!records) co_return fail(records.error());
+  if (!records->empty()) co_return Result<void>{};
+  co_return fail(Errc::not_found, "function '" + name + "' does not exist, and no run of it is on record");
+}
+
 Task<void> list_functions(Exchange& exchange) {
   Services& services = exchange.services;
   auto list = co_await on_domain(services, exchange.request, [&services] { return describe_all(services); });

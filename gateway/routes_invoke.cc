@@ -85,6 +85,7 @@ Task<void> invoke_function(Exchange& exchange) {
       {"X-Millrace-Run-Id", record->run_id.str()},
       {"X-Millrace-Outcome", std::string(name_of(record->outcome))},
       {"X-Millrace-Exit-Code", std::to_string(record->signal != 0 ? 128 + record->signal : record->exit_code)}};
+  if (record->result_truncated) headers.add("X-Millrace-Result-Truncated", "true");
   if (!record->reason.empty()) headers.add("X-Millrace-Reason", header_text(record->reason));
   const auto sent = co_await exchange.responder.send(status_of(*record), std::move(headers), std::move(record->result));
   if (!sent) services.log.debug("answer not sent", {{"error", sent.error()}});

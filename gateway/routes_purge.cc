@@ -1,7 +1,6 @@
 #include <string>
 #include <utility>
 
-#include "formats/topic_name.h"
 #include "gateway/reply.h"
 #include "gateway/routes.h"
 
@@ -16,11 +15,8 @@ Task<Result<Lag>> purge_of(Services& services, std::string topic, std::string na
   if (!lag) co_return fail(lag.error());
   const auto purged = co_await services.broker.purge(topic, *group);
   if (!purged) co_return fail(purged.error());
-  const bool work_topic = topic.starts_with(kWorkTopicPrefix);
-  const std::string& reader = work_topic ? topic : *group;
-  if (reader.starts_with(kWorkTopicPrefix)) {
-    services.runs.forget_waiting(reader.substr(kWorkTopicPrefix.size()), work_topic);
-  }
+  const std::string function = function_of(topic, *group);
+  if (!function.empty()) services.runs.forget_waiting(topic, function);
   services.log.info("events were thrown away, as somebody asked for",
                     {{"topic", topic}, {"group", *group}, {"open", lag->open()}, {"dead", lag->dead}});
   co_return *lag;

@@ -23,10 +23,26 @@ constexpr std::uint64_t kRunsDefault = 100;
 constexpr std::size_t kLookedAtOnce = 100;
 constexpr std::size_t kLooksMax = 100;
 
-struct RunList {
-  std::vector<LiveRun> live;
-  std::vector<RunRecord> done;
+struct LiveRuns {
+  std::vector<LiveRun> runs;
+  bool more = false;  // than were asked for
 };
+
+struct RunList {
+  LiveRuns live;
+  std::vector<RunRecord> done;
+  std::uint64_t unlisted = 0;  // events that wait, of which no run is known here
+};
+
+// Those beyond the bound of the table, and where the broker does not tell what waits also those that others published,
+// or that came before this node's start.
+Task<std::uint64_t> count_unlisted(Services& services, std::string function) {
+  if (services.broker.capabilities().lists_waiting && !services.runs.full()) co_return 0;
+  const auto told = co_await services.levels.refresh();
+  const std::uint64_t waiting = told ? services.levels.waiting_for(function).value_or(0) : 0;
+  const std::uint64_t known = services.runs.waiting_count(function);
+  co_return waiting > known ? waiting - known : 0;
+}
 
 Task<void> forget_if_over(Services& services, RunId run_id, Result<bool>& forgotten) {
   const auto record = co_await services.state.runs().get(run_id);
@@ -39,9 +55,9 @@ Task<void> forget_if_over(Services& services, RunId run_id, Result<bool>& forgot
 }
 
 // What waited here other nodes may have run since: of a backlog that they have worked off, all of it.
-Task<Result<std::vector<LiveRun>>> find_live(Services& services, std::string function, std::size_t limit) {
+Task<Result<LiveRuns>> find_live(Services& services, std::string function, std::size_t limit) {
   for (std::size_t looks = 0;; ++looks) {
-    auto live = services.runs.list(function, looks == 0 ? limit : kRunsMax);
+    auto live = services.runs.list(function, looks == 0 ? limit + 1 : kRunsMax + 1);
     Result<bool> forgotten = false;
     for (std::size_t first = 0; services.nodes.shared() && forgotten && first < live.size(); first += kLookedAtOnce) {
       TaskGroup looking(services.domain);
@@ -53,17 +69,23 @@ Task<Result<std::vector<LiveRun>>> find_live(Services& services, std::string fun
     }
     if (!forgotten) co_return fail(forgotten.error());
     if (*forgotten && looks < kLooksMax) continue;
-    live.resize(std::min(live.size(), limit));
-    co_return live;
+    const bool more = live.size() > limit;
+    if (more) live.resize(limit);
+    co_return LiveRuns{.runs = std::move(live), .more = more};
   }
 }
 
 Task<Result<RunList>> find_runs(Services& services, RunFilter filter) {
   RunList list;
+  if (!filter.function.empty()) {
+    const auto known = co_await check_function_known(services, filter.function);
+    if (!known) co_return fail(known.error());
+  }
   if (filter.before.empty() && !filter.outcome) {
     auto live = co_await find_live(services, filter.function, filter.limit);
     if (!live) co_return fail(live.error());
     list.live = std::move(*live);
+    list.unlisted = co_await count_unlisted(services, filter.function);
   }
   auto done = co_await services.state.runs().list(std::move(filter));
   if (!done) co_return fail(done.error());
@@ -71,7 +93,7 @@ Task<Result<RunList>> find_runs(Services& services, RunFilter filter) {
   // Some have ended since they were looked at.
   std::unordered_set<std::string_view> over;
   for (const auto& record : list.done) over.insert(record.run_id.str());
-  std::erase_if(list.live, [&](const LiveRun& run) { return over.contains(run.run_id.str()); });
+  std::erase_if(list.live.runs, [&](const LiveRun& run) { return over.contains(run.run_id.str()); });
   co_return list;
 }
 
@@ -211,9 +233,12 @@ Task<void> list_runs(Exchange& exchange) {
     co_return;
   }
   Json list = Json::array();
-  for (const auto& run : runs->live) list.append(live_json(run));
+  for (const auto& run : runs->live.runs) list.append(live_json(run));
   for (const auto& record : runs->done) list.append(with_state(summary_json(record), record));
-  co_await reply_json(exchange, 200, Json::object({{"runs", std::move(list)}}));
+  const bool more = runs->live.more || runs->unlisted > 0;
+  Json answer = Json::object({{"runs", std::move(list)}, {"more_live", more}});
+  if (runs->unlisted > 0) answer.set("queued_unlisted", runs->unlisted);
+  co_await reply_json(exchange, 200, std::move(answer));
 }
 
 Task<void> get_run(Exchange& exchange) {

@@ -1,5 +1,6 @@
-// Answers that go on: runs as they change, and a run's log as it is written. Server-sent events, so that a browser
-// reads them too: `event: <what>`, `data: <JSON in one line>`, an empty line; a comment every kPatience of silence.
+// Answers that go on: runs as they change, a run's log as it is written, events as they are published. Server-sent
+// events, so that a browser reads them too: `event: <what>`, `data: <JSON in one line>`, an empty line; a comment every
+// kPatience of silence.
 //
 // A client that does not keep up holds nothing back but itself: what it missed is counted in a `skipped` event.
 #include <memory>
@@ -9,6 +10,7 @@
 
 #include "async/sleep.h"
 #include "formats/object_reader.h"
+#include "formats/timestamp.h"
 #include "gateway/reply.h"
 #include "gateway/routes.h"
 #include "gateway/run_json.h"
@@ -36,6 +38,29 @@ std::string text_of(const RunFeed::Batch& batch) {
   std::string text;
   if (batch.skipped > 0) text += server_event("skipped", Json::object({{"count", batch.skipped}}));
   for (const auto& news : batch.news) text += server_event("run", news_json(*news));
+  return text.empty() ? ": still here\n\n" : text;
+}
+
+Json to_json(const TopicNews& news) {
+  Json json = Json::object({{"id", news.id},
+                            {"source", news.source},
+                            {"type", news.type},
+                            {"subject", news.subject},
+                            {"key", news.key},
+                            {"content_type", news.content_type},
+                            {"published_at", format_timestamp(news.published_at)},
+                            {"bytes", news.data_bytes},
+                            {"data", raw_json(news.data)}});
+  if (news.data.size() < news.data_bytes) json.set("cut", true);
+  return json;
+}
+
+std::string text_of(const TopicFeed::Batch& batch) {
+  std::string text;
+  if (batch.skipped > 0) text += server_event("skipped", Json::object({{"count", batch.skipped}}));
+  if (batch.interrupted) text += server_event("skipped", Json::object({{"count", Json()}}));
+  for (const auto& news : batch.news) text += server_event("event", to_json(news));
+  if (batch.topic_removed) text += server_event("removed", Json::object({}));
   return text.empty() ? ": still here\n\n" : text;
 }
 
@@ -99,13 +124,22 @@ std::string text_of(const Step& step, Place& place) {
   return text.empty() ? ": still here\n\n" : text;
 }
 
+// On the domain loop. Of all functions where none is named.
+Task<Result<std::shared_ptr<RunFeed::Reader>>> open_feed(Services& services, std::string function) {
+  if (!function.empty()) {
+    const auto known = co_await check_function_known(services, function);
+    if (!known) co_return fail(known.error());
+  }
+  co_return services.feed.open(function);
+}
+
 }  // namespace
 
 Task<void> watch_runs(Exchange& exchange) {
   Services& services = exchange.services;
   const std::string function(exchange.request.query("function").value_or(""));
   const auto reader =
-      co_await ask_domain(services, exchange.request, [&services, function] { return services.feed.open(function); });
+      co_await on_domain(services, exchange.request, [&services, function] { return open_feed(services, function); });
   if (!reader) {
     co_await reply_error(exchange, reader.error());
     co_return;
@@ -120,6 +154,29 @@ Task<void> watch_runs(Exchange& exchange) {
   }
   if (sent) sent = co_await exchange.responder.finish();
   if (!sent) services.log.debug("a client that watched runs left", {{"error", sent.error()}});
+}
+
+Task<void> watch_topic(Exchange& exchange) {
+  Services& services = exchange.services;
+  const std::string topic = exchange.params["topic"];
+  const auto reader =
+      co_await on_domain(services, exchange.request, [&services, topic] { return services.topic_feed.open(topic); });
+  if (!reader) {
+    co_await reply_error(exchange, reader.error());
+    co_return;
+  }
+  auto sent = co_await start_events(exchange);
+  for (bool over = exchange.request.method() == "HEAD"; sent && !over;) {
+    const auto batch = co_await on_domain_while_wanted(services, exchange.request,
+                                                       [&services, reader = *reader](std::stop_token left) {
+                                                         return services.topic_feed.next(reader, kPatience, left);
+                                                       });
+    if (!batch) break;  // the client has left, or the server stops
+    over = batch->topic_removed;
+    sent = co_await exchange.responder.write(text_of(*batch));
+  }
+  if (sent) sent = co_await exchange.responder.finish();
+  if (!sent) services.log.debug("a client that watched a topic left", {{"error", sent.error()}});
 }
 
 Task<void> follow_run_log(Exchange& exchange) {

@@ -54,14 +54,38 @@ Task<Result<Busy>> until_idle(Services& services, std::chrono::milliseconds time
 
 }  // namespace
 
+// 503 while this node cannot take work: a load balancer then sends it elsewhere.
 Task<void> health(Exchange& exchange) {
-  co_await reply_json(exchange, 200, Json::object({{"status", "ok"}}));
+  Services& services = exchange.services;
+  const auto troubles =
+      co_await ask_domain(services, exchange.request, [&services] { return services.health.troubles(); });
+  if (troubles.empty()) {
+    co_await reply_json(exchange, 200, Json::object({{"status", "ok"}}));
+    co_return;
+  }
+  Json reasons = Json::array();
+  for (const auto& trouble : troubles) {
+    reasons.append(Json::object({{"what", trouble.what}, {"reason", trouble.reason}}));
+  }
+  co_await reply_json(exchange, 503, Json::object({{"status", "degraded"}, {"reasons", std::move(reasons)}}));
 }
 
+// For whoever ends a process that hangs: neither a full disk nor a broker that is away is mended by that.
+Task<void> health_live(Exchange& exchange) {
+  const bool alive = co_await ask_domain(exchange.services, exchange.request, [] { return true; });
+  co_await reply_json(exchange, alive ? 200 : 503, Json::object({{"status", "alive"}}));
+}
+
+// The queues are the same ones for all nodes: gateways tell of them.
 Task<void> metrics(Exchange& exchange) {
+  Services& services = exchange.services;
+  if (services.has_api) {
+    const auto told = co_await on_domain(services, exchange.request, [&services] { return services.levels.refresh(); });
+    if (!told) services.log.debug("the levels of the queues are not known", {{"error", told.error()}});
+  }
   HttpHeaders headers{{"Content-Type", "text/plain; version=0.0.4"}};
-  const auto sent = co_await exchange.responder.send(200, std::move(headers), exchange.services.metrics.render());
-  if (!sent) exchange.services.log.debug("answer not sent", {{"error", sent.error()}});
+  const auto sent = co_await exchange.responder.send(200, std::move(headers), services.metrics.render());
+  if (!sent) services.log.debug("answer not sent", {{"error", sent.error()}});
 }
 
 Task<void> node(Exchange& exchange) {

@@ -25,11 +25,6 @@ struct TopicRow {
   TopicRates::Rates rates;
 };
 
-std::string function_of(const std::string& topic, const std::string& group) {
-  const std::string& name = topic.starts_with(kWorkTopicPrefix) ? topic : group;
-  return name.starts_with(kWorkTopicPrefix) ? name.substr(kWorkTopicPrefix.size()) : std::string();
-}
-
 Task<Result<std::vector<TopicRow>>> rows_of(Services& services, std::string name) {
   std::vector<TopicRow> rows;
   auto info = co_await services.broker.describe(name);
@@ -120,6 +115,30 @@ Task<Result<std::uint64_t>> redrive_of(Services& services, std::string topic, st
   co_return count;
 }
 
+struct RemovedTopic {
+  std::uint64_t waiting = 0;  // at all readers, or for the first
+  std::uint64_t in_flight = 0;
+  std::uint64_t dead = 0;
+};
+
+// What it held just before.
+Task<Result<RemovedTopic>> remove_of(Services& services, std::string topic) {
+  const auto rows = co_await rows_of(services, topic);
+  if (!rows) co_return fail(rows.error());
+  RemovedTopic removed;
+  for (const auto& row : *rows) {
+    removed.waiting += row.lag.open() - row.lag.in_flight;
+    removed.in_flight += row.lag.in_flight;
+    removed.dead += row.lag.dead;
+  }
+  const auto done = co_await services.registry.remove_topic(topic);
+  if (!done) co_return fail(done.error());
+  services.runs.forget_waiting(topic, "");
+  services.log.info("a topic was removed, as somebody asked for",
+                    {{"topic", topic}, {"open", removed.waiting + removed.in_flight}, {"dead", removed.dead}});
+  co_return removed;
+}
+
 Result<TopicBounds> bounds_of(const std::string& body, std::size_t bytes_max) {
   TopicBounds bounds;
   if (body.empty()) return bounds;
@@ -183,6 +202,23 @@ Task<void> make_topic(Exchange& exchange) {
     co_return;
   }
   co_await reply_json(exchange, *made ? 201 : 200, Json::object({{"topic", topic}, {"created", *made}}));
+}
+
+Task<void> remove_topic(Exchange& exchange) {
+  Services& services = exchange.services;
+  const std::string topic = exchange.params["topic"];
+  const auto removed =
+      co_await on_domain(services, exchange.request, [&services, topic] { return remove_of(services, topic); });
+  if (!removed) {
+    co_await reply_error(exchange, removed.error());
+    co_return;
+  }
+  co_await reply_json(exchange, 200,
+                      Json::object({{"topic", topic},
+                                    {"removed", true},
+                                    {"waiting", removed->waiting},
+                                    {"in_flight", removed->in_flight},
+                                    {"dead", removed->dead}}));
 }
 
 Task<void> list_dead_letters(Exchange& exchange) {

@@ -6,6 +6,7 @@
 
 #include "formats/record_json.h"
 #include "formats/timestamp.h"
+#include "gateway/live_why.h"
 #include "gateway/reply.h"
 #include "gateway/routes.h"
 
@@ -17,11 +18,13 @@ constexpr std::size_t kChainDepthMax = 64;
 
 struct Link {
   RunRecord record;
+  std::vector<Attempt> attempts;  // of one that did not succeed at once
   std::vector<Link> children;
 };
 
 struct Chain {
   std::vector<Link> roots;
+  std::vector<Json> live;
   std::size_t runs = 0;
   bool truncated = false;
 };
@@ -44,6 +47,7 @@ Json to_json(const Link& link) {
                             {"losses", record.losses},
                             {"committed_at", format_timestamp(record.committed_at)}});
   if (record.input) json.set("input", record.input->bucket + "/" + record.input->key);
+  if (!link.attempts.empty()) json.set("attempts", failed_attempts_json(link.attempts));
   json.set("outputs", std::move(outputs));
   json.set("children", std::move(children));
   return json;
@@ -51,7 +55,12 @@ Json to_json(const Link& link) {
 
 // The run, and below it whatever its outputs started.
 Task<Result<Link>> grow(Services& services, RunRecord record, Chain& chain, std::size_t depth) {
-  Link link{.record = std::move(record), .children = {}};
+  Link link{.record = std::move(record), .attempts = {}, .children = {}};
+  if (link.record.failures + link.record.losses > 0) {
+    auto attempts = co_await services.state.runs().attempts(link.record.run_id);
+    if (!attempts) co_return fail(attempts.error());
+    link.attempts = std::move(*attempts);
+  }
   if (++chain.runs >= kChainRunsMax || depth >= kChainDepthMax) {
     chain.truncated = true;
     co_return link;
@@ -79,10 +88,18 @@ Task<Result<std::vector<RunRecord>>> start_of(Services& services, std::string id
   co_return of_event;
 }
 
+// The tree of what is on record, and what goes on under this very id.
 Task<Result<Chain>> chain_of(Services& services, std::string id) {
   auto records = co_await start_of(services, id);
   if (!records) co_return fail(records.error());
-  if (records->empty()) co_return fail(Errc::not_found, "no finished run belongs to '" + id + "'");
+  Chain chain;
+  auto live = co_await what_goes_on(services, id);
+  if (!live) co_return fail(live.error());
+  chain.live = std::move(*live);
+  if (records->empty() && chain.live.empty()) {
+    co_return fail(Errc::not_found, "no run belongs to '" + id + "'");
+  }
+  if (records->empty()) co_return chain;
 
   // Up: every run of one event has the same cause, so one line leads to the root.
   for (std::size_t depth = 0; depth < kChainDepthMax && !records->front().cause.empty(); ++depth) {
@@ -96,7 +113,6 @@ Task<Result<Chain>> chain_of(Services& services, std::string id) {
   auto siblings = co_await services.state.runs().of_event(records->front().event_id);
   if (!siblings) co_return fail(siblings.error());
 
-  Chain chain;
   for (auto& record : *siblings) {
     auto link = co_await grow(services, std::move(record), chain, 0);
     if (!link) co_return fail(link.error());
@@ -110,16 +126,20 @@ Task<Result<Chain>> chain_of(Services& services, std::string id) {
 Task<void> why(Exchange& exchange) {
   Services& services = exchange.services;
   const std::string id = exchange.params["id"];
-  const auto chain = co_await on_domain(services, exchange.request, [&services, id] { return chain_of(services, id); });
+  auto chain = co_await on_domain(services, exchange.request, [&services, id] { return chain_of(services, id); });
   if (!chain) {
     co_await reply_error(exchange, chain.error());
     co_return;
   }
   Json roots = Json::array();
   for (const auto& root : chain->roots) roots.append(to_json(root));
-  co_await reply_json(
-      exchange, 200,
-      Json::object({{"chain", std::move(roots)}, {"runs", chain->runs}, {"truncated", chain->truncated}}));
+  Json live = Json::array();
+  for (auto& run : chain->live) live.append(std::move(run));
+  co_await reply_json(exchange, 200,
+                      Json::object({{"chain", std::move(roots)},
+                                    {"live", std::move(live)},
+                                    {"runs", chain->runs},
+                                    {"truncated", chain->truncated}}));
 }
 
 }  // namespace millrace::routes

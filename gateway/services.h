@@ -17,15 +17,18 @@
 #include "broker/broker.h"
 #include "engine/admission.h"
 #include "engine/circuits.h"
+#include "engine/health.h"
 #include "engine/ingest.h"
 #include "engine/live_logs.h"
 #include "engine/nodes.h"
+#include "engine/queue_levels.h"
 #include "engine/registry.h"
 #include "engine/replay.h"
 #include "engine/run_feed.h"
 #include "engine/run_stats.h"
 #include "engine/run_table.h"
 #include "engine/synchronous.h"
+#include "engine/topic_feed.h"
 #include "engine/topic_rates.h"
 #include "net/http_exchange.h"
 #include "runtime/executor.h"
@@ -55,9 +58,12 @@ struct Services {
   RunFeed& feed;
   RunStats& stats;
   LiveLogs& logs;
+  Health& health;
   Circuits& circuits;
   Broker& broker;
   TopicRates& topic_rates;
+  TopicFeed& topic_feed;
+  QueueLevels& levels;
   ObjectStore& objects;
   Admission& admission;
   Nodes& nodes;

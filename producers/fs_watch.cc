@@ -232,7 +232,7 @@ void FsWatch::found_file(const std::string& bucket, const std::string& key) {
     return input.second.bucket == bucket && key.starts_with(input.second.folder);
   });
   if (!concerned) return;
-  for (auto& fill : fills_) {
+  for (auto& [id, fill] : fills_) {
     const bool inside = fill.bucket == bucket && key.starts_with(fill.folder);
     if (inside && fill.changed.size() <= options_.changed_during_fill_max) fill.changed.insert(key);
   }

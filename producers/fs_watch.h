@@ -2,7 +2,7 @@
 // whoever wrote it and however.
 //
 //   FsWatch watch(loop, pool, parts, std::move(source), directory_of, options, metrics, log);
-//   registry.observe(watch);              // before registry.load(); watching begins as functions are told
+//   registry.observe_inputs(watch);       // before registry.load(); watching begins as functions are told
 //   ...
 //   co_await watch.close();
 //
@@ -21,7 +21,6 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <set>
@@ -107,7 +106,7 @@ class FsWatch final : public FunctionObserver {
     Error trouble;       // while not
   };
 
-  // A first fill that is listing: names with an event meanwhile must run.
+  // A first fill that is listing, or has failed and will be tried again: names with an event meanwhile must run.
   struct Fill {
     std::string bucket;
     std::string folder;
@@ -118,6 +117,7 @@ class FsWatch final : public FunctionObserver {
   Task<Result<void>> set_up(std::shared_ptr<const FunctionSpec> function);
   Task<Result<void>> set_up_input(Trigger trigger);
   Task<Result<void>> fill(Trigger trigger);
+  Task<Result<void>> fill(Trigger trigger, const Fill& noted);
   Task<Result<FirstRows>> first_rows(Trigger trigger, const Fill& noted);
   Task<Result<void>> watch_input(Trigger trigger);
   Task<void> let_go(std::vector<Trigger> triggers);
@@ -162,8 +162,8 @@ class FsWatch final : public FunctionObserver {
   std::map<std::string, std::vector<std::string>> walked_;
   std::map<std::string, Input> inputs_;  // by trigger id
   std::map<std::string, std::shared_ptr<const FunctionSpec>> functions_;
-  std::list<Fill> fills_;
-  std::size_t bytes_read_ = 0;  // of the kernel's queue, ever
+  std::map<std::string, Fill> fills_;  // by trigger id
+  std::size_t bytes_read_ = 0;         // of the kernel's queue, ever
   bool overflowed_ = false;
 
   OwnOutputs own_;

@@ -86,25 +86,26 @@ Task<Result<void>> FsWatch::watch_input(Trigger trigger) {
   co_return watched;
 }
 
+// What comes from the first try on runs, whatever keeps that from its end. With too many names it starts anew.
+Task<Result<void>> FsWatch::fill(Trigger trigger) {
+  const Fill fresh{.bucket = std::string(trigger.path.bucket()), .folder = trigger.path.folder(), .changed = {}};
+  Fill& noted = fills_.try_emplace(trigger.id, fresh).first->second;
+  auto filled = co_await fill(trigger, noted);
+  if (filled || noted.changed.size() > options_.changed_during_fill_max) fills_.erase(trigger.id);
+  co_return filled;
+}
+
 // Watches first and lists then, so that nothing falls between; a name with an event since then runs. Where the kernel
 // lost events meanwhile, a file that came and was complete before it was listed counts as having been there.
-Task<Result<void>> FsWatch::fill(Trigger trigger) {
-  struct Noting {
-    std::list<Fill>& fills;
-    std::list<Fill>::iterator here;
-    ~Noting() { fills.erase(here); }
-  };
-  fills_.push_back({.bucket = std::string(trigger.path.bucket()), .folder = trigger.path.folder(), .changed = {}});
-  const Noting noting{fills_, std::prev(fills_.end())};
-
+Task<Result<void>> FsWatch::fill(Trigger trigger, const Fill& noted) {
   const auto watched = co_await watch_input(trigger);
   if (!watched) co_return fail(watched.error());
-  auto first = co_await first_rows(trigger, *noting.here);
+  auto first = co_await first_rows(trigger, noted);
   if (!first) co_return fail(first.error());
   const std::size_t count = first->rows.size();
   const auto stored = co_await seen_.fill(trigger.id, std::move(first->rows));
   if (!stored) co_return fail(stored.error());
-  for (const auto& key : first->unfinished) candidates_.add({.bucket = noting.here->bucket, .key = key});
+  for (const auto& key : first->unfinished) candidates_.add({.bucket = noted.bucket, .key = key});
   log_.debug("input watched", {{"function", trigger.function->name}, {"path", trigger.path.path}, {"objects", count}});
   co_return Result<void>();
 }
@@ -135,6 +136,7 @@ Task<void> FsWatch::let_go(std::vector<Trigger> triggers) {
   for (const auto& trigger : triggers) {
     touched.emplace(trigger.path.bucket());
     inputs_.erase(trigger.id);
+    fills_.erase(trigger.id);
     reconciler_.stop(trigger.id);
     const auto dropped = co_await seen_.drop(trigger.id);
     if (!dropped) log_.warn("rows of an input left behind", {{"path", trigger.path.path}, {"error", dropped.error()}});

@@ -83,6 +83,7 @@ void visit(Visitor& column, R& run) {
   column("started_at", run.started_at);
   column("committed_at", run.committed_at);
   column("log_bytes", run.log_bytes);
+  column("result_truncated", run.result_truncated);
   column("placed", run.placed);
   column("published", run.published);
   visit(column, run.usage);

@@ -45,6 +45,12 @@ struct OpenedObject {
   std::string host_path;  // absolute; for executors that share our view of the file system
 };
 
+// The buckets that one function reads and writes.
+struct FunctionBuckets {
+  std::vector<std::string> inputs;
+  std::vector<std::string> outputs;
+};
+
 // An object on its way in. Dropped before commit() it leaves nothing behind.
 class Upload {
  public:
@@ -65,9 +71,10 @@ class ObjectStore {
   virtual Task<Result<void>> ensure_bucket(std::string bucket) = 0;
   virtual Task<Result<std::vector<std::string>>> buckets() = 0;  // sorted
 
-  // Whether one run's outputs can appear in both: `failed_precondition` naming both places when what is made in the one
-  // cannot be moved to the other in one step. A bucket that is missing counts as made now.
-  virtual Task<Result<void>> check_together(std::string bucket, std::string other) = 0;
+  // Whether a function could use them; makes no bucket. An error names the bucket and its place: one that is missing
+  // and cannot be made, one that cannot be written to, and, as `failed_precondition`, two outputs between which what is
+  // made in the one cannot be moved to the other in one step.
+  virtual Task<Result<void>> check_buckets(FunctionBuckets buckets) = 0;
 
   virtual Task<Result<ObjectInfo>> stat(std::string bucket, std::string key) = 0;
 

@@ -19,15 +19,18 @@ constexpr std::array<std::uint64_t, Histogram::kBuckets> kBoundsUs{
     1'000'000, 3'000'000, 10'000'000, 30'000'000, 100'000'000, 300'000'000, 1'000'000'000,
 };
 
-// One metric name with all its label sets. Exactly one of the four maps is used.
+enum class Kept : std::uint8_t { handles, readers, samples };
+
+// One metric name with all its label sets. Exactly one of the five containers is used.
 struct Family {
   std::string help;
   prometheus::MetricType type = prometheus::MetricType::Untyped;
-  bool observed = false;
+  Kept kept = Kept::handles;
   std::map<Metrics::Labels, std::unique_ptr<Counter>> counters;
   std::map<Metrics::Labels, std::unique_ptr<Gauge>> gauges;
   std::map<Metrics::Labels, std::unique_ptr<Histogram>> histograms;
   std::map<Metrics::Labels, std::function<double()>> readers;
+  std::vector<Metrics::Sample> samples;
 };
 
 prometheus::ClientMetric client_metric(const Metrics::Labels& labels) {
@@ -68,15 +71,15 @@ struct Metrics::Impl {
 
   // The family of that name, made if need be. Two kinds under one name would be a bug of the program that no user can
   // do anything about: it ends at the first start.
-  Family& family(std::string_view name, std::string_view help, prometheus::MetricType type, bool observed) {
+  Family& family(std::string_view name, std::string_view help, prometheus::MetricType type, Kept kept) {
     auto [place, is_new] = families.try_emplace(std::string(name));
     Family& found = place->second;
     if (is_new) {
       found.help = help;
       found.type = type;
-      found.observed = observed;
+      found.kept = kept;
     }
-    if (found.type != type || found.observed != observed) std::abort();
+    if (found.type != type || found.kept != kept) std::abort();
     return found;
   }
 
@@ -103,26 +106,35 @@ Metrics::~Metrics() = default;
 
 Counter& Metrics::counter(std::string_view name, std::string_view help, Labels labels) {
   const std::lock_guard lock(impl_->mutex);
-  auto& family = impl_->family(name, help, prometheus::MetricType::Counter, false);
+  auto& family = impl_->family(name, help, prometheus::MetricType::Counter, Kept::handles);
   return Impl::resolve(family.counters, std::move(labels));
 }
 
 Gauge& Metrics::gauge(std::string_view name, std::string_view help, Labels labels) {
   const std::lock_guard lock(impl_->mutex);
-  auto& family = impl_->family(name, help, prometheus::MetricType::Gauge, false);
+  auto& family = impl_->family(name, help, prometheus::MetricType::Gauge, Kept::handles);
   return Impl::resolve(family.gauges, std::move(labels));
 }
 
 Histogram& Metrics::histogram(std::string_view name, std::string_view help, Labels labels) {
   const std::lock_guard lock(impl_->mutex);
-  auto& family = impl_->family(name, help, prometheus::MetricType::Histogram, false);
+  auto& family = impl_->family(name, help, prometheus::MetricType::Histogram, Kept::handles);
   return Impl::resolve(family.histograms, std::move(labels));
 }
 
 void Metrics::observe(std::string_view name, std::string_view help, Labels labels, std::function<double()> read) {
   const std::lock_guard lock(impl_->mutex);
-  auto& family = impl_->family(name, help, prometheus::MetricType::Gauge, true);
+  auto& family = impl_->family(name, help, prometheus::MetricType::Gauge, Kept::readers);
   family.readers[Impl::kept_labels(family.readers, std::move(labels))] = std::move(read);
+}
+
+void Metrics::replace(std::string_view name, std::string_view help, std::vector<Sample> samples) {
+  if (samples.size() > kMetricSeriesMax) samples.resize(kMetricSeriesMax);
+  for (auto& sample : samples) {
+    for (auto& [label, value] : sample.labels) value = replace_invalid_utf8(value);
+  }
+  const std::lock_guard lock(impl_->mutex);
+  impl_->family(name, help, prometheus::MetricType::Gauge, Kept::samples).samples = std::move(samples);
 }
 
 std::string Metrics::render() const {
@@ -144,7 +156,11 @@ std::string Metrics::render() const {
         out.metric.back().gauge.value = static_cast<double>(gauge->value());
       }
       for (const auto& [labels, histogram] : family.histograms) out.metric.push_back(client_metric(labels, *histogram));
-      if (family.observed) readers.emplace_back(families.size() - 1, family.readers);
+      for (const auto& sample : family.samples) {
+        out.metric.push_back(client_metric(sample.labels));
+        out.metric.back().gauge.value = sample.value;
+      }
+      if (family.kept == Kept::readers) readers.emplace_back(families.size() - 1, family.readers);
     }
   }
   // Without the lock: a reader may take locks of its own.

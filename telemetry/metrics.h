@@ -78,6 +78,14 @@ class Metrics {
   // for as long as the registry lives. The same name and labels again replace it.
   void observe(std::string_view name, std::string_view help, Labels labels, std::function<double()> read);
 
+  // A family of gauges that is given whole, each time anew: a series that is not among these is gone. At most
+  // kMetricSeriesMax, further ones are left out.
+  struct Sample {
+    Labels labels;
+    double value = 0;
+  };
+  void replace(std::string_view name, std::string_view help, std::vector<Sample> samples);
+
   // The Prometheus text format, version 0.0.4.
   [[nodiscard]] std::string render() const;
 

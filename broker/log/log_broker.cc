@@ -138,11 +138,14 @@ Task<Result<std::unique_ptr<Broker>>> open_log_broker(LogBrokerOptions options, 
   auto topics = std::move(recovered->topics);
   auto journal = std::make_unique<wal::LogJournal>(loop, metrics, log, journal_options, std::move(pool), files,
                                                    *recovered, *topics);
-  // The losses that this start counted, before anybody can act on them.
+  // The losses that this start counted, before anybody can act on them. Where there is no room for them, the next start
+  // counts the same ones, and a message's next attempt begins with all of them on record or not at all.
   for (const auto& [group, entry] : recovered->cut_off) {
     const auto left = entry->due().value_or(loop.now()) - loop.now();
     const auto delay = std::chrono::ceil<std::chrono::milliseconds>(std::max(left, EventLoop::Duration(0)));
-    if (auto written = journal->write_entry(*group, *entry, delay); !written) co_return fail(written.error());
+    const auto written = journal->write_entry(*group, *entry, delay);
+    if (!written && written.error().code == Errc::no_space) break;
+    if (!written) co_return fail(written.error());
   }
   auto confirmed = co_await journal->confirm();
   if (!confirmed) co_return fail(confirmed.error());

@@ -153,9 +153,10 @@ Result<void> LogJournal::copy_message(const Record& record, RecordPlace place) {
 Task<Result<void>> LogJournal::copy_catalog(std::uint32_t epoch) {
   for (std::uint32_t id = 0; id < topics_.all().size(); ++id) {
     TopicState* topic = topics_.find(id);
-    if (topic == nullptr) continue;
+    // Of one that was removed nothing stands behind the record that says so.
+    if (topic == nullptr || topic->is_removed()) continue;
     if (topic->recorded_in <= epoch) {
-      const auto written = write_topic(topic->id(), topic->name(), topic->settings);
+      const auto written = write_topic(topic->id(), topic->first_seq(), topic->name(), topic->settings);
       if (!written) co_return fail(written.error());
       topic->recorded_in = *written;
     }

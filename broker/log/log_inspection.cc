@@ -182,7 +182,8 @@ class Inspection {
   }
 
   Result<void> fill_in(Recovered& recovered) {
-    result_.format_version = kFormatVersion;  // the only one that opens
+    result_.format_version =
+        recovered.segments.empty() ? kFormatVersion : recovered.segments.rbegin()->second.header.version;
     result_.last_batch = recovered.last_batch;
     result_.messages = recovered.messages;
     std::map<std::uint32_t, std::uint64_t> live;
@@ -265,6 +266,7 @@ class Inspection {
       if (!bytes) return fail(bytes.error());
       const auto header = decode_header(*bytes);
       if (!header || header->epoch != segment.epoch) continue;
+      result_.format_version = header->version;
       bytes = (*file)->read(0, header->segment_bytes);
       if (!bytes) return fail(bytes.error());
       found.add(segment.file, *header, *bytes, segment);

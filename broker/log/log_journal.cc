@@ -75,6 +75,7 @@ Capabilities LogJournal::capabilities() const {
           .priorities = true,
           .exact_lag = true,
           .detects_id_reuse = true,
+          .lists_waiting = true,
           .bounds_count_dead = true,
           .message_bytes_max = std::min<std::uint64_t>(kEventBytesMax, largest)};
 }
@@ -82,6 +83,11 @@ Capabilities LogJournal::capabilities() const {
 bool LogJournal::has_room(std::size_t size_bytes) const {
   constexpr std::size_t kAround = 4096;  // heads, lengths, padding
   return appended_bytes_ - safe_bytes_ < options_.queue_bytes_max && segments_.has_room(size_bytes + kAround);
+}
+
+std::optional<Error> LogJournal::trouble() const {
+  if (failure()) return failure();
+  return segments_.has_room(0) ? std::nullopt : segments_.full();
 }
 
 Task<Result<void>> LogJournal::make_room(std::size_t size_bytes) {
@@ -230,7 +236,7 @@ Result<void> LogJournal::write_purge(const GroupState& group) {
   return place ? Result<void>() : fail(place.error());
 }
 
-Result<std::uint32_t> LogJournal::write_topic(std::uint32_t id, const std::string& name,
+Result<std::uint32_t> LogJournal::write_topic(std::uint32_t id, std::uint64_t first_seq, const std::string& name,
                                               const TopicSettings& settings) {
   body_.clear();
   encode(body_, TopicBody{.lease_ms = static_cast<std::uint64_t>(settings.lease.count()),
@@ -239,9 +245,16 @@ Result<std::uint32_t> LogJournal::write_topic(std::uint32_t id, const std::strin
                           .messages_max = settings.messages_max,
                           .overdue_after_ms = static_cast<std::uint64_t>(settings.overdue_after.count()),
                           .name = name});
-  const auto place = append({.type = RecordType::topic, .topic = id}, body_);
+  const auto place = append({.type = RecordType::topic, .topic = id, .seq = first_seq}, body_);
   if (!place) return fail(place.error());
   return place->epoch;
+}
+
+Result<void> LogJournal::write_topic_removed(std::uint32_t id) {
+  body_.clear();
+  encode(body_, TopicBody{});
+  const auto place = append({.type = RecordType::topic, .topic = id}, body_);
+  return place ? Result<void>() : fail(place.error());
 }
 
 Result<std::uint32_t> LogJournal::write_group(std::uint32_t topic, std::size_t index, const std::string& name) {

@@ -47,6 +47,7 @@ class LogJournal final : public Journal {
   IdKey id_key() const override { return id_key_; }
 
   bool has_room(std::size_t size_bytes) const override;
+  std::optional<Error> trouble() const override;
   Task<Result<void>> make_room(std::size_t size_bytes) override;
 
   Result<void> write_message(const TopicState& topic, Message& message, const StoredMessage& stored,
@@ -55,9 +56,11 @@ class LogJournal final : public Journal {
   Result<void> write_dead(const GroupState& group, std::uint64_t seq, const DeadEntry& dead) override;
   Result<void> write_settled(const GroupState& group, std::uint64_t seq) override;
   Result<void> write_purge(const GroupState& group) override;
-  Result<std::uint32_t> write_topic(std::uint32_t id, const std::string& name, const TopicSettings& settings) override;
+  Result<std::uint32_t> write_topic(std::uint32_t id, std::uint64_t first_seq, const std::string& name,
+                                    const TopicSettings& settings) override;
   Result<std::uint32_t> write_group(std::uint32_t topic, std::size_t index, const std::string& name) override;
   Result<std::uint32_t> write_group_removed(const GroupState& group) override;
+  Result<void> write_topic_removed(std::uint32_t id) override;
   void freed(const Message& message) override;
 
   Task<Result<void>> load(TopicState& topic, std::uint64_t seq, bool ahead) override;

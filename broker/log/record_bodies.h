@@ -38,7 +38,7 @@ struct TopicBody {
   std::uint64_t bytes_max = 0;
   std::uint64_t messages_max = 0;
   std::uint64_t overdue_after_ms = 0;
-  std::string_view name;
+  std::string_view name{};  // empty: the topic is removed here, with all that it has, and its number is free
 };
 
 struct GroupBody {

@@ -194,11 +194,13 @@ class Recovery {
     return {};
   }
 
-  // Empty segments to come must follow without a gap, and be of the size that is wanted now.
+  // Empty segments to come must follow without a gap, and be of the size and format that are wanted now.
   void keep_prepared(const Segment& segment) {
     const std::uint32_t last =
         result_.prepared.empty() ? result_.segments.rbegin()->first : result_.prepared.back().header.epoch;
-    if (segment.header.epoch == last + 1 && segment.header.segment_bytes == options_.segment_bytes) {
+    const SegmentHeader& header = segment.header;
+    if (header.epoch == last + 1 && header.segment_bytes == options_.segment_bytes &&
+        header.version == kFormatVersion) {
       result_.prepared.push_back(segment);
     } else {
       result_.stale.push_back(segment.name);

@@ -96,13 +96,17 @@ Result<void> Replay::apply_dead(const Record& record) {
 Result<void> Replay::apply_topic(const Record& record, RecordPlace place) {
   const auto body = decode_topic(record.body);
   if (!body) return fail(body.error());
-  if (auto ok = check_topic_name(body->name); !ok) return fail(Errc::data_loss, ok.error().message);
   TopicState& topic = topics_.restore(record.head.topic);
+  if (body->name.empty()) {
+    static_cast<void>(topics_.remove(topic));
+    return {};
+  }
+  if (auto ok = check_topic_name(body->name); !ok) return fail(Errc::data_loss, ok.error().message);
   if (!topic.name().empty() && topic.name() != body->name) {
     return fail(Errc::data_loss, "two topics of the log, '" + topic.name() + "' and '" + std::string(body->name) +
                                      "', have the same number");
   }
-  topics_.restore_name(topic, std::string(body->name));
+  topics_.restore_name(topic, std::string(body->name), record.head.seq);
   topic.settings = {.lease = span(body->lease_ms),
                     .dedupe_window = span(body->dedupe_window_ms),
                     .bytes_max = body->bytes_max,
@@ -169,7 +173,8 @@ Result<void> Replay::check_complete() const {
     if (!topic) continue;
     const bool nameless_group = std::ranges::any_of(
         topic->groups(), [](const auto& each) { return each->name().empty() && !each->is_removed(); });
-    if (topic->name().empty() || nameless_group) {
+    const bool nameless = topic->name().empty() && (!topic->is_removed() || topic->size() > 0);
+    if (nameless || nameless_group) {
       return fail(Errc::data_loss, "topic number " + std::to_string(topic->id()) +
                                        " of the log, or one of its groups, has no name: records are missing");
     }

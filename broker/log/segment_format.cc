@@ -39,7 +39,7 @@ std::uint32_t SegmentHeader::seed() const {
 
 std::string encode_header(const SegmentHeader& header) {
   std::string bytes(kMagic);
-  put_u32(bytes, kFormatVersion);
+  put_u32(bytes, header.version);
   put_u32(bytes, header.epoch);
   put_u32(bytes, header.oldest);
   put_u32(bytes, 0);
@@ -57,19 +57,20 @@ Result<SegmentHeader> decode_header(std::string_view bytes) {
     return fail(Errc::data_loss, "this is not the header of a log segment");
   }
   ByteReader reader(bytes.substr(kMagic.size()));
-  if (const std::uint32_t version = reader.u32(); version > kFormatVersion) {
-    return fail(Errc::failed_precondition, "the segment has format version " + std::to_string(version) +
+  SegmentHeader header;
+  header.version = reader.u32();
+  if (header.version > kFormatVersion) {
+    return fail(Errc::failed_precondition, "the segment has format version " + std::to_string(header.version) +
                                                ", this Millrace knows versions up to " +
                                                std::to_string(kFormatVersion) + "; use a newer one");
-  } else if (version == 0) {
-    return fail(Errc::data_loss, "the header of the segment has no format version");
-  } else if (version < kFormatVersion) {
-    return fail(Errc::failed_precondition, "the segment has format version " + std::to_string(version) +
-                                               " of an early Millrace, this one reads version " +
-                                               std::to_string(kFormatVersion) +
+  }
+  if (header.version == 0) return fail(Errc::data_loss, "the header of the segment has no format version");
+  if (header.version < kFormatVersionOldest) {
+    return fail(Errc::failed_precondition, "the segment has format version " + std::to_string(header.version) +
+                                               " of an early Millrace, this one reads versions from " +
+                                               std::to_string(kFormatVersionOldest) + " on" +
                                                "; let the older one finish its events, then start with an empty log");
   }
-  SegmentHeader header;
   header.epoch = reader.u32();
   header.oldest = reader.u32();
   static_cast<void>(reader.u32());

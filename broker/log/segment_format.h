@@ -15,12 +15,14 @@
 
 namespace millrace::wal {
 
-inline constexpr std::uint32_t kFormatVersion = 2;
+inline constexpr std::uint32_t kFormatVersion = 3;
+inline constexpr std::uint32_t kFormatVersionOldest = 2;  // that is read; it has no removed topics
 inline constexpr std::size_t kSegmentHeaderBytes = 4096;  // a page: never rewritten together with records
 inline constexpr std::uint64_t kSegmentBytesMin = 1ULL << 20;
 inline constexpr std::uint64_t kSegmentBytesMax = 256ULL << 20;
 
 struct SegmentHeader {
+  std::uint32_t version = kFormatVersion;
   std::uint32_t epoch = 0;   // 1, 2, ... in the order of use
   std::uint32_t oldest = 0;  // segments before it were not needed when this one was made
   std::uint64_t segment_bytes = 0;
@@ -40,7 +42,7 @@ enum class RecordType : std::uint8_t {
   dead = 3,     // a message became a dead letter of a group
   settled = 4,  // a group is done with a message
   purge = 5,    // a group is done with all of its messages
-  topic = 6,
+  topic = 6,    // made, changed or removed
   group = 7,
   ids = 8,    // published ids whose messages are gone but whose window is not over
   trim = 9,   // segments before epoch `seq` are not needed any more

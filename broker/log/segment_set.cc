@@ -74,9 +74,14 @@ const Segment* SegmentSet::find(std::uint32_t epoch) const {
   return found == segments_.end() ? nullptr : &found->second.segment;
 }
 
+// One of an older format is sealed instead: what it says is what that format can say.
+bool SegmentSet::takes_records() const {
+  return active().header.version == kFormatVersion;
+}
+
 bool SegmentSet::fits_active(std::uint64_t size) const {
   const Segment& active = segments_.rbegin()->second.segment;
-  return active.used_bytes + size + kSealBytes <= active.header.segment_bytes;
+  return takes_records() && active.used_bytes + size + kSealBytes <= active.header.segment_bytes;
 }
 
 void SegmentSet::advance() {
@@ -91,7 +96,7 @@ void SegmentSet::advance() {
 // The reserve always; one more in good time before the active segment is full.
 std::size_t SegmentSet::wanted() const {
   const Segment& active = segments_.rbegin()->second.segment;
-  return active.used_bytes > active.header.segment_bytes / 4 ? 2 : 1;
+  return active.used_bytes > active.header.segment_bytes / 4 || !takes_records() ? 2 : 1;
 }
 
 Task<void> SegmentSet::prepare() {

@@ -77,6 +77,7 @@ class SegmentSet {
     std::uint64_t live_bytes = 0;
   };
 
+  [[nodiscard]] bool takes_records() const;
   [[nodiscard]] std::size_t wanted() const;
 
   EventLoop& loop_;

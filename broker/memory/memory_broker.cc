@@ -22,6 +22,7 @@ class MemoryJournal final : public Journal {
             .priorities = true,
             .exact_lag = true,
             .detects_id_reuse = true,
+            .lists_waiting = true,
             .bounds_count_dead = true,
             .message_bytes_max = kEventBytesMax};
   }
@@ -45,9 +46,12 @@ class MemoryJournal final : public Journal {
   Result<void> write_dead(const GroupState&, std::uint64_t, const DeadEntry&) override { return {}; }
   Result<void> write_settled(const GroupState&, std::uint64_t) override { return {}; }
   Result<void> write_purge(const GroupState&) override { return {}; }
-  Result<std::uint32_t> write_topic(std::uint32_t, const std::string&, const TopicSettings&) override { return 0; }
+  Result<std::uint32_t> write_topic(std::uint32_t, std::uint64_t, const std::string&, const TopicSettings&) override {
+    return 0;
+  }
   Result<std::uint32_t> write_group(std::uint32_t, std::size_t, const std::string&) override { return 0; }
   Result<std::uint32_t> write_group_removed(const GroupState&) override { return 0; }
+  Result<void> write_topic_removed(std::uint32_t) override { return {}; }
 
   Task<Result<void>> load(TopicState& topic, std::uint64_t seq, bool) override {
     co_return fail(Errc::internal,

@@ -6,6 +6,7 @@
 #include "async/sleep.h"
 #include "broker/nats/group.h"
 #include "broker/nats/nats_delivery.h"
+#include "broker/nats/watching.h"
 #include "core/ids.h"
 
 namespace millrace::nats {
@@ -129,7 +130,9 @@ Task<Result<Topic*>> Core::find(std::string topic) {
 }
 
 void Core::learn(Topic& topic, const Json& stream) {
-  topic.created = stream.string_or("created", "");
+  std::string created = stream.string_or("created", "");
+  if (!topic.created.empty() && topic.created != created) removed(topic, false);  // another one of its name
+  topic.created = std::move(created);
   const Json* config = stream.find("config");
   const Json* found = config == nullptr ? nullptr : config->find("metadata");
   const Json metadata = found == nullptr ? Json::object() : *found;
@@ -295,6 +298,7 @@ Task<Result<void>> Core::prioritize(std::string topic) {
   if ((*found)->prioritized) co_return Result<void>{};
   auto info = co_await jetstream.call("STREAM.INFO." + names.stream(topic));
   if (!info) co_return fail(info.error());
+  learn(**found, *info);
   const Json* there = info->find("config");
   if (there == nullptr) co_return fail(Errc::internal, "stream " + names.stream(topic) + ": no configuration");
   Json config = *there;
@@ -327,6 +331,13 @@ void Core::hear(const Message& news) {
   if (topic == topics_.end()) return;
   if (heard->kind == 'p') {
     note_prioritized(*topic->second);
+    return;
+  }
+  if (heard->kind == 'x') {
+    // Our own word of it comes back to us, too, and there may be a topic of this name again.
+    if (topic->second->created.empty()) return;
+    topic->second->prioritized = false;  // nobody may listen for them there
+    background.spawn(look_at_topic(heard->topic));
     return;
   }
   const auto group = topic->second->groups.find(heard->group);
@@ -401,27 +412,15 @@ void Core::reconnected() {
 
 void Core::all_anew() {
   for (const auto& [name, topic] : topics_) {
+    topic->prioritized = false;  // it may be another topic by now, without consumers for them
     for (const auto& [group_name, group] : topic->groups) {
       group->reconnected();
       if (group->has_subscriber()) tell_backlog(name);
     }
   }
-  if (!std::exchange(looking_for_priorities_, true)) background.spawn(look_for_priorities());
-}
-
-// Whether somebody gave a topic priorities while we did not hear it. One topic after the other: there may be many.
-Task<void> Core::look_for_priorities() {
-  std::vector<std::string> subscribed;
-  for (const auto& [name, topic] : topics_) {
-    if (!topic->prioritized && has_subscriber(name)) subscribed.push_back(name);
-  }
-  for (const auto& name : subscribed) {
-    const auto info = co_await jetstream.call("STREAM.INFO." + names.stream(name));
-    if (closed_) break;
-    const auto topic = topics_.find(name);
-    if (info && topic != topics_.end()) learn(*topic->second, *info);
-  }
-  looking_for_priorities_ = false;
+  const auto watched = watchings;
+  for (const auto& watching : watched) background.spawn(watching->look_again());
+  if (!std::exchange(looking_at_topics_, true)) background.spawn(look_at_topics());
 }
 
 void Core::watch_pulls() {

@@ -31,6 +31,7 @@ namespace millrace::nats {
 
 class Group;
 class NatsDelivery;
+class Watching;
 
 // What this process knows of a topic. Its settings lie in the metadata of its stream, for processes that did not make
 // it.
@@ -81,6 +82,7 @@ class Core : public std::enable_shared_from_this<Core> {
   };
   TaskGroup background;  // what nobody waits for: deliveries that were dropped
   std::move_only_function<void(const std::string& topic)> backlog_changed;
+  std::set<std::shared_ptr<Watching>> watchings;
   std::set<WaitList*> credit_waits;  // of all subscriptions: who waits for credit hears of the end, too
 
   Counter& published;
@@ -102,6 +104,9 @@ class Core : public std::enable_shared_from_this<Core> {
   [[nodiscard]] bool is_ensured(const TopicSpec& spec) const;  // this process did, and nothing else since
   [[nodiscard]] bool has_subscriber(const std::string& topic) const;
   void forget(const std::string& topic);  // the server does not know it
+  // Its stream is gone, with all that this process knows of it. `here`: this process did it, and who subscribed hears
+  // of it; else they wait for the topic to be made again.
+  void removed(Topic& topic, bool here);
   // The group, if it is there; made if `make`.
   [[nodiscard]] Task<Result<Group*>> find(std::string topic, std::string group, bool make);
   [[nodiscard]] Task<Result<Group*>> make_group(Topic& topic, std::string group);
@@ -132,7 +137,8 @@ class Core : public std::enable_shared_from_this<Core> {
   void note_prioritized(Topic& topic);
   void hear(const Message& news);
   void all_anew();  // what came may have been missed
-  [[nodiscard]] Task<void> look_for_priorities();
+  [[nodiscard]] Task<void> look_at_topics();
+  [[nodiscard]] Task<void> look_at_topic(std::string name);
   // Whether the servers still have what they had when we came: a server whose store was emptied must not look like one
   // on which nothing happens.
   [[nodiscard]] Task<void> look_for_store();
@@ -143,7 +149,7 @@ class Core : public std::enable_shared_from_this<Core> {
   std::map<std::string, std::unique_ptr<Topic>, std::less<>> topics_;
   std::map<std::string, KeyLine::Line> key_lines_;  // of publishes that wait or are on their way
   Semaphore prioritizing_;
-  bool looking_for_priorities_ = false;
+  bool looking_at_topics_ = false;
   std::vector<std::string> backlog_;  // topics to tell of, in a step that is posted already
   std::unique_ptr<EventLoop::Handle> pull_watch_;
   std::uint64_t next_owner_ = 0;

@@ -109,6 +109,8 @@ class Group {
   [[nodiscard]] Task<Result<Lag>> lag();
   [[nodiscard]] Task<Result<void>> purge();
   [[nodiscard]] Task<Result<void>> remove();
+  // With all consumers. Who subscribed here hears of it if `here`.
+  void topic_removed(bool here);
   void prioritized();  // the topic has priorities now
   void reconnected();  // what was asked for is forgotten there
   void check_pulls();  // now and then: a request that was lost is made again
@@ -148,6 +150,8 @@ class Group {
   void forget_asked();
   // Makes the consumers anew behind `last`, or only takes them away; meanwhile the keeper holds what comes.
   [[nodiscard]] Task<Result<void>> clear_out(bool make_again);
+  void emptied(std::uint64_t floor);
+  void ended();
   [[nodiscard]] Task<Result<std::chrono::milliseconds>> oldest(std::uint64_t from);
   [[nodiscard]] Task<Result<std::uint64_t>> dead();
 

@@ -10,9 +10,8 @@ Task<Result<Lag>> Group::lag() {
   Lag lag;
   std::uint64_t open_there = 0;
   std::uint64_t floor = ~std::uint64_t{0};
-  const std::size_t lanes = lanes_.size();
-  for (std::size_t i = 0; i < lanes; ++i) {
-    auto info = co_await core_.jetstream.call("CONSUMER.INFO." + stream() + "." + lanes_[i]->consumer);
+  for (std::size_t i = 0; i < lanes_.size();) {  // the topic may be removed meanwhile
+    auto info = co_await core_.jetstream.call("CONSUMER.INFO." + stream() + "." + lanes_[i++]->consumer);
     if (!info) co_return fail(info.error());
     open_there += info->uint_or("num_ack_pending", 0);
     lag.pending += info->uint_or("num_pending", 0);
@@ -62,11 +61,11 @@ Task<Result<void>> Group::clear_out(bool make_again) {
   const std::uint64_t last = state == nullptr ? 0 : state->uint_or("last_seq", 0);
   auto kept = co_await core_.make_consumer(topic_, std::string(kKeeper), Priority::normal, last + 1);
   if (!kept) co_return kept;
-  const std::size_t lanes = lanes_.size();
-  for (std::size_t i = 0; i < lanes; ++i) {
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
     auto gone = co_await core_.jetstream.call("CONSUMER.DELETE." + stream() + "." + lanes_[i]->consumer);
     if (!gone && gone.error().code != Errc::not_found) co_return fail(gone.error());
     if (!make_again) continue;
+    if (i >= lanes_.size()) break;
     auto made = co_await core_.make_consumer(topic_, name_, lanes_[i]->priority, last + 1);
     if (!made) co_return made;
   }
@@ -85,13 +84,18 @@ Task<Result<void>> Group::clear_out(bool make_again) {
         co_await core_.jetstream.call("STREAM.PURGE." + core_.names.begun_stream(), Json::object({{"filter", filter}}));
     if (!purged) co_return fail(purged.error());
   }
+  emptied(make_again ? last : 0);
+  co_return Result<void>{};
+}
+
+// The consumers are gone, or stand behind all that there was.
+void Group::emptied(std::uint64_t floor) {
   ++emptied_;
   forget_asked();
   resting_ = false;
-  for (const auto& lane : lanes_) lane->ready.clear();  // of the consumer that is gone
-  turns.set_floor(make_again ? last : 0);
+  for (const auto& lane : lanes_) lane->ready.clear();
+  turns.set_floor(floor);
   lose_all();
-  co_return Result<void>{};
 }
 
 // A consumer cannot be emptied, so it is made anew behind all that is there. Meanwhile the keeper holds what comes.
@@ -104,10 +108,22 @@ Task<Result<void>> Group::purge() {
 Task<Result<void>> Group::remove() {
   auto done = co_await clear_out(false);
   if (!done) co_return done;
+  ended();
+  co_return done;
+}
+
+void Group::ended() {
   removed_ = true;
   ++life_;
   waits.wake_all();
-  co_return done;
+}
+
+void Group::topic_removed(bool here) {
+  // One that is made again may have no priorities.
+  for (std::size_t i = 1; i < lanes_.size(); ++i) core_.link->unlisten(stream() + "." + lanes_[i]->consumer);
+  lanes_.resize(1);
+  if (here || subscribers_ == 0) ended();
+  emptied(0);
 }
 
 Task<Result<std::uint64_t>> Group::dead() {

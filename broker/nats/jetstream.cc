@@ -60,8 +60,9 @@ bool says_all(const Json& there, const Json& wanted) {
   });
 }
 
-// What others noted there stays.
-void keep_metadata(const Json& there, Json& wanted) {
+// What others noted there stays, and so does what cannot be changed.
+void keep_what_stays(const Json& there, Json& wanted) {
+  if (const Json* first_seq = there.find("first_seq")) wanted.set("first_seq", *first_seq);
   const Json* noted = there.find("metadata");
   const Json* ours = wanted.find("metadata");
   Json merged = noted == nullptr ? Json::object() : *noted;
@@ -108,17 +109,18 @@ Task<Result<Json>> JetStream::call(std::string operation, Json request) {
   }
 }
 
-Task<Result<JetStream::Made>> JetStream::ensure_stream(std::string name, Json config) {
+Task<Result<JetStream::Made>> JetStream::ensure_stream(std::string name, Json config, std::uint64_t first_seq) {
   auto info = co_await call("STREAM.INFO." + name);
   if (!info && info.error().code != Errc::not_found) co_return fail(info.error());
   const Json* there = info ? info->find("config") : nullptr;
   if (there != nullptr && says_all(*there, config)) co_return Made{.created = false, .answer = std::move(*info)};
   if (there != nullptr) {
-    keep_metadata(*there, config);
+    keep_what_stays(*there, config);
     auto updated = co_await call("STREAM.UPDATE." + name, std::move(config));
     if (!updated) co_return fail(updated.error());
     co_return Made{.created = false, .answer = std::move(*updated)};
   }
+  if (first_seq != 0) config.set("first_seq", first_seq);
   auto created = co_await call("STREAM.CREATE." + name, std::move(config));
   if (!created) co_return fail(created.error());
   co_return Made{.created = true, .answer = std::move(*created)};

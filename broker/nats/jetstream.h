@@ -44,13 +44,14 @@ class JetStream {
   // deadline_exceeded. A call whose connection breaks is made again: all of them may be.
   [[nodiscard]] Task<Result<Json>> call(std::string operation, Json request = {});
 
-  // Makes a stream, or changes what differs in one that is there. Asked first: a server counts the bytes of a stream
-  // that it is to make twice when it is there already.
+  // Makes a stream, or changes what differs in one that is there; `first_seq`, the number of its first message, is only
+  // for one that is made. Asked first: a server counts the bytes of a stream that it is to make twice when it is there
+  // already.
   struct Made {
     bool created = false;
     Json answer;
   };
-  [[nodiscard]] Task<Result<Made>> ensure_stream(std::string name, Json config);
+  [[nodiscard]] Task<Result<Made>> ensure_stream(std::string name, Json config, std::uint64_t first_seq = 0);
 
   // Confirmed by the server. A packet with a Nats-Msg-Id is sent again when the connection breaks, as long as
   // `publish_timeout` lasts; one without is not, since it may have arrived. not_found: there is no such stream.

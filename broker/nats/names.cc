@@ -67,6 +67,10 @@ std::string Names::marked(std::string_view topic, const Mark& mark) const {
   return subject;
 }
 
+std::string Names::marked_for_all(std::string_view topic) const {
+  return prefix_ + ".k." + token(topic) + "." + std::string(kForAll) + ".*.*";
+}
+
 std::optional<Mark> Names::mark_of(std::string_view subject) const {
   if (!subject.starts_with(prefix_) || !subject.substr(prefix_.size()).starts_with(".k.")) return std::nullopt;
   subject.remove_prefix(prefix_.size() + 3);
@@ -104,7 +108,7 @@ std::optional<Names::News> Names::news_of(std::string_view subject) const {
   if (!subject.starts_with(prefix_) || subject.size() < prefix_.size() + 4) return std::nullopt;
   subject.remove_prefix(prefix_.size() + 1);
   News news{.kind = subject[0], .topic = {}, .group = {}, .digest = {}};
-  if (subject[1] != '.' || (news.kind != 'n' && news.kind != 'p')) return std::nullopt;
+  if (subject[1] != '.' || (news.kind != 'n' && news.kind != 'p' && news.kind != 'x')) return std::nullopt;
   subject.remove_prefix(2);
   news.topic = name(next_token(subject));
   news.group = name(next_token(subject));

@@ -60,6 +60,7 @@ class Names {
   [[nodiscard]] std::string all_marked(std::string_view topic) const {
     return prefix_ + ".k." + token(topic) + ".*.*.*";
   }
+  [[nodiscard]] std::string marked_for_all(std::string_view topic) const;
   [[nodiscard]] std::string of_key(std::string_view topic, std::string_view digest) const {
     return prefix_ + ".k." + token(topic) + ".*.*." + std::string(digest);
   }
@@ -99,9 +100,13 @@ class Names {
   }
   // A topic that has priorities from now on is told of here.
   [[nodiscard]] std::string prioritized(std::string_view topic) const { return prefix_ + ".p." + token(topic); }
+  // A topic that was removed is told of here.
+  [[nodiscard]] std::string removed(std::string_view topic) const { return prefix_ + ".x." + token(topic); }
   // What all processes hear of each other.
-  [[nodiscard]] std::vector<std::string> news() const { return {prefix_ + ".n.*.*.*", prefix_ + ".p.*"}; }
-  // Of a subject of the news: its kind, 'n' or 'p', and the tokens behind it.
+  [[nodiscard]] std::vector<std::string> news() const {
+    return {prefix_ + ".n.*.*.*", prefix_ + ".p.*", prefix_ + ".x.*"};
+  }
+  // Of a subject of the news: its kind, 'n', 'p' or 'x', and the tokens behind it.
   struct News {
     char kind = 0;
     std::string topic;

@@ -11,6 +11,7 @@
 #include "broker/nats/group.h"
 #include "broker/nats/nats_delivery.h"
 #include "broker/nats/topic_admin.h"
+#include "broker/nats/watching.h"
 #include "broker/nats/wire.h"
 
 namespace millrace {
@@ -42,11 +43,16 @@ class NatsBroker final : public Broker {
   Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) override;
   Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) override;
   Task<Result<Lag>> lag(std::string topic, std::string group) override;
+  std::optional<Error> trouble() const override;
   Task<Result<std::vector<DeadLetter>>> dead_letters(std::string topic, std::string group, std::string after,
                                                      std::size_t limit) override;
   Task<Result<std::uint64_t>> redrive(std::string topic, std::string group, std::vector<std::string> ids) override;
   Task<Result<void>> purge(std::string topic, std::string group) override;
   Task<Result<void>> remove_group(std::string topic, std::string group) override;
+  Task<Result<void>> remove_topic(std::string topic) override { return nats::remove_topic(*core_, std::move(topic)); }
+  Task<Result<std::unique_ptr<Watch>>> watch(std::string topic, TopicWatcher& watcher) override {
+    return nats::watch(core_, std::move(topic), watcher);
+  }
   void on_backlog(std::move_only_function<void(const std::string& topic)> changed) override {
     core_->backlog_changed = std::move(changed);
   }
@@ -78,7 +84,11 @@ Task<Result<bool>> NatsBroker::make_stream(const TopicSpec& spec) {
        {"duplicate_window", nanoseconds(std::max(spec.dedupe_window, kDedupeWindowMin))},
        {"metadata", Json::object({{"millrace-lease-ms", std::to_string(spec.lease.count())},
                                   {"millrace-overdue-ms", std::to_string(spec.overdue_after.count())}})}});
-  auto made = co_await core_->jetstream.ensure_stream(names.stream(spec.name), config);
+  // The microseconds since 1970: the numbers of a topic that was removed never come again, nor what was recorded of
+  // them.
+  const auto first_seq = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(core_->loop.wall_now().time_since_epoch()).count());
+  auto made = co_await core_->jetstream.ensure_stream(names.stream(spec.name), config, first_seq);
   if (!made) co_return fail(made.error().with("make the topic '" + spec.name + "'"));
   core_->learn(core_->remember(spec.name), made->answer);
   co_return made->created;
@@ -211,6 +221,14 @@ Task<Result<Lag>> NatsBroker::lag(std::string topic, std::string group) {
   if (!found) co_return fail(found.error());
   auto lag = co_await (*found)->lag();
   co_return lag;
+}
+
+std::optional<Error> NatsBroker::trouble() const {
+  if (auto ok = core_->usable(); !ok) return std::move(ok.error());
+  if (core_->link->connected()) return std::nullopt;
+  return Error{.code = Errc::unavailable,
+               .message = "no connection to the NATS server at " + shown_nats_url(core_->options.url),
+               .retry_after = {}};
 }
 
 Task<Result<std::vector<DeadLetter>>> NatsBroker::dead_letters(std::string topic, std::string group, std::string after,

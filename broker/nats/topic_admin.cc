@@ -2,6 +2,10 @@
 
 #include <chrono>
 #include <utility>
+#include <vector>
+
+#include "broker/nats/group.h"
+#include "broker/nats/watching.h"
 
 namespace millrace::nats {
 namespace {
@@ -15,7 +19,81 @@ void read_config(const Json& config, TopicSpec& spec) {
   spec.dedupe_window = std::chrono::duration_cast<std::chrono::milliseconds>(window);
 }
 
+// Clears what stands under `filters` and was there when `last` was the stream's newest number: what is written later is
+// of a topic that was made again.
+Task<Result<void>> purge(Core& core, std::string stream, std::vector<std::string> filters, std::uint64_t last) {
+  for (auto& filter : filters) {
+    auto purged = co_await core.jetstream.call("STREAM.PURGE." + stream,
+                                               Json::object({{"filter", std::move(filter)}, {"seq", last + 1}}));
+    if (!purged) co_return fail(purged.error());
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<std::uint64_t>> last_of(Core& core, std::string stream) {
+  auto info = co_await core.jetstream.call("STREAM.INFO." + stream);
+  if (!info) co_return fail(info.error());
+  const Json* state = info->find("state");
+  co_return state == nullptr ? 0 : state->uint_or("last_seq", 0);
+}
+
 }  // namespace
+
+Task<Result<void>> remove_topic(Core& core, std::string topic) {
+  const auto found = co_await core.find(topic);
+  if (!found) co_return fail(found.error());
+  const Names& names = core.names;
+  const auto last_dead = co_await last_of(core, names.dead_stream());
+  if (!last_dead) co_return fail(last_dead.error());
+  const auto last_begun = co_await last_of(core, names.begun_stream());
+  if (!last_begun) co_return fail(last_begun.error());
+  const auto gone = co_await core.jetstream.call("STREAM.DELETE." + names.stream(topic));
+  const bool missing = !gone && gone.error().code == Errc::not_found;
+  if (!gone && !missing) co_return fail(gone.error().with("remove the topic '" + topic + "'"));
+  core.removed(**found, true);
+  [[maybe_unused]] const bool told = core.link->send({.subject = names.removed(topic)});
+  // Also when it was gone already: somebody may have been interrupted here.
+  auto purged = co_await purge(core, names.dead_stream(), {names.dead(topic, "*")}, *last_dead);
+  if (!purged) co_return purged;
+  purged =
+      co_await purge(core, names.begun_stream(), {names.begun_of(topic, "*"), names.turns_of(topic, "*")}, *last_begun);
+  if (!purged) co_return purged;
+  if (missing) co_return fail(Errc::not_found, "topic '" + topic + "' does not exist");
+  co_return Result<void>{};
+}
+
+void Core::removed(Topic& topic, bool here) {
+  topic.ensured.reset();
+  topic.created.clear();
+  topic.prioritized = false;
+  for (const auto& [name, group] : topic.groups) group->topic_removed(here);
+  const auto watched = watchings;
+  for (const auto& watching : watched) {
+    if (watching->topic() == topic.name) watching->topic_removed();
+  }
+}
+
+// Whether somebody removed a topic or gave it priorities while we did not hear it. One after the other: there may be
+// many.
+Task<void> Core::look_at_topics() {
+  std::vector<std::string> known;
+  for (const auto& [name, topic] : topics_) {
+    if (!topic->created.empty()) known.push_back(name);
+  }
+  for (const auto& name : known) {
+    co_await look_at_topic(name);
+    if (closed_) break;
+  }
+  looking_at_topics_ = false;
+}
+
+Task<void> Core::look_at_topic(std::string name) {
+  const auto info = co_await jetstream.call("STREAM.INFO." + names.stream(name));
+  const auto topic = topics_.find(name);
+  if (closed_ || topic == topics_.end()) co_return;
+  if (info) learn(*topic->second, *info);
+  if (!info && info.error().code == Errc::not_found) removed(*topic->second, false);
+}
 
 Task<Result<TopicInfo>> describe(Core& core, std::string topic) {
   auto found = co_await core.find(topic);
@@ -35,7 +113,9 @@ Task<Result<TopicInfo>> describe(Core& core, std::string topic) {
   if (const Json* config = info->find("config")) read_config(*config, described.spec);
   if (const Json* state = info->find("state")) {
     described.messages = state->uint_or("messages", 0);
-    described.published = state->uint_or("last_seq", 0);
+    const Json* config = info->find("config");
+    const std::uint64_t first = config == nullptr ? 0 : config->uint_or("first_seq", 0);
+    described.published = state->uint_or("last_seq", 0) - (first == 0 ? 0 : first - 1);
   }
   auto groups = co_await core.groups_of(**found);
   if (!groups) co_return fail(groups.error());

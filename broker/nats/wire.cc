@@ -273,9 +273,10 @@ std::optional<Position> position_of(std::string_view ack_subject) {
   if (ack.first == 0) return std::nullopt;
   const auto delivered = number_of<std::uint64_t>(ack.tokens[ack.first]);
   const auto seq = number_of<std::uint64_t>(ack.tokens[ack.first + 1]);
+  const auto consumer_seq = number_of<std::uint64_t>(ack.tokens[ack.first + 2]);
   const auto pending = number_of<std::uint64_t>(ack.tokens[ack.first + 4]);
-  if (!delivered || !seq || !pending) return std::nullopt;
-  return Position{.delivered = *delivered, .seq = *seq, .pending = *pending};
+  if (!delivered || !seq || !consumer_seq || !pending) return std::nullopt;
+  return Position{.delivered = *delivered, .seq = *seq, .consumer_seq = *consumer_seq, .pending = *pending};
 }
 
 }  // namespace millrace::nats

@@ -72,9 +72,10 @@ struct Attempt {
 
 // Where a delivery stands, out of the subject that its acks go to.
 struct Position {
-  std::uint64_t delivered = 0;  // times
-  std::uint64_t seq = 0;        // in the stream
-  std::uint64_t pending = 0;    // behind it
+  std::uint64_t delivered = 0;     // times
+  std::uint64_t seq = 0;           // in the stream
+  std::uint64_t consumer_seq = 0;  // among all that the consumer was sent
+  std::uint64_t pending = 0;       // behind it
 };
 [[nodiscard]] std::optional<Position> position_of(std::string_view ack_subject);
 // When the server stored the message, out of the same subject.

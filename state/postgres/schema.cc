@@ -177,7 +177,11 @@ CREATE TABLE store (
 INSERT INTO store VALUES (convert_to(left(md5(random()::text || clock_timestamp()::text), 8), 'UTF8'));
 )sql";
 
-constexpr std::array<const char*, 4> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4};
+constexpr const char* kVersion5 = R"sql(
+ALTER TABLE runs ADD COLUMN result_truncated BOOLEAN NOT NULL DEFAULT false;
+)sql";
+
+constexpr std::array<const char*, 5> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
 
 }  // namespace
 

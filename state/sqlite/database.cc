@@ -106,6 +106,10 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path) {
   // The file may come from elsewhere: its schema must not reach for functions with side effects.
   sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  // The log and its index stay when it is closed: on a full disk they could not be made anew, and it could not be
+  // opened.
+  int keep = 1;
+  sqlite3_file_control(raw, nullptr, SQLITE_FCNTL_PERSIST_WAL, &keep);
   return database;
 }
 

@@ -45,7 +45,7 @@ Result<Fd> lock_database(const std::string& path) {
   // For people who wonder whose lock it is; the lock itself is what counts.
   const std::string pid = std::to_string(::getpid()) + "\n";
   if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), pid.data(), pid.size(), 0) < 0) {
-    return fail(error_from_errno(errno, "write " + lock_path));
+    // On a full disk, say: only the message that another process would get is poorer for it.
   }
   const Fd database(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kOwnerOnly));
   if (!database) return fail(cannot_open(errno, path));

@@ -161,8 +161,12 @@ CREATE TABLE store (
 INSERT INTO store VALUES (lower(hex(randomblob(4))));
 )sql";
 
+constexpr const char* kVersion5 = R"sql(
+ALTER TABLE runs ADD COLUMN result_truncated INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 // kMigrations[n] brings version n to n + 1.
-constexpr std::array<const char*, kSchemaVersion> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4};
+constexpr std::array<const char*, kSchemaVersion> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
 
 Result<std::int64_t> number(Database& database, const std::string& sql) {
   Query query = database.query(sql);

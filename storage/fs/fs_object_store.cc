@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "storage/fs/beneath.h"
+#include "storage/fs/bucket_check.h"
 #include "storage/fs/listing.h"
 #include "storage/fs/stopwatch.h"
 
@@ -151,19 +152,6 @@ Result<ObjectInfo> commit_object(TemporaryFile& temporary, const std::string& ke
   return ObjectInfo{.key = key, .version = fs::version_of(status)};
 }
 
-// Which mount the bucket is on, or would be. Not its device: even two mounts of one file system have no link and no
-// rename between them.
-Result<std::uint64_t> mount_of(fs::Buckets& buckets, const std::string& name) {
-  auto bucket = buckets.find(name);
-  if (!bucket && bucket.error().code == Errc::not_found) bucket = buckets.find({});
-  if (!bucket) return fail(bucket.error());
-  struct statx status{};
-  if (statx((*bucket)->directory(), "", AT_EMPTY_PATH, STATX_MNT_ID, &status) != 0) {
-    return fail(error_from_errno(errno, "look at " + (*bucket)->label()));
-  }
-  return status.stx_mnt_id;
-}
-
 }  // namespace
 
 class FsObjectStore::FsUpload final : public Upload {
@@ -209,20 +197,9 @@ FsObjectStore::FsObjectStore(EventLoop& loop, BlockingPool& pool, Metrics& metri
       buckets_(std::move(buckets)),
       cleaning_(loop) {}
 
-Task<Result<void>> FsObjectStore::check_together(std::string bucket, std::string other) {
-  auto checked = co_await pool_.run([buckets = buckets_, bucket = std::move(bucket),
-                                     other = std::move(other)]() -> Result<void> {
-    const auto first = mount_of(*buckets, bucket);
-    if (!first) return fail(first.error());
-    const auto second = mount_of(*buckets, other);
-    if (!second) return fail(second.error());
-    if (*first == *second) return {};
-    return fail(Errc::failed_precondition,
-                "buckets '" + bucket + "' (" + buckets->path_of(bucket) + ") and '" + other + "' (" +
-                    buckets->path_of(other) +
-                    ") are on different file systems; the outputs of one function appear in one step, which needs one: "
-                    "move a bucket, or write to them from two functions");
-  });
+Task<Result<void>> FsObjectStore::check_buckets(FunctionBuckets buckets) {
+  auto checked =
+      co_await pool_.run([all = buckets_, wanted = std::move(buckets)] { return fs::check_buckets(*all, wanted); });
   co_return checked;
 }
 

@@ -19,7 +19,7 @@ class FsObjectStore final : public ObjectStore {
   FsObjectStore(EventLoop& loop, BlockingPool& pool, Metrics& metrics, std::shared_ptr<fs::Buckets> buckets);
 
   Task<Result<void>> ensure_bucket(std::string bucket) override;
-  Task<Result<void>> check_together(std::string bucket, std::string other) override;
+  Task<Result<void>> check_buckets(FunctionBuckets buckets) override;
   Task<Result<std::vector<std::string>>> buckets() override;
   Task<Result<ObjectInfo>> stat(std::string bucket, std::string key) override;
   Task<Result<Listing>> list(std::string bucket, std::string prefix, std::string after, std::size_t limit) override;

@@ -29,6 +29,10 @@ BIN = os.environ.get("MILLRACE_BIN") or str(REPOSITORY / "build" / "release" / "
 EXAMPLES = REPOSITORY / "config" / "examples"
 USER = "millrace"
 AS_ORDINARY_USER = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--pdeathsig=KILL"]
+# As on a host that lets users make no namespaces: in one in which the last may be made was this.
+WITHOUT_NAMESPACES = ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c",
+                      "echo 0 >/proc/sys/user/max_user_namespaces && "
+                      "exec setpriv --inh-caps=-all --ambient-caps=-all \"$@\"", "sh"]
 READY_TIMEOUT_S = 60  # hang guards, not expectations
 STOP_TIMEOUT_S = 60
 IDLE_TIMEOUT = "120s"
@@ -319,9 +323,13 @@ class TestCase(unittest.TestCase):
         self.addCleanup(self._close, server)
         return server
 
-    def make_ordinary_server(self, options=None, name="one"):
-        """Not started yet, and started by an ordinary user then."""
-        server = self.make_server(options, name, AS_ORDINARY_USER)
+    def make_ordinary_server(self, options=None, name="one", namespaces=True):
+        """Not started yet, and started by an ordinary user then. `namespaces`: as far as this host lets users make them."""
+        if not namespaces and subprocess.run([*AS_ORDINARY_USER, "unshare", "--user", "true"], check=False).returncode == 0:
+            wrapper = [*AS_ORDINARY_USER, *WITHOUT_NAMESPACES]
+        else:
+            wrapper = AS_ORDINARY_USER
+        server = self.make_server(options, name, wrapper)
         server.program = shutil.copy(BIN, server.data.parent)  # a checkout in root's home is out of that user's reach
         os.chown(server.data.parent, pwd.getpwnam(USER).pw_uid, -1)
         return server

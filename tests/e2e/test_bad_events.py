@@ -57,7 +57,7 @@ class BadEvents(harness.TestCase):
         for path in ("/api/v1/topics/news/events", "/api/v1/functions/f/invoke", "/api/v1/functions/f/invoke?async"):
             self.refused("POST", path, 413, "1048576", body=body)
         for arguments in (("publish", "news"), ("run", "f"), ("run", "f", "--async")):
-            done = self.server.cli(*arguments, stdin=body, status=1)
+            done = self.server.cli(*arguments, stdin=body, status=2)
             self.assertIn(b"millrace put", done.stderr)
         self.server.wait_idle()
         self.assertEqual(self.server.runs("f"), [])

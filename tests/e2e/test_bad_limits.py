@@ -26,7 +26,7 @@ class BadLimits(harness.TestCase):
 
     def test_environment_that_is_too_large(self):
         self.assert_refused("environment: ", environment={"LONG": "x" * (128 << 10)})
-        done = self.server.apply({"name": "f", "script": "true\n", "environment": {"BIG": "x" * (10 << 20)}}, status=1)
+        done = self.server.apply({"name": "f", "script": "true\n", "environment": {"BIG": "x" * (10 << 20)}}, status=2)
         self.assertIn("larger than 8388608 bytes", done.stderr.decode())
         self.assert_refused("environment: ", environment={"BIG": "x" * (7 << 20)})
         self.assert_refused("environment: ", environment={f"V{i}": "x" * 1000 for i in range(100)})

@@ -25,6 +25,9 @@ class Client(harness.TestCase):
         server.cli("logs", "none", status=5)
         server.cli("why", "none", status=5)
         server.cli("redrive", "nobody", status=5)
+        server.cli("runs", "-f", "nobody", status=5)
+        server.cli("runs", "--follow", "-f", "nobody", status=5)
+        server.cli("stats", "-f", "nobody", status=5)
         self.assertIn(b"did you mean 'topics'", server.cli("topcis", status=2).stderr)
         for command in ("", "apply", "ls", "rm", "run", "put", "get", "publish", "runs", "logs", "wait", "why", "redrive",
                         "topics", "cancel", "stats"):
@@ -74,6 +77,26 @@ class Client(harness.TestCase):
         self.assertEqual(server.cli("run", "argument", stdin=b"").stdout, b"")
         self.assertIn(b"1048576", server.cli("run", "argument", stdin=b"x" * ((1 << 20) + 1), status=None).stderr)
 
+    def test_an_answer_that_is_cut_is_no_success(self):
+        server = self.start_server()
+        script = "head -c $(cat) /dev/zero | tr '\\0' x\n"
+        server.apply({"name": "zeros", "script": script, "limits": {"result": "10"}},
+                     {"name": "failing", "script": script + "exit 7\n", "limits": {"result": "10"}})
+        whole = server.cli("run", "zeros", stdin=b"10")
+        self.assertEqual((whole.stdout, whole.stderr), (b"x" * 10, b""))
+        cut = server.cli("run", "zeros", "--id", "cut", stdin=b"11", status=1)
+        self.assertEqual(cut.stdout, b"x" * 10)
+        self.assertIn(b"zeros printed more than limits.result: its answer is cut after 10 bytes (run ", cut.stderr)
+        self.assertIn(b"answer is cut", server.cli("run", "failing", stdin=b"11", status=7).stderr)
+        self.assertEqual(server.cli("run", "zeros", "--id", "cut", stdin=b"11", status=1).stderr, cut.stderr)
+
+        told = server.request("POST", "/api/v1/functions/zeros/invoke", b"11")
+        self.assertEqual((told.status, told.getheader("X-Millrace-Result-Truncated")), (200, "true"))
+        told = server.request("POST", "/api/v1/functions/zeros/invoke", b"10")
+        self.assertEqual((told.status, told.getheader("X-Millrace-Result-Truncated")), (200, None))
+        shown = [server.ask("runs", run["run_id"]).get("result_truncated", False) for run in server.runs("zeros")]
+        self.assertEqual(shown, [False, True, True, False])
+
     def test_same_id_is_the_same_run(self):
         server = self.start_server()
         server.apply({"name": "f", "script": "date +%N\n"})
@@ -92,11 +115,12 @@ class Client(harness.TestCase):
         file = self.folder / "a file"
         file.write_bytes(content)
         server.cli("put", str(file), "none/x", status=5)
+        server.cli("get", "none/x", str(self.folder / "none" / "x"), status=2)
         server.cli("put", "--make-bucket", str(file), "b")
         server.cli("put", str(file), str(file), "b/folder/")
         server.cli("put", "-", "b/", status=2)
         server.cli("put", str(self.folder), "b/x", status=2)
-        server.cli("put", str(self.folder / "none"), "b/x", status=5)
+        server.cli("put", str(self.folder / "none"), "b/x", status=2)
         self.assertEqual([item["key"] for item in server.ask("ls", "b")["objects"]], ["a file", "folder/a file"])
         self.assertEqual([item["key"] for item in server.ask("ls", "b/fol")["objects"]], ["folder/a file"])
         self.assertEqual(server.cli("get", "b/a file").stdout, content)

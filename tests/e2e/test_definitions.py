@@ -1,4 +1,7 @@
 """Definitions that are wrong: refused at apply, with the place and a way out, and nothing is changed."""
+import json
+import os
+
 import harness
 
 
@@ -44,7 +47,7 @@ class Definitions(harness.TestCase):
         self.refused("functions:\n  millrace:\n  - name: a\n    script: |\n      #!\n      true\n", "interpreter")
 
     def test_missing_file(self):
-        self.server.cli("apply", str(self.folder / "none.yaml"), status=5)
+        self.server.cli("apply", str(self.folder / "none.yaml"), status=2)
 
     def test_own_loop(self):
         self.refused("functions:\n  millrace:\n  - {name: a, script: \"true\\n\", input: [pics], output: [pics/out]}\n",
@@ -69,7 +72,13 @@ class Definitions(harness.TestCase):
 
     def test_more_memory_than_the_machine_has(self):
         self.refused("functions:\n  millrace:\n  - name: a\n    memory: 8Ti\n    script: |\n      true\n", "memory", "8Ti",
-                     "more than this machine has")
+                     "is more than any node has for functions: the most is ")
+
+    def test_more_cpu_than_the_machine_has(self):
+        cores = len(os.sched_getaffinity(0))
+        self.refused(f"functions:\n  millrace:\n  - name: a\n    cpu: {cores}.001\n    script: |\n      true\n",
+                     f"cpu: {cores}001m", f"the most is {cores} on node ")
+        self.server.apply({"name": "a", "script": "true\n", "cpu": str(cores)})
 
     def assert_cannot_start(self, interpreter, why):
         """It is known when the function starts, and then at once: no attempt can succeed."""
@@ -97,6 +106,32 @@ class Definitions(harness.TestCase):
         (self.folder / "f.yaml").write_text("functions:\n  millrace:\n  - {name: plain, script: plain.sh}\n")
         self.server.cli("apply", str(self.folder / "f.yaml"))
         self.assertEqual(self.server.cli("run", "plain").stdout, b"plain\n")
+
+    def test_variable_that_the_server_sets_itself(self):
+        self.refused("functions:\n  millrace:\n  - name: a\n    script: |\n      true\n    environment:\n      MINE: 1\n"
+                     "      INPUT_FILE_PATH: /mine\n", "line 7", "'INPUT_FILE_PATH' is set by the server",
+                     "docs/reference/functions.md")
+
+    def test_bucket_that_cannot_be_written_or_made(self):
+        """Known before anything is changed, whether the bucket is there or would have to be made."""
+        self.server.stop()
+        closed = self.folder / "closed"
+        closed.mkdir(mode=0o755)  # by root: not for the daemon to write
+        self.server.options["--buckets"] = f"elsewhere={closed}/a/b"
+        self.server.start()
+        self.server.bucket("closed").mkdir(mode=0o755)
+        for fields, place in (({"input": ["closed"]}, self.server.bucket("closed")),
+                              ({"input": ["in"], "output": ["fine", "closed/folder"]}, self.server.bucket("closed")),
+                              ({"input": ["elsewhere"]}, f"{closed}/a/b"), ({"output": ["elsewhere"]}, f"{closed}/a/b")):
+            document = json.dumps({"functions": {"millrace": [{"name": "f", "script": "true\n", **fields}]}}).encode()
+            for arguments in (("apply", "--check", "-"), ("apply", "-"), ("check", "-")):
+                with self.subTest(fields, arguments=arguments):
+                    message = self.server.cli(*arguments, stdin=document, status=1).stderr.decode()
+                    self.assertIn(str(place), message)
+                    self.assertRegex(message, r"Permission denied; give user \d+, whom the server runs as, the right")
+        self.assertEqual(self.server.ask("ls")["functions"], [])
+        self.assertEqual([path.name for path in self.server.bucket("").iterdir() if path.name != ".millrace"], ["closed"])
+        self.assertEqual(list(closed.iterdir()), [])
 
     def test_one_mistake_stops_the_whole_apply(self):
         self.refused("functions:\n  millrace:\n  - {name: good, script: \"true\\n\"}\n"

@@ -142,6 +142,19 @@ class Documents(harness.TestCase):
         self.assertGreaterEqual(self.follow("docs/guides/topics.md", MILLRACE_TOKEN=self.server.token()), 12)
         self.assertEqual({run["outcome"] for run in self.server.runs()}, {"succeeded"})
 
+    def test_inputs_of_one_name_keep_apart_as_the_guide_of_functions_says(self):
+        guide = (harness.REPOSITORY / "docs" / "guides" / "functions.md").read_text()
+        place, = re.findall(r"Inputs of one name in several folders\s+keep apart below `([^`]+)`", guide)
+        self.server.start()
+        self.server.apply({"name": "apart", "input": ["in"], "output": ["out"],
+                           "script": f'#!/bin/sh\nset -e\nto={place}\nmkdir -p "$to"\ncp "$INPUT_FILE_PATH" "$to/"\n'})
+        keys = ("a/report.txt", "b/c d/report.txt", "report.txt")
+        for key in keys:
+            self.server.cli("put", "-", f"in/{key}", stdin=key.encode())
+        self.server.wait_idle()
+        for key in keys:
+            self.assert_one_output(self.server, "out", key, key.encode())
+
     def test_people(self):
         self.require_packages("demo")
         subprocess.run([harness.REPOSITORY / "scripts" / "fetch_demo_video", self.checkout / "video.avi"],

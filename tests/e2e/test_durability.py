@@ -11,6 +11,8 @@ ROUNDS = 3
 LEASE_LONG = "10m"  # far beyond every hang guard: nothing below waits for one to run out
 QUICK_RETRY = {"base": "1ms", "cap": "1ms"}
 SLOW_COPY = '#!/bin/sh\nsleep 3\ncp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n'
+# Each attempt under a name of its own, so that a second set would be seen.
+SLOW_COPY_ANEW = '#!/bin/sh\nsleep 3\ncp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/$(mktemp -u XXXXXX)"\n'
 # Waits for ever in the first attempt, which leaves a mark in a folder of the test.
 FIRST_HANGS = ('#!/bin/sh\nif mkdir "{mark}" 2>/dev/null; then sleep 1000; fi\n'
                'cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"\n')
@@ -111,7 +113,7 @@ class Leases(harness.TestCase):
 
     def test_a_paused_worker_adds_no_second_set(self):
         server = self.start_server({"--lease": "500ms"})
-        server.apply({"name": "first", "script": SLOW_COPY, "input": ["in"], "output": ["mid"]},
+        server.apply({"name": "first", "script": SLOW_COPY_ANEW, "input": ["in"], "output": ["mid"]},
                      {"name": "second", "script": harness.COPY, "input": ["mid"], "output": ["out"]})
         server.drop("in", "a", b"x")
         harness.until(lambda: server.children("function"), "the function runs")
@@ -123,10 +125,15 @@ class Leases(harness.TestCase):
             os.kill(daemon, signal.SIGCONT)
         server.wait_idle()
         self.assertEqual(server.children("daemon"), [daemon])
-        self.assert_one_output(server, "out", "a", b"x")
         for function in ("first", "second"):
             run, = server.runs(function)
             self.assertEqual(run["outcome"], "succeeded")
+            attempts = server.ask("runs", run["run_id"])["attempts"]
+            self.assertEqual([attempt["outcome"] for attempt in attempts].count("succeeded"), 1, attempts)
+            self.assertEqual(len(attempts), 1 + run["losses"], attempts)
+        output, = server.names("mid")
+        self.assertEqual(server.names("out"), {output})
+        self.assert_one_output(server, "out", output, b"x")
 
 
 class Kept(harness.TestCase):

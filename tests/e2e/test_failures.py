@@ -1,5 +1,6 @@
 """Functions that misbehave: what is recorded of them, and that nobody else notices."""
 import re
+import shutil
 import subprocess
 
 import harness
@@ -41,12 +42,20 @@ class Failures(harness.TestCase):
 
     def test_every_attempt_is_recorded_before_the_dead_letter(self):
         server = self.start_server()
-        server.apply({"name": "f", "script": "exit 1\n", "input": ["in"], "retries": 2, "retry": QUICK_RETRY})
+        marks = self.folder / "marks"
+        marks.mkdir()
+        marks.chmod(0o777)
+        # Each of its attempts fails for a reason of its own.
+        script = f"n=$(ls {marks} | wc -l)\nmkdir {marks}/$n\nexit $((40 + n))\n"
+        server.apply({"name": "f", "script": script, "executor": "process", "input": ["in"], "retries": 2,
+                      "retry": QUICK_RETRY})
         server.drop("in", "a", b"x")
         server.wait_idle()
         record = server.ask("runs", server.runs("f")[0]["run_id"])
         self.assertEqual((record["outcome"], record["failures"]), ("dead_lettered", 3))
-        self.assertEqual([attempt["outcome"] for attempt in record["attempts"]], ["failed"] * 3)
+        self.assertEqual([(attempt["outcome"], attempt["message"]) for attempt in record["attempts"]],
+                         [("failed", f"exit code {code}") for code in (40, 41, 42)])
+        self.assertEqual(record["reason"], "exit code 42")
         self.assertEqual(len(server.ask("redrive", "f", "--list")["dead_letters"]), 1)
 
         server.apply({"name": "f", "script": "exit 0\n", "input": ["in"]})
@@ -157,8 +166,11 @@ class Failures(harness.TestCase):
 
     def test_function_that_is_not_ready_is_in_nobodys_way(self):
         server = self.start_server()
-        (server.data / "buckets" / "closed").mkdir(mode=0o755)  # by root: not for the daemon to write
-        server.apply({"name": "f", "script": harness.COPY, "input": ["in"], "output": ["closed"]}, status=1)
+        server.apply({"name": "f", "script": harness.COPY, "input": ["in"], "output": ["closed"]})
+        server.stop()
+        shutil.rmtree(server.bucket("closed"))
+        server.bucket("closed").mkdir(mode=0o755)  # by root: not for the daemon to write
+        server.start()
         server.wait_idle()
         self.assertEqual([row["name"] for row in server.ask("top", "--once")["functions"]], ["f"])
 

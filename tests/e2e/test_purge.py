@@ -63,6 +63,16 @@ class Purge(harness.TestCase):
         server.cli("purge", "nobody", "--yes", status=5)
         self.assertIn("has no reader called 'x'", server.cli("purge", "slow", "--group", "x", status=5).stderr.decode())
 
+    def test_of_a_function_that_reads_several_topics_the_others_runs_stay(self):
+        server = self.start()
+        server.apply({"name": "slow", "topics": ["orders", "returns"], "retries": 9, "retry": {"base": "1h", "cap": "1h"},
+                      "script": "#!/bin/sh\nexit 1\n"})
+        for topic in "orders", "returns":
+            server.cli("publish", topic, "x")
+        harness.until(lambda: self.states(server) == ["waiting_retry"] * 2, "both wait for their next attempt")
+        self.assertEqual(server.ask("purge", "orders", "--yes")["purged"], 1)
+        self.assertEqual(self.states(server), ["waiting_retry"])
+
     def states(self, server):
         return [run["state"] for run in server.ask("runs", "-f", "slow")["runs"] if run["state"] != "done"]
 

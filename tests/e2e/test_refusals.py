@@ -46,6 +46,19 @@ class Refusals(harness.TestCase):
         os.chown(server.data, user.pw_uid, user.pw_gid)
         self.assert_does_not_start(server, str(server.data), "may not be read and written by its owner; chmod u+rwx it")
 
+    def test_directories_that_functions_cannot_be_shown_or_kept_from(self):
+        cases = (("show", "/proc/sys", "would cover /proc, which every container has of its own"),
+                 ("show", "/usr/share", "is seen anyway, with /usr"),
+                 ("show", "/srv/none", "there is no directory '/srv/none'"),
+                 ("show", "srv", "is not a plain absolute path"),
+                 ("hide", "/srv", "does not lie in what functions see"),
+                 ("hide", "/usr/../etc", "is not a plain absolute path"))
+        for number, (option, path, expected) in enumerate(cases):
+            with self.subTest(option=option, path=path):
+                server = self.make_server({f"--host-image-{option}": path}, str(number))
+                self.assert_does_not_start(server, f"host_image_{option}", expected)
+                self.assertFalse(server.data.exists())
+
     def contents(self, server):
         """Everything in its folders, with sizes and times."""
         found = subprocess.run(["find", str(server.data), "-mindepth", "2", "-printf", "%P %s %T@\n"],

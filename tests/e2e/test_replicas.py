@@ -231,6 +231,42 @@ class Replicas(Cluster):
         harness.until(lambda: names(one) == [], "it is gone everywhere")
         one.cli("run", "hello", status=5)
 
+    def test_topic_deleted_on_one_gateway_is_gone_on_all(self):
+        gateway, _ = self.start_cluster(workers=1)
+        second = self.make_node("second", "gateway").start()
+        shout = {"name": "shout", "script": "#!/bin/sh\ncat >\"$TMP_OUTPUT_DIR/$MILLRACE_RUN_ID\"\n", "topics": ["orders"],
+                 "output": [{"path": "out"}], "cpu": "1", "memory": "64Mi"}
+        gateway.apply(shout)
+        self.assertIn(b"'shout'", second.cli("topics", "--delete", "orders", "--yes", status=1).stderr)
+        second.cli("publish", "orders", "--key", "k", "--priority", "high", "first")
+        self.wait_for_outputs(gateway, 1)
+        gateway.cli("rm", "shout")
+        second.cli("publish", "orders", "waits for nobody")
+        self.assertEqual(gateway.ask("topics", "--delete", "orders", "--yes")["waiting"], 1)
+        named = lambda node: "orders" in {row["name"] for row in node.ask("topics")["topics"]}
+        self.assertEqual([named(node) for node in (gateway, second)], [False, False])
+        second.cli("topics", "--delete", "orders", "--yes", status=5)
+        # Made again, whoever does it, it begins from nothing and works everywhere.
+        second.apply(shout)
+        gateway.cli("publish", "orders", "--key", "k", "--priority", "high", "second")
+        self.wait_for_outputs(gateway, 2)
+        self.assertEqual(sorted((gateway.bucket("out") / os.fsdecode(name)).read_text() for name in gateway.names("out")),
+                         ["first", "second"])
+
+    def test_function_is_measured_by_the_workers_and_not_by_its_gateway(self):
+        gateway = self.make_node("gateway", "gateway,producer", memory="16Mi", cpu="100m").start()
+        said = lambda done: done.stderr.decode()
+        self.assertIn("memory: 64Mi is not checked: no node that runs functions is there",
+                      said(gateway.apply(self.function())))
+        self.make_worker("worker-1").start()
+        self.make_worker("worker-2", memory="512Mi").start()
+        self.assertEqual(said(gateway.apply(self.function())), "")
+        for asked, most in (({"memory": "1025Mi"}, "1Gi on node 'worker-1'"), ({"cpu": "2001m"}, "2 on node 'worker-")):
+            self.assertIn(f"is more than any node has for functions: the most is {most}",
+                          said(gateway.apply(self.function("large", **asked), status=2)))
+        self.assertIn("memory: 768Mi is more than some nodes have for functions: the least is 512Mi on node 'worker-2'",
+                      said(gateway.apply(self.function("large", memory="768Mi"))))
+
     def test_synchronous_calls(self):
         gateway = self.make_node("gateway", "gateway,producer").start()
         gateway.apply(self.function("say", script="#!/bin/sh\ncat\nexit ${CODE:-0}\n", input=[], output=[]),

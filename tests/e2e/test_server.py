@@ -79,6 +79,7 @@ class ServerItself(harness.TestCase):
                 ("GET", "/api/v1/nothing", None, 404), ("PATCH", "/api/v1/functions", None, 405),
                 ("POST", "/api/v1/functions", b"{", 400), ("POST", "/api/v1/functions", b"\xff", 400),
                 ("GET", "/api/v1/runs?limit=0", None, 400), ("GET", "/api/v1/runs?since=soon", None, 400),
+                ("GET", "/api/v1/runs?limt=5", None, 400),
                 ("GET", "/api/v1/runs/none", None, 404), ("POST", "/api/v1/functions/none/invoke", b"", 404),
                 ("GET", "/api/v1/buckets/none/objects", None, 404), ("POST", "/api/v1/topics/fn.x/events", b"", 400),
                 ("POST", "/api/v1/topics/UPPER/events", b"", 400)):
@@ -148,8 +149,9 @@ class ServerItself(harness.TestCase):
                 self.assertFalse(server.data.exists())
 
     def test_host_without_isolation(self):
-        self.refuse_to_start(self.make_ordinary_server(), "functions cannot be isolated on this host",
-                             "namespaces and seccomp (the launcher does not run as root", "--allow-missing-isolation yes")
+        self.refuse_to_start(self.make_ordinary_server(namespaces=False), "functions cannot be isolated on this host",
+                             "namespaces and seccomp (the launcher does not run as root, and this host refuses an ordinary "
+                             "user user namespaces; `sysctl ", "--allow-missing-isolation yes")
 
     def test_root_that_may_not_make_namespaces(self):
         for kind, name in (("user", "user"), ("mnt", "mount"), ("net", "network")):
@@ -163,7 +165,7 @@ class ServerItself(harness.TestCase):
                                      f"root make {name} namespaces)")
 
     def test_host_without_isolation_that_somebody_accepts(self):
-        server = self.make_ordinary_server({"--allow-missing-isolation": "yes"}).start()
+        server = self.make_ordinary_server({"--allow-missing-isolation": "yes"}, namespaces=False).start()
         self.assertIn("functions cannot be isolated", server.log())
         refused = server.apply({"name": "contained", "script": harness.COPY}, status=None)
         self.assertNotEqual(refused.returncode, 0)

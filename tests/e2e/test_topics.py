@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import urllib.parse
 
@@ -201,6 +202,93 @@ class Topics(TopicsCase):
         outcomes = [run["outcome"] for run in server.runs()]
         self.assertEqual(outcomes.count("dead_lettered"), 1)
         self.assertLessEqual(len(outcomes), 6)
+
+    def test_a_deleted_topic_is_gone_and_the_next_of_its_name_begins_from_nothing(self):
+        server = self.start()
+        server.cli("topics", "--create", "orders", "--reader", "audit", "--messages-max", "3")
+        for number in range(3):
+            server.cli("publish", "orders", f"order {number}", "--id", str(number))
+        asked = server.cli("topics", "--delete", "orders", status=2).stderr.decode()
+        self.assertIn("with --yes it would be topic 'orders' with 3 events: 3 waiting (reader 'audit')", asked)
+        self.assertEqual(self.rows(server, "orders")[0]["pending"], 3)
+        deleted = server.cli("topics", "--delete", "orders", "--yes").stdout.decode()
+        self.assertEqual(deleted, "deleted: orders, with 3 events: 3 waiting\n")
+        self.assertEqual(self.rows(server, "orders"), [])
+        server.restart()
+        self.assertEqual(self.rows(server, "orders"), [])
+        for arguments in (("--delete", "orders"), ("--delete", "orders", "--yes"), ("--delete", "No Name", "--yes")):
+            server.cli("topics", *arguments, status=5)
+        self.assertEqual(server.request("DELETE", "/api/v1/topics/orders").status, 404)
+        server.cli("topics", "--create", "a", "--delete", "b", status=2)
+        server.cli("topics", "--yes", status=2)
+
+        self.assertEqual(server.cli("publish", "orders", "anew", "--id", "0").stdout, b"published: orders\n")
+        row, = self.rows(server, "orders")
+        self.assertEqual((row["group"], row["pending"], row["published"]), (None, 1, 1))
+        self.assertGreater(row["messages_max"], 3)
+        server.apply(KEEP | {"topics": ["orders"]})
+        server.wait_idle()
+        self.assertEqual(self.contents(server, "kept"), [b"anew"])
+
+    def test_a_topic_that_functions_need_is_not_deleted(self):
+        server = self.start()
+        server.apply(SHOUT, KEEP | {"topics": ["orders", "shouted"]})
+        for topic, named in (("orders", "'keep', 'shout'"), ("shouted", "'keep'"), ("fn.shout", "'shout'")):
+            refused = server.request("DELETE", f"/api/v1/topics/{topic}")
+            self.assertEqual((refused.status, refused.json()["error"]["code"]), (409, "failed_precondition"))
+            self.assertIn(named, refused.json()["error"]["message"])
+            self.assertIn(named.encode(), server.cli("topics", "--delete", topic, "--yes", status=1).stderr)
+        server.cli("publish", "orders", "goes on")
+        server.wait_idle()
+        self.assertEqual(self.contents(server, "kept"), [b"GOES ON", b"goes on"])
+        # Its own queue can go when the function has, with what is shown to wait there.
+        server.apply({"name": "slow", "script": "#!/bin/sh\nsleep 600\n", "concurrency": 1})
+        for _ in range(3):
+            server.cli("run", "slow", "--async")
+        server.cli("rm", "slow", "keep", "shout")
+        deleted = server.ask("topics", "--delete", "fn.slow", "--yes")
+        self.assertEqual((deleted["topic"], deleted["removed"]), ("fn.slow", True))
+        self.assertEqual(deleted["waiting"] + deleted["in_flight"], 3)
+        harness.until(lambda: [run for run in server.ask("runs")["runs"] if run["state"] != "done"] == [],
+                      "nothing waits any more")
+        server.cli("topics", "--delete", "orders", "--yes")
+        self.assertEqual(self.rows(server, "orders"), [])
+
+    def tail(self, server, *arguments):
+        environment = os.environ | {"MILLRACE_DATA": str(server.data)}
+        path = self.folder / "-".join(("tail", *arguments))
+        with open(path, "wb") as out:
+            process = subprocess.Popen([harness.BIN, "topics", "--tail", *arguments], stdout=out, stderr=out,
+                                       env=environment, preexec_fn=harness.die_with_parent)
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        return process, path.read_bytes
+
+    def test_a_tail_shows_events_as_they_come_and_takes_nothing(self):
+        server = self.start()
+        server.cli("publish", "orders", "before")
+        lines, shown = self.tail(server, "orders")
+        documents, told = self.tail(server, "orders", "-o", "json")
+        watchers = lambda count: b"millrace_topic_feed_readers %d" % count in server.request("GET", "/metrics").body
+        harness.until(lambda: watchers(2), "both watch")
+        server.cli("publish", "orders", "--id", "17", "--type", "shop.order", "--source", "/shop", "three\napples")
+        server.cli("publish", "orders", "--id", "18", "x" * 5000)
+        harness.until(lambda: shown().count(b"\n") == 2 and told().count(b"\n") == 2, "both events are shown")
+        first, second = shown().decode().splitlines()
+        self.assertRegex(first, r"^\d\d:\d\d:\d\d  17  shop\.order  /shop  -  12 B  three\?apples$")
+        self.assertRegex(second, r"  18  .*  x+\.\.\.$")
+        event, cut = map(json.loads, told().splitlines())
+        self.assertEqual((event["id"], event["source"], event["type"], event["data"], event["bytes"]),
+                         ("17", "/shop", "shop.order", "three\napples", 12))
+        self.assertEqual((cut["data"], cut["bytes"], cut["cut"]), ("x" * 1024, 5000, True))
+        # Whoever comes first finds everything, and no reader was left behind by one that died.
+        documents.kill()
+        documents.wait()
+        row, = self.rows(server, "orders")
+        self.assertEqual((row["group"], row["pending"]), (None, 3))
+        server.cli("topics", "--delete", "orders", "--yes")
+        self.assertEqual(lines.wait(60), 5)
+        self.assertIn(b"topic 'orders' was removed", shown())
+        self.assertIn(b"orders", server.cli("topics", "--tail", "orders", status=5).stderr)
 
     def test_a_daemon_that_dies_publishes_results_once(self):
         server = self.start()

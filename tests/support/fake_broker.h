@@ -126,6 +126,10 @@ class FakeBroker final : public Broker {
   std::optional<Error> ensure_error;
   std::optional<Error> subscribe_error;
   Capabilities able;
+  std::optional<Error> in_trouble;
+  using Watchers = std::multimap<std::string, TopicWatcher*>;  // by topic
+  const std::shared_ptr<Watchers> shared_watchers = std::make_shared<Watchers>();
+  Watchers& watchers = *shared_watchers;
   int failing_lags = 0;  // so many next calls of lag() are `unavailable`
 
   // Hands it out when there is credit.
@@ -149,6 +153,7 @@ class FakeBroker final : public Broker {
   [[nodiscard]] int subscriptions(const std::string& topic) { return member_of(topic).subscriptions; }  // alive
 
   Capabilities capabilities() const override { return able; }
+  std::optional<Error> trouble() const override { return in_trouble; }
   Task<Result<void>> ensure(TopicSpec topic) override {
     co_await yield(loop_);
     if (ensure_error) co_return fail(*ensure_error);
@@ -171,6 +176,8 @@ class FakeBroker final : public Broker {
         continue;
       }
       const bool fresh = ids_.emplace(topic, message.id).second;
+      const auto [first, last] = watchers.equal_range(topic);
+      for (auto each = first; fresh && each != last; ++each) each->second->seen(message.event, message.key, {});
       if (fresh) published[topic].push_back(std::move(message));
       receipts.emplace_back(Receipt{.duplicate = !fresh});
     }
@@ -195,6 +202,19 @@ class FakeBroker final : public Broker {
       co_return fail(Errc::not_found, "topic '" + topic + "' has no group '" + group + "'");
     }
     co_return Result<void>{};
+  }
+  Task<Result<void>> remove_topic(std::string topic) override {
+    co_await yield(loop_);
+    if (ensured.erase(topic) == 0) co_return fail(Errc::not_found, "topic '" + topic + "' does not exist");
+    published.erase(topic);
+    const auto [first, last] = watchers.equal_range(topic);
+    for (auto each = first; each != last; ++each) each->second->topic_removed();
+    co_return Result<void>{};
+  }
+  Task<Result<std::unique_ptr<Watch>>> watch(std::string topic, TopicWatcher& watcher) override {
+    co_await yield(loop_);
+    if (!ensured.contains(topic)) co_return fail(Errc::not_found, "topic '" + topic + "' does not exist");
+    co_return std::make_unique<FakeWatch>(*this, topic, watcher);
   }
   Task<Result<Lag>> lag(std::string topic, std::string) override {
     co_await yield(loop_);
@@ -276,6 +296,22 @@ class FakeBroker final : public Broker {
    private:
     EventLoop& loop_;
     Member& member_;
+  };
+
+  // May go after its broker.
+  class FakeWatch final : public Watch {
+   public:
+    FakeWatch(const FakeBroker& broker, const std::string& topic, TopicWatcher& watcher)
+        : watchers_(broker.shared_watchers), place_(broker.shared_watchers->emplace(topic, &watcher)) {}
+    FakeWatch(const FakeWatch&) = delete;
+    FakeWatch& operator=(const FakeWatch&) = delete;
+    ~FakeWatch() override {
+      if (const auto all = watchers_.lock()) all->erase(place_);
+    }
+
+   private:
+    std::weak_ptr<Watchers> watchers_;
+    Watchers::iterator place_;
   };
 
   static void wake(Member& member) {

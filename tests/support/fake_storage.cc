@@ -51,9 +51,9 @@ Task<Result<void>> FakeStorage::ensure_bucket(std::string) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> FakeStorage::check_together(std::string, std::string) {
+Task<Result<void>> FakeStorage::check_buckets(FunctionBuckets) {
   co_await yield(loop_);
-  if (const auto ok = enter(StorageCall::check_together); !ok) co_return fail(ok.error());
+  if (const auto ok = enter(StorageCall::check_buckets); !ok) co_return fail(ok.error());
   co_return Result<void>{};
 }
 

@@ -22,7 +22,7 @@ namespace millrace {
 enum class StorageCall : std::uint8_t {
   open,
   ensure_bucket,
-  check_together,
+  check_buckets,
   make_attempt,
   seal,
   place,
@@ -59,7 +59,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   [[nodiscard]] int appearances(const std::string& bucket, const std::string& key) const;
 
   Task<Result<void>> ensure_bucket(std::string bucket) override;
-  Task<Result<void>> check_together(std::string bucket, std::string other) override;
+  Task<Result<void>> check_buckets(FunctionBuckets buckets) override;
   Task<Result<std::vector<std::string>>> buckets() override;
   Task<Result<ObjectInfo>> stat(std::string bucket, std::string key) override;
   Task<Result<Listing>> list(std::string bucket, std::string prefix, std::string after, std::size_t limit) override;

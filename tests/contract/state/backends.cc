@@ -99,6 +99,7 @@ RunRecord record(const std::string& run_id, int committed_ms) {
   run.log_tail = std::string("line 1\n\0binary\xff", 15);
   run.log_bytes = 1 << 20;
   run.result = std::string("\0result", 7);
+  run.result_truncated = true;
   run.outputs = {output("a.jpg"), output("b.jpg")};
   return run;
 }
@@ -182,6 +183,7 @@ void expect_same(const RunRecord& a, const RunRecord& b) {
   EXPECT_EQ(a.log_tail, b.log_tail);
   EXPECT_EQ(a.log_bytes, b.log_bytes);
   EXPECT_EQ(a.result, b.result);
+  EXPECT_EQ(a.result_truncated, b.result_truncated);
   ASSERT_EQ(a.outputs.size(), b.outputs.size());
   for (std::size_t i = 0; i < a.outputs.size(); ++i) expect_same(a.outputs[i], b.outputs[i]);
   EXPECT_EQ(a.placed, b.placed);

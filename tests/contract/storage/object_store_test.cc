@@ -169,6 +169,13 @@ TEST_P(ObjectStoreContract, ListsItsBuckets) {
   EXPECT_EQ(*buckets, (std::vector<std::string>{"a.b-c", "box", "zoo"}));
 }
 
+TEST_P(ObjectStoreContract, ChecksTheBucketsOfAFunctionWithoutMakingThem) {
+  EXPECT_TRUE(wait(objects().check_buckets({.inputs = {"box", "new"}, .outputs = {"box", "other"}})));
+  EXPECT_EQ(*wait(objects().buckets()), std::vector<std::string>{"box"});
+  EXPECT_FALSE(wait(objects().check_buckets({.inputs = {"No Bucket"}, .outputs = {}})));
+  EXPECT_FALSE(wait(objects().check_buckets({.inputs = {}, .outputs = {"No Bucket"}})));
+}
+
 TEST_P(ObjectStoreContract, KeepsManyUploadsApart) {
   std::vector<std::unique_ptr<Upload>> uploads;
   for (int i = 0; i < 20; ++i) {

@@ -23,6 +23,14 @@ std::string users_of_the_guide(const std::string& password) {
   return text.replace(text.find(variable), variable.size(), password);
 }
 
+struct Watcher final : TopicWatcher {
+  int shown = 0;
+
+  void seen(const Event&, std::string_view, std::chrono::system_clock::time_point) override { ++shown; }
+  void missed(std::uint64_t) override {}
+  void topic_removed() override {}
+};
+
 TEST(NatsPermissions, ThoseOfTheGuideSufficeForEverything) {
   NatsServer server;
   const TempDir directory;
@@ -72,6 +80,13 @@ TEST(NatsPermissions, ThoseOfTheGuideSufficeForEverything) {
   EXPECT_EQ(outcome(rig.await(broker->lag("t", "g"))), "ok");
   EXPECT_EQ(outcome(rig.await(broker->purge("t", "g"))), "ok");
   EXPECT_EQ(outcome(rig.await(broker->remove_group("t", "g"))), "ok");
+  Watcher watcher;
+  auto watch = rig.await(broker->watch("t", watcher));
+  ASSERT_EQ(outcome(watch), "ok");
+  EXPECT_EQ(outcome(rig.publish(*broker, NatsRig::message("e", "shown"))), "ok");
+  rig.until([&] { return watcher.shown == 1; });
+  watch->reset();
+  EXPECT_EQ(outcome(rig.await(broker->remove_topic("t"))), "ok");
   rig.await(broker->close());
   EXPECT_EQ(server.log().find("Permissions Violation"), std::string::npos) << server.log();
 }

@@ -94,6 +94,67 @@ TEST(NatsShared, FirstMessageWithAPriorityReachesWhoSubscribedBefore) {
   EXPECT_EQ(rig.next(**late)->event().data, "urgent");
 }
 
+TEST(NatsShared, ATopicThatAnotherProcessRemovedIsGoneHereToo) {
+  NatsServer server;
+  NatsRig rig;
+  const auto here = rig.open(NatsRig::options(server.url()));
+  const auto there = rig.open(NatsRig::options(server.url()));
+  rig.make_topic(*here);
+  auto urgent = NatsRig::message("urgent", "urgent", "key");
+  urgent.priority = Priority::high;
+  for (auto* broker : {here.get(), there.get()}) {  // both know that it has priorities
+    urgent.id += "+";
+    ASSERT_EQ(outcome(rig.publish(*broker, urgent)), "ok");
+  }
+  const auto subscription = rig.subscribe(*here);
+  const auto held = rig.next(*subscription);
+  ASSERT_EQ(outcome(rig.await(held->begin())), "ok");
+  ASSERT_EQ(outcome(rig.await(there->remove_topic("t"))), "ok");
+  rig.until([&] { return held->lease_lost().stop_requested(); });
+  EXPECT_EQ(outcome(rig.await(held->ack())), "aborted");
+  EXPECT_EQ(outcome(rig.publish(*here, urgent)), "not_found");
+  EXPECT_EQ(outcome(rig.await(here->describe("t"))), "not_found");
+  EXPECT_EQ(outcome(rig.await(here->lag("t", "g"))), "not_found");
+
+  rig.make_topic(*there);
+  // Of the new one they know nothing, not what was settled of this key, nor that anybody listens for priorities.
+  urgent.event.data = "anew";
+  ASSERT_EQ(outcome(rig.publish(*here, urgent)), "ok");
+  const auto delivery = rig.next(*subscription);
+  EXPECT_EQ(delivery->event().data, "anew");
+  ASSERT_EQ(outcome(rig.await(delivery->begin())), "ok");
+  EXPECT_EQ(outcome(rig.await(delivery->ack())), "ok");
+}
+
+TEST(NatsShared, ATopicMadeAnewWhileWeWereCutOffIsAnotherOne) {
+  NatsServer server;
+  NatsRig rig;
+  const auto broker = rig.open(NatsRig::options(server.url()));
+  rig.make_topic(*broker);
+  auto urgent = NatsRig::message("a", "before", "key");
+  urgent.priority = Priority::high;
+  ASSERT_EQ(outcome(rig.publish(*broker, urgent)), "ok");
+  const auto subscription = rig.subscribe(*broker);
+  {
+    const auto first = rig.next(*subscription);
+    ASSERT_EQ(outcome(rig.await(first->ack())), "ok");
+  }
+  // An operator with the command line of NATS, who tells nobody.
+  const auto link = rig.await(nats::Link::open(rig.loop, NatsRig::options(server.url()), rig.log));
+  ASSERT_EQ(outcome(link), "ok");
+  const auto gone = rig.await((*link)->request({.subject = "$JS.API.STREAM.DELETE.millrace-t-t"}, milliseconds(5'000)));
+  ASSERT_EQ(outcome(gone), "ok");
+  rig.await((*link)->close());
+  server.kill();
+  server.start();
+  const auto other = rig.open(NatsRig::options(server.url()));
+  rig.make_topic(*other);
+  rig.until([&] { return rig.await(broker->describe("t")).has_value(); });
+  urgent.event.data = "after";
+  ASSERT_EQ(outcome(rig.publish(*broker, urgent)), "ok");
+  EXPECT_EQ(rig.next(*subscription)->event().data, "after");
+}
+
 TEST(NatsShared, MessagesOfStrangersAreTakenAsTheyAre) {
   NatsServer server;
   NatsRig rig;

@@ -1,13 +1,25 @@
 """The disk runs full: publishers are told so, nothing that was confirmed is lost, and room is all it takes to go on."""
 import errno
 
-from chain import harness
+import chain
+import harness
 import power_loss
 
 DISK_BYTES = 60 << 20
 SEGMENT = "4Mi"
 NEWS_BYTES = 256 << 10
 NO_SPACE = (503, 507)
+FREE_BYTES_MIN = 32 << 20  # which a start wants for its outputs
+
+# Its first attempt writes until not a block is free, and fails.
+GREEDY = """#!/bin/sh
+if mkdir "{marks}/filled" 2>/dev/null; then
+  cat /dev/zero >"$TMP_OUTPUT_DIR/all"
+  while head -c 512 /dev/zero >>"$TMP_OUTPUT_DIR/rest"; do :; done
+  exit 1
+fi
+cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"
+"""
 
 
 class DiskFull(power_loss.TestCase):
@@ -56,11 +68,13 @@ class DiskFull(power_loss.TestCase):
         self.assertEqual(server.names("in"), {b"early-%d" % number for number in range(3)}, "half an object")
         while world.call(b"x" * 4096):
             pass
-        self.assertTrue(server.is_healthy())
+        self.assertEqual(server.request("GET", "/health/live", token=None).status, 200)
+        harness.until(lambda: server.request("GET", "/health", token=None).status == 503, "it says that it is full")
         self.assertEqual(self.pending_news(world), news)
 
         filler.unlink()
         more.unlink()
+        harness.until(server.is_healthy, "it takes work again")
         harness.until(lambda: self.publish(world).status // 100 == 2, "events are taken again")
         news += 1
         for number in range(3):
@@ -73,6 +87,27 @@ class DiskFull(power_loss.TestCase):
         server.wait_idle()
         self.assertEqual(world.check().keys(), by_input.keys())
         self.assertEqual(self.pending_news(world), news)
+        server.stop()
+        world.check_log()
+
+    def test_what_a_failed_attempt_wrote_makes_room_again(self):
+        disk = self.make_volume(DISK_BYTES)
+        world = self.make_chain({"--log-segment": SEGMENT}, data=disk.path / "data")
+        server = world.server
+        server.start()
+        server.apply({"name": "greedy", "script": GREEDY.format(marks=world.marks), "input": ["in"],
+                      "output": ["out"], **chain.PATIENT, "executor": "process"})
+        self.assertGreater(disk.free_bytes(), FREE_BYTES_MIN, "the disk is too small for this test")
+        daemon = server.children("daemon")
+        self.assertTrue(world.put("a"))
+        # The state store cannot write down how it ended before its files are gone.
+        self.settle(world)
+        self.assertIn("state.db: database or disk is full", server.log())
+        self.assert_one_output(server, "out", "a", chain.content(b"a"))
+        run, = server.runs("greedy")
+        self.assertEqual(run["outcome"], "succeeded")
+        self.assertGreater(disk.free_bytes(), FREE_BYTES_MIN)
+        self.assertEqual(server.children("daemon"), daemon, "it went on by itself")
         server.stop()
         world.check_log()
 

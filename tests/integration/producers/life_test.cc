@@ -181,6 +181,21 @@ TEST(FsWatch, AFillThatWasCutOffStartsAgain) {
   EXPECT_THAT(rig.rows("f"), ElementsAre(Key("old")));
 }
 
+TEST(FsWatch, RunsWhatCameAfterAFirstTryThatFailed) {
+  WatchRig rig;
+  rig.folder("b");
+  rig.write("b/old");
+  rig.checks.next_error = Error{.code = Errc::unavailable, .message = "the launcher is away"};
+  ASSERT_FALSE(rig.try_apply("f", "b"));
+  rig.broker->away = true;
+  rig.write("b/new");
+  EXPECT_FALSE(rig.drain()) << "noticed, and not published yet";
+  rig.broker->away = false;
+  rig.apply("f", "b");
+  EXPECT_THAT(rig.taken("f"), ElementsAre("new"));
+  EXPECT_THAT(rig.rows("f"), ElementsAre(Key("new"), Key("old")));
+}
+
 TEST(FsWatch, KeepsWhatTheBrokerDidNotTakeAndSaysSo) {
   WatchRig rig;
   rig.apply("f", "b");

@@ -32,6 +32,7 @@ Task<Result<Execution>> IdleExecutor::run(ExecutionRequest, std::stop_token) {
 
 Task<Result<WriteState>> LeaseCheck::check(Fd file) {
   if (const auto now = std::exchange(at_next, {})) now();
+  if (next_error) co_return fail(*std::exchange(next_error, std::nullopt));
   if (std::exchange(next_is_writer, false)) co_return WriteState::open_for_writing;
   const bool quiet = ::fcntl(file.get(), F_SETLEASE, F_RDLCK) == 0;
   if (!quiet) co_return errno == EAGAIN ? WriteState::open_for_writing : WriteState::unknown;
@@ -65,7 +66,7 @@ struct WatchRig::Daemon {
              .placed = placed},
             rig.source, [this](const std::string& bucket) { return store->directory_of(bucket); }, rig.options_,
             rig.metrics_, rig.log_) {
-    registry.observe(watch);
+    registry.observe_inputs(watch);
   }
 
   std::unique_ptr<FsStore> store;

@@ -56,6 +56,10 @@ class RecordingBroker final : public Broker {
   Task<Result<void>> remove_group(std::string topic, std::string group) override {
     return inner_->remove_group(topic, group);
   }
+  Task<Result<void>> remove_topic(std::string topic) override { return inner_->remove_topic(topic); }
+  Task<Result<std::unique_ptr<Watch>>> watch(std::string topic, TopicWatcher& watcher) override {
+    return inner_->watch(topic, watcher);
+  }
   void on_backlog(std::move_only_function<void(const std::string& topic)> changed) override {
     inner_->on_backlog(std::move(changed));
   }
@@ -79,6 +83,7 @@ class LeaseCheck final : public WriteCheck {
  public:
   std::function<void()> at_next;  // runs once, during the next check
   bool next_is_writer = false;    // whatever is true
+  std::optional<Error> next_error;
   Task<Result<WriteState>> check(Fd file) override;
 };
 

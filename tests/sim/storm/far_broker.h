@@ -73,6 +73,10 @@ class FarBroker final : public Broker {
   Task<Result<void>> remove_group(std::string topic, std::string group) override {
     return shore_.real().remove_group(std::move(topic), std::move(group));
   }
+  Task<Result<void>> remove_topic(std::string topic) override { return shore_.real().remove_topic(std::move(topic)); }
+  Task<Result<std::unique_ptr<Watch>>> watch(std::string topic, TopicWatcher& watcher) override {
+    return shore_.real().watch(std::move(topic), watcher);
+  }
   Task<std::vector<Result<Receipt>>> publish(std::string topic, std::vector<Outgoing> batch) override;
   Task<Result<std::unique_ptr<Subscription>>> subscribe(SubscribeOptions options) override;
   Task<Result<Lag>> lag(std::string topic, std::string group) override {

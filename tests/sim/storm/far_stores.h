@@ -138,8 +138,8 @@ class FarObjects final : public ObjectStore {
   FarObjects(std::shared_ptr<Life> life, ObjectStore& store) : life_(std::move(life)), store_(store) {}
 
   Task<Result<void>> ensure_bucket(std::string bucket) override { return store_.ensure_bucket(std::move(bucket)); }
-  Task<Result<void>> check_together(std::string bucket, std::string other) override {
-    return store_.check_together(std::move(bucket), std::move(other));
+  Task<Result<void>> check_buckets(FunctionBuckets buckets) override {
+    return store_.check_buckets(std::move(buckets));
   }
   Task<Result<std::vector<std::string>>> buckets() override { return store_.buckets(); }
   Task<Result<ObjectInfo>> stat(std::string bucket, std::string key) override {

@@ -123,6 +123,43 @@ TEST(CommandLine, WrongUseIsFoundBeforeTheServerIsAsked) {
   }
 }
 
+TEST(CommandLine, AFileThatCannotBeOpenedIsWrongUse) {
+  const test::TempDir dir;
+  const std::string none = dir / "none";
+  const std::string below_a_file = "/dev/null/below";
+  const std::string long_name = dir / std::string(300, 'a');
+  for (const auto& file : {none, below_a_file, long_name, dir.path()}) {
+    for (const std::vector<std::string>& arguments : {std::vector<std::string>{"apply", file},
+                                                      {"apply", "--check", file},
+                                                      {"put", file, "bucket/x"},
+                                                      {"run", "f", "--input", file},
+                                                      {"publish", "t", "--file", file},
+                                                      {"publish", "t", "--lines", file}}) {
+      auto all = arguments;
+      all.insert(all.end(), {"--url", kNobody});
+      const auto ended = run(all);
+      EXPECT_EQ(ended.code, kUsage) << arguments[0] << " " << file << ": " << ended.err;
+      EXPECT_NE(ended.err.find(file), std::string::npos) << ended.err;
+    }
+  }
+  for (const auto& target : {none + "/x", below_a_file}) {
+    EXPECT_EQ(run({"get", "b/x", target, "--url", kNobody}).code, kUsage) << target;
+  }
+  testing::internal::CaptureStderr();
+  Globals globals;
+  globals.url = kNobody;
+  EXPECT_EQ(check_files(globals, {none}), kUsage);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find(none), std::string::npos);
+}
+
+TEST(CommandLine, WhatIsTooLargeIsWrongUse) {
+  const test::TempDir dir;
+  std::ofstream(dir / "large") << std::string((1 << 20) + 1, 'x');
+  EXPECT_EQ(run({"run", "f", "--input", dir / "large", "--url", kNobody}).code, kUsage);
+  EXPECT_EQ(run({"publish", "t", "--file", dir / "large", "--url", kNobody}).code, kUsage);
+  EXPECT_EQ(exit_code(Errc::too_large), kUsage) << "whoever notices it";
+}
+
 TEST(Apply, ReadsTheFileBeforeTheServerIsAsked) {
   const test::TempDir dir;
   std::ofstream(dir / "f.yaml") << "functions:\n  millrace:\n  - name: a\n    script: nowhere.sh\n    memroy: 1Gi\n";

@@ -33,8 +33,8 @@ TEST(ReadWhole, TakesExactlyTheLimit) {
   write(dir / "a", "12345");
   EXPECT_EQ(read_whole(dir / "a", 5).value(), "12345");
   EXPECT_EQ(read_whole(dir / "a", 4).error().code, Errc::too_large);
-  EXPECT_EQ(read_whole(dir / "none", 4).error().code, Errc::not_found);
-  EXPECT_FALSE(read_whole(dir.path(), 4));
+  EXPECT_EQ(read_whole(dir / "none", 4).error().code, Errc::invalid_argument);
+  EXPECT_EQ(read_whole(dir.path(), 4).error().code, Errc::invalid_argument);
 }
 
 TEST(OpenSource, TellsTheSize) {
@@ -49,7 +49,7 @@ TEST(OpenSource, RefusesWhatIsNoFile) {
   const test::TempDir dir;
   EXPECT_EQ(open_source(dir.path()).error().code, Errc::invalid_argument);
   EXPECT_EQ(open_source("/dev/null").error().code, Errc::invalid_argument);
-  EXPECT_EQ(open_source(dir / "none").error().code, Errc::not_found);
+  EXPECT_EQ(open_source(dir / "none").error().code, Errc::invalid_argument);
 }
 
 TEST(BaseName, IsWhatFollowsTheLastSlash) {
@@ -85,7 +85,7 @@ TEST(NewFile, LeavesNothingWithoutACommit) {
 
 TEST(NewFile, NeedsItsFolder) {
   const test::TempDir dir;
-  EXPECT_EQ(NewFile::create(dir / "none/a").error().code, Errc::not_found);
+  EXPECT_EQ(NewFile::create(dir / "none/a").error().code, Errc::invalid_argument);
 }
 
 }  // namespace

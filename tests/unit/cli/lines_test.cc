@@ -73,7 +73,7 @@ TEST_F(Lines, KnowHowFarTheyAre) {
 TEST_F(Lines, AFileThatCannotBeReadIsNamed) {
   const auto missing = LineReader::open(dir_.path() + "/none");
   ASSERT_FALSE(missing);
-  EXPECT_EQ(missing.error().code, Errc::not_found);
+  EXPECT_EQ(missing.error().code, Errc::invalid_argument);
   const auto folder = LineReader::open(dir_.path());
   ASSERT_FALSE(folder);
   EXPECT_EQ(folder.error().code, Errc::invalid_argument);

@@ -42,6 +42,40 @@ TEST(ChainText, TellsInputOutputsAndHowItWent) {
   EXPECT_NE(chain_text(Json::array({run}), true).find("\033[31mdead_lettered\033[0m"), std::string::npos);
 }
 
+TEST(ChainText, TellsHowEachAttemptEnded) {
+  Json run = link("cut", "r1", Json::array());
+  run.set("failures", 1);
+  run.set("attempts", Json::array({Json::object({{"attempt", 1},
+                                                 {"outcome", "failed"},
+                                                 {"message", "exit code 3"},
+                                                 {"node", "n"},
+                                                 {"started_at", "2026-01-02T03:04:05Z"}})}));
+  EXPECT_EQ(chain_text(Json::array({run}), false),
+            "cut succeeded r1  [1 failure, 0 lost]\n"
+            "   attempt 1 failed: exit code 3  (n, 2026-01-02T03:04:05Z)\n");
+}
+
+TEST(LiveText, TellsWhatGoesOnAndWhatWaitsForWhat) {
+  const Json doing = Json::object({{"attempt", 2},
+                                   {"node", "n"},
+                                   {"since", "2026-01-02T03:04:05Z"},
+                                   {"ends_by", "2026-01-02T03:09:05Z"},
+                                   {"limits", Json::object({{"memory_bytes", 268435456}, {"cpu_millicores", 200}})}});
+  const Json live = Json::array(
+      {Json::object({{"function", "f"}, {"run_id", "r1"}, {"state", "running"}, {"key", "a"}, {"doing", doing}}),
+       Json::object({{"function", "g"},
+                     {"run_id", "r2"},
+                     {"state", "queued"},
+                     {"key", ""},
+                     {"waits_for", Json::array({"its delay: 9s", "its turn"})}})});
+  EXPECT_EQ(live_text(live, false),
+            "f running r1  a\n"
+            "   attempt 2 on n since 2026-01-02T03:04:05Z, at most until 2026-01-02T03:09:05Z; memory 256Mi, cpu 200m\n"
+            "g queued r2\n"
+            "   waits for its delay: 9s\n"
+            "   waits for its turn\n");
+}
+
 TEST(ChainText, NamesCannotSteerTheTerminal) {
   Json run = link("f", "r", Json::array());
   run.set("input", "b/\033[2J\n");

@@ -24,7 +24,8 @@ class DeliveryPatience : public testing::Test {
   }
   void settle() {
     if (!function_) function_ = rig_.apply(spec_);
-    rig_.group.spawn(handler_.handle(function_, std::make_unique<FakeDelivery>(rig_.loop, event_, report_), {}));
+    rig_.group.spawn(handler_.handle(function_, work_topic(function_->name),
+                                     std::make_unique<FakeDelivery>(rig_.loop, event_, report_), {}));
     rig_.loop.run_for(60s);
   }
   RunId run_id() {

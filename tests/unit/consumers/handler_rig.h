@@ -44,8 +44,9 @@ class HandlerRig : public testing::TestWithParam<std::uint64_t> {
   // Starts the handler on the delivery.
   void handle() {
     if (!function_) function_ = rig_.apply(spec_);
-    rig_.group.spawn(
-        handler_.handle(function_, std::make_unique<FakeDelivery>(rig_.loop, event_, report_), shutdown_.get_token()));
+    rig_.group.spawn(handler_.handle(function_, work_topic(function_->name),
+                                     std::make_unique<FakeDelivery>(rig_.loop, event_, report_),
+                                     shutdown_.get_token()));
     rig_.loop.run_for(std::chrono::seconds(0));
   }
   // Handles the delivery to its verdict.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/nodes.h"
 #include "tests/support/engine_rig.h"
 
 namespace millrace {
@@ -214,6 +215,7 @@ TEST_F(RegistryTest, ABucketOrTopicThatCannotBeMadeIsTheAnswer) {
   auto applied = apply({function("copy", "in")});
   ASSERT_FALSE(applied);
   EXPECT_EQ(applied.error().code, Errc::invalid_argument);
+  EXPECT_EQ(std::exchange(told_, {}).size(), 2U) << "it can be called";
   rig_.parts.broker.ensure_error = Error{.code = Errc::unavailable, .message = "closed"};
   applied = apply({function("copy", "in")});
   ASSERT_FALSE(applied);
@@ -252,10 +254,32 @@ TEST_F(RegistryTest, WhatTheExecutorCannotHonourIsRefusedBeforeAnythingIsStored)
   EXPECT_TRUE(registry_.all().empty());
 }
 
+TEST_F(RegistryTest, WhatNoNodeHasIsRefusedBeforeAnythingIsStored) {
+  NodeRow me;
+  me.name = "node-1";
+  me.roles = "worker";
+  Nodes nodes(
+      rig_.loop, nullptr, me,
+      [](NodeRow& row) {
+        row.memory_bytes = 1 << 30;
+        row.cpu_millicores = 2000;
+      },
+      {}, rig_.parts.log);
+  registry_.heed(nodes);
+  auto large = function("large");
+  large.cpu_millicores = 2001;
+  const auto applied = apply({function("a"), large});
+  ASSERT_FALSE(applied);
+  EXPECT_TRUE(applied.error().message.starts_with("function 'large': cpu: 2001m is more")) << applied.error().message;
+  EXPECT_TRUE(stored().empty());
+  large.cpu_millicores = 2000;
+  EXPECT_TRUE(apply({large}));
+}
+
 TEST_F(RegistryTest, OutputsThatNoRunCanPlaceTogetherAreRefused) {
   auto spec = function("f", "in", "out");
   spec.outputs.push_back({.storage = {.provider = "local", .path = "mounted"}, .prefix = {}, .suffix = {}});
-  rig_.parts.storage.fail_next(StorageCall::check_together, 1,
+  rig_.parts.storage.fail_next(StorageCall::check_buckets, 1,
                                {.code = Errc::failed_precondition, .message = "two file systems"});
   const auto applied = apply({spec});
   ASSERT_FALSE(applied);
@@ -368,6 +392,14 @@ TEST_F(RegistryTest, IgnoredNamesMatchNothing) {
   }
 }
 
+TEST_F(RegistryTest, AListOfItsOwnTakesThePlaceOfTheUsualNames) {
+  auto spec = function("f", "in");
+  spec.ignore = {"*.bak"};
+  ASSERT_TRUE(apply({spec}));
+  for (const char* key : {"a.bak", ".a.bak", "sub/.bak"}) EXPECT_TRUE(matching("in", key).empty()) << key;
+  for (const char* key : {".hidden", "a.part", "a.tmp", "a~"}) EXPECT_EQ(matching("in", key), (Names{"f"})) << key;
+}
+
 TEST_F(RegistryTest, AFunctionMayIgnoreNothing) {
   auto spec = function("f", "in");
   spec.ignore.clear();
@@ -408,7 +440,7 @@ TEST_F(RegistryTest, OneFunctionThatIsNotReadyDoesNotKeepTheOthersFromStarting) 
   ASSERT_TRUE(rig_.wait(rig_.parts.state.functions().put(function("b", "in-b"))));
   rig_.parts.storage.fail_next(StorageCall::ensure_bucket, 1, {.code = Errc::permission_denied, .message = "in-a"});
   ASSERT_TRUE(rig_.wait(registry_.load()));
-  EXPECT_EQ(told_, (Names{"first applied b/0", "second applied b/0"}));
+  EXPECT_EQ(told_, (Names{"first applied a/0", "second applied a/0", "first applied b/0", "second applied b/0"}));
   EXPECT_EQ(registry_.all().size(), 2U);
 }
 

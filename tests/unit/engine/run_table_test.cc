@@ -14,7 +14,17 @@ namespace {
 using namespace std::chrono_literals;
 
 LiveRun run(const std::string& id, const std::string& function = "f") {
-  return {.run_id = RunId(id), .event_id = EventId("e-" + id), .function = function, .key = "k-" + id};
+  return {.run_id = RunId(id),
+          .event_id = EventId("e-" + id),
+          .function = function,
+          .topic = "fn." + function,
+          .key = "k-" + id};
+}
+
+LiveRun run_of_topic(const std::string& id, const std::string& topic, const std::string& function = "f") {
+  LiveRun made = run(id, function);
+  made.topic = topic;
+  return made;
 }
 
 std::vector<std::string> ids(const std::vector<LiveRun>& runs) {
@@ -228,23 +238,37 @@ TEST(RunTable, ForgettingWhatWaitsLeavesOtherFunctionsAndWhatIsInWork) {
   table.queued(run("c", "f"));
   ASSERT_TRUE(table.cancel(RunId("c")));
   RunTable::Active active(table, run("d", "f"));
-  table.forget_waiting("f", true);
+  table.forget_waiting("fn.f", "f");
   EXPECT_EQ(ids(table.list("", 10)), (Ids{"d", "b"}));
   EXPECT_FALSE(table.take_cancelled(RunId("c")));
   active.waits_for_retry({});
   EXPECT_EQ(ids(table.list("", 10)), (Ids{"b"})) << "nothing is there to try again";
 }
 
-TEST(RunTable, OfAUserTopicOnlyThoseAreForgottenThatWereTried) {
+TEST(RunTable, OfAFunctionThatReadsSeveralTopicsOnlyThoseOfOneAreForgotten) {
   RunTable table;
   table.queued(run("a", "f"));
   for (const auto* const id : {"b", "c"}) {
-    RunTable::Active active(table, run(id, "f"));
+    RunTable::Active active(table, run_of_topic(id, "orders"));
     active.waits_for_retry({});
   }
   ASSERT_TRUE(table.cancel(RunId("c")));
-  table.forget_waiting("f", false);
-  EXPECT_EQ(ids(table.list("", 10)), (Ids{"a", "c"}));
+  RunTable::Active other(table, run_of_topic("d", "returns"));
+  RunTable::Active same(table, run_of_topic("e", "orders"));
+  table.forget_waiting("orders", "f");
+  EXPECT_FALSE(table.take_cancelled(RunId("c")));
+  other.waits_for_retry({});
+  same.waits_for_retry({});
+  EXPECT_EQ(ids(table.list("", 10)), (Ids{"d", "a"}));
+}
+
+TEST(RunTable, OfATopicThatIsGoneTheRunsOfAllFunctionsAreForgotten) {
+  RunTable table;
+  table.queued(run_of_topic("a", "orders", "f"));
+  table.queued(run_of_topic("b", "orders", "g"));
+  table.queued(run_of_topic("c", "returns", "g"));
+  table.forget_waiting("orders", "");
+  EXPECT_EQ(ids(table.list("", 10)), Ids{"c"});
 }
 
 TEST(RunTable, TheBoundCountsWhatWaitsAndNotWhatIsOver) {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "async/uv_event_loop.h"
+#include "core/reserved_environment.h"
 #include "tests/support/engine_rig.h"
 #include "tests/support/run_task.h"
 #include "tests/support/temp_dir.h"
@@ -64,6 +65,18 @@ TEST_F(StageInTest, TheEnvironmentTellsWhatRunsOnWhat) {
   EXPECT_EQ(environment.at("STORAGE_OBJECT_KEY"), "sub/a.txt");
   EXPECT_NE(environment.at("EVENT_TIME").find("2023-11-14T22:13:20"), std::string::npos);
   EXPECT_EQ(environment.at("MINE"), "1") << "the function's own variables are there too";
+}
+
+TEST_F(StageInTest, EveryVariableThatIsSetIsReserved) {
+  Event call;
+  call.id = EventId("event-1");
+  call.data = "body";
+  call.type = call.source = call.subject = call.content_type = "x";
+  for (const auto& event : {about(storage_.put("in", "a")), call}) {
+    const auto staged = stage(event, false);
+    ASSERT_TRUE(staged) << staged.error().message;
+    for (const auto& [name, value] : staged->environment) EXPECT_EQ(is_reserved_variable(name), name != "MINE") << name;
+  }
 }
 
 TEST_F(StageInTest, TheInputIsTheVeryObjectUnderItsBaseName) {

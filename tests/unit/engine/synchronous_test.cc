@@ -66,6 +66,23 @@ TEST_P(SynchronousTest, TheCallerGetsTheRowWithStdoutAndTheOutputsArePlaced) {
   EXPECT_EQ(rig_.parts.admission.free().cpu_millicores, 4000U);
 }
 
+TEST_P(SynchronousTest, TheRowSaysWhetherTheAnswerWasCut) {
+  for (const auto outcome : {AttemptOutcome::succeeded, AttemptOutcome::failed}) {
+    for (const bool cut : {true, false}) {
+      define(10ms, [outcome, cut](const ExecutionRequest&, int) {
+        auto execution = ended(outcome);
+        execution.result = "1234";
+        execution.result_truncated = cut;
+        return execution;
+      });
+      const auto record = call(event());
+      ASSERT_TRUE(record) << record.error().message;
+      EXPECT_EQ(record->result_truncated, cut) << name_of(outcome);
+      EXPECT_EQ(rig_.row(record->run_id)->result_truncated, cut) << name_of(outcome);
+    }
+  }
+}
+
 TEST_P(SynchronousTest, AnUnknownFunctionIsNotFound) {
   const auto record = rig_.wait(rig_.parts.calls.call("g", event(), 30s, {}));
   ASSERT_FALSE(record);

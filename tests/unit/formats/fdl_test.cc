@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "core/reserved_environment.h"
 #include "tests/unit/formats/fdl_fixture.h"
 
 namespace millrace {
@@ -200,6 +201,18 @@ TEST(FdlMillrace, RefusesScriptsThatCannotBe) {
   EXPECT_EQ(
       problems_of("functions: {millrace: [{name: f}]}"),
       Texts{"line 1: functions.millrace[0].script: is missing; expected the script itself or the path of a file"});
+}
+
+TEST(FdlMillrace, RefusesVariablesThatTheServerSetsItself) {
+  for (const auto name : kReservedEnvironment) {
+    const std::string text(name);
+    const std::string told = "functions.millrace[0].environment: '" + text +
+                             "' is set by the server for every run; choose another name (docs/reference/functions.md "
+                             "lists those that are taken)";
+    EXPECT_EQ(problems_of(fdl("environment: {MINE: 1, " + text + ": mine}")), Texts{"line 5: " + told});
+    EXPECT_EQ(problems_of(fdl("environment: {variables: {" + text + ": mine}}")), Texts{"line 5: " + told});
+  }
+  EXPECT_EQ(problems_of(fdl("environment: {PATH: /mine, HOME: /, TMPDIR: /, LC_CTYPE: C, MILLRACE_URL: x}")), Texts{});
 }
 
 TEST(FdlMillrace, ReportsAllProblemsTogether) {

@@ -55,6 +55,15 @@ TEST(FunctionJson, KeepsEveryField) {
   EXPECT_TRUE(back->ordered_by_key);
 }
 
+TEST(FunctionJson, ReadsWhatIsStoredAlthoughAVariableIsReserved) {
+  FunctionSpec f = one("environment: {MINE: 1}");
+  f.uid = FunctionUid("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+  f.environment["REQUEST_ID"] = "mine";
+  const auto back = function_from_json(to_full_json(f));
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(*back, f);
+}
+
 TEST(FunctionJson, KeepsTheOciRuntime) {
   const FunctionSpec f = one("executor: oci\nruntime: runc");
   EXPECT_EQ(f.executor, ExecutorKind::oci);

@@ -105,6 +105,7 @@ class Maker {
     run.log_tail = bytes(200);
     run.log_bytes = random_();
     run.result = bytes(200);
+    run.result_truncated = random_() % 2 == 0;
     for (std::uint64_t n = random_() % 4; n > 0; --n) run.outputs.push_back(output());
     run.placed = random_() % 2 == 0;
     run.published = random_() % 2 == 0;
@@ -162,6 +163,7 @@ void expect_same(const RunRecord& a, const RunRecord& b) {
   EXPECT_EQ(a.log_tail, b.log_tail);
   EXPECT_EQ(a.log_bytes, b.log_bytes);
   EXPECT_EQ(a.result, b.result);
+  EXPECT_EQ(a.result_truncated, b.result_truncated);
   ASSERT_EQ(a.outputs.size(), b.outputs.size());
   for (std::size_t i = 0; i < a.outputs.size(); ++i) {
     EXPECT_EQ(a.outputs[i].name, b.outputs[i].name);

@@ -6,12 +6,14 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "async/blocking_pool.h"
 #include "async/uv_event_loop.h"
 #include "formats/json.h"
 #include "gateway/gateway.h"
@@ -61,6 +63,21 @@ class GatewayRig : public testing::Test {
     });
     done.get_future().wait();
   }
+  // After such a step.
+  void look_at_health(std::function<void()> step) {
+    std::promise<void> done;
+    std::optional<TaskGroup> looking;
+    loop_.post([&] {
+      step();
+      looking.emplace(loop_).spawn(look_and_tell(done));
+    });
+    done.get_future().wait();
+    on_domain([&] { looking.reset(); });
+  }
+  Task<void> look_and_tell(std::promise<void>& done) {
+    co_await health_.look();
+    done.set_value();
+  }
   static std::string code_of(const test::Answer& answer) {
     const auto json = parse_json(answer.body, 1 << 20);
     const Json* error = json ? json->find("error") : nullptr;
@@ -76,7 +93,11 @@ class GatewayRig : public testing::Test {
   UvEventLoop loop_;
   Metrics metrics_;
   EngineParts parts_{loop_};
+  BlockingPool pool_{loop_, {.threads = 1}};
+  Health health_{loop_, pool_, parts_.broker, parts_.state, {}, parts_.log, metrics_};
   TopicRates topic_rates_;
+  TopicFeed topic_feed_{loop_, parts_.broker, {.readers_max = 3, .news_max = 10}, metrics_};
+  QueueLevels levels_{loop_, parts_.broker, metrics_};
   Nodes nodes_{loop_, nullptr, this_node(), [](NodeRow&) {}, {}, parts_.log};
   Gateway gateway_{{.domain = loop_,
                     .registry = parts_.registry,
@@ -88,9 +109,12 @@ class GatewayRig : public testing::Test {
                     .feed = parts_.feed,
                     .stats = parts_.stats,
                     .logs = parts_.logs,
+                    .health = health_,
                     .circuits = parts_.circuits,
                     .broker = parts_.broker,
                     .topic_rates = topic_rates_,
+                    .topic_feed = topic_feed_,
+                    .levels = levels_,
                     .objects = parts_.storage,
                     .admission = parts_.admission,
                     .nodes = nodes_,

@@ -62,6 +62,28 @@ TEST_F(GatewayTest, AnUnknownPathIs404NamingIt) {
   EXPECT_NE(answer.body.find("GET /api/v1/nothing"), std::string::npos) << answer.body;
 }
 
+TEST_F(GatewayTest, HealthIs503WithTheReasonWhileNoWorkIsTaken) {
+  EXPECT_EQ(raw("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+  look_at_health([this] { parts_.broker.in_trouble = Error{.code = Errc::no_space, .message = "no room"}; });
+  const auto degraded = raw("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(degraded.status, 503);
+  EXPECT_EQ(degraded.body, "{\"status\":\"degraded\",\"reasons\":[{\"what\":\"broker\",\"reason\":\"no room\"}]}\n");
+  EXPECT_EQ(raw("GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").status, 200) << "a restart would not help";
+  look_at_health([this] { parts_.broker.in_trouble.reset(); });
+  EXPECT_EQ(raw("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+}
+
+TEST_F(GatewayTest, RunsThatCannotBeListedAreCounted) {
+  on_domain([this] {
+    parts_.broker.ensured["fn.f"] = TopicSpec{.name = "fn.f", .groups = {"workers"}};
+    parts_.broker.lags["fn.f"] = Lag{.pending = 2, .in_flight = 4, .delayed = 1};
+  });
+  const auto answer = ask("GET", "/api/v1/runs");
+  EXPECT_NE(answer.body.find("\"queued_unlisted\":3"), std::string::npos) << answer.body;
+  on_domain([this] { parts_.broker.able.lists_waiting = true; });
+  EXPECT_EQ(ask("GET", "/api/v1/runs").body.find("queued_unlisted"), std::string::npos) << "then all are known";
+}
+
 TEST_F(GatewayTest, AnUnknownPathIsToldOnlyUpToALength) {
   const auto answer = ask("GET", "/" + std::string(5000, 'a'));
   EXPECT_EQ(answer.status, 404);
@@ -148,6 +170,54 @@ TEST_F(GatewayTest, AnUnknownOutcomeInTheQueryIsRefusedWithThoseThereAre) {
   EXPECT_NE(answer.body.find("dead_lettered"), std::string::npos);
 }
 
+TEST_F(GatewayTest, NoRouteTakesAParameterThatItDoesNotKnow) {
+  for (const auto& route : route_table()) {
+    std::string target(route.pattern);
+    for (std::size_t brace = target.find('{'); brace != std::string::npos; brace = target.find('{')) {
+      target.replace(brace, target.find('}') - brace + 1, "x");
+    }
+    const auto answer = ask(std::string(route.method), target + "?limt=5");
+    EXPECT_EQ(answer.status, 400) << route.method << " " << route.pattern;
+    EXPECT_NE(answer.body.find("query parameter 'limt' is unknown"), std::string::npos) << answer.body;
+    EXPECT_NE(answer.body.find(std::string(route.method) + " " + std::string(route.pattern) + " takes "),
+              std::string::npos)
+        << answer.body;
+  }
+  const auto stranger = raw("GET /api/v1/runs?limt=5 HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(stranger.status, 401) << "who is let in comes first";
+}
+
+// `check=ture` must not apply anything.
+TEST_F(GatewayTest, AFlagThatIsNeitherYesNorNoIsRefused) {
+  const std::string fdl = "functions:\n  millrace:\n    - name: f\n      script: \"#!/bin/sh\\ntrue\"\n";
+  for (const char* flag : {"check=ture", "check=maybe", "check=yes&check=no"}) {
+    EXPECT_EQ(ask("POST", "/api/v1/functions?" + std::string(flag), fdl).status, 400) << flag;
+    EXPECT_EQ(ask("GET", "/api/v1/functions/f").status, 404) << flag;
+  }
+}
+
+TEST_F(GatewayTest, RunsOfNobodyAre404UnlessSomeAreOnRecord) {
+  for (const char* list :
+       {"/api/v1/runs?function=", "/api/v1/runs?limit=1&outcome=failed&function=", "/api/v1/runs/events?function="}) {
+    const auto answer = ask("HEAD", list + std::string("nosuch"));
+    EXPECT_EQ(answer.status, 404) << list;
+    EXPECT_EQ(ask("HEAD", list).status, 200) << list << ": of all functions";
+  }
+  EXPECT_NE(ask("GET", "/api/v1/runs?function=nosuch").body.find("'nosuch' does not exist, and no run of it"),
+            std::string::npos);
+
+  const std::string fdl = "functions: {millrace: [{name: f, script: \"true\\n\", file_stage_in: true}]}";
+  ASSERT_EQ(ask("POST", "/api/v1/functions", fdl).status, 200);
+  EXPECT_EQ(ask("GET", "/api/v1/runs?function=f").body, "{\"runs\":[],\"more_live\":false}\n");
+  on_domain([this] {
+    parts_.executor.define("f", {}, [](const ExecutionRequest&, int) { return ended(AttemptOutcome::succeeded); });
+  });
+  ASSERT_EQ(ask("POST", "/api/v1/functions/f/invoke", "x").status, 200);
+  ASSERT_EQ(ask("DELETE", "/api/v1/functions/f").status, 204);
+  EXPECT_EQ(ask("GET", "/api/v1/runs?function=f&outcome=failed").body, "{\"runs\":[],\"more_live\":false}\n");
+  EXPECT_EQ(ask("HEAD", "/api/v1/runs/events?function=f").status, 200);
+}
+
 // Without `check` the function would be there afterwards.
 TEST_F(GatewayTest, AFlagInTheQueryIsYesTrueOneOrNothingAtAll) {
   const std::string fdl = "functions:\n  millrace:\n    - name: f\n      script: \"#!/bin/sh\\ntrue\"\n";
@@ -158,6 +228,27 @@ TEST_F(GatewayTest, AFlagInTheQueryIsYesTrueOneOrNothingAtAll) {
   for (const char* flag : {"check=no", "check=0", "check=false"}) {
     EXPECT_EQ(ask("POST", "/api/v1/functions?" + std::string(flag), fdl).status, 200) << flag;
     EXPECT_EQ(ask("DELETE", "/api/v1/functions/f").status, 204) << flag;
+  }
+}
+
+TEST_F(GatewayTest, AnAnswerThatWasCutSaysSo) {
+  ASSERT_EQ(
+      ask("POST", "/api/v1/functions", "functions: {millrace: [{name: f, script: \"true\\n\", file_stage_in: true}]}")
+          .status,
+      200);
+  for (const bool cut : {true, false}) {
+    on_domain([this, cut] {
+      parts_.executor.define("f", {}, [cut](const ExecutionRequest&, int) {
+        auto execution = ended(AttemptOutcome::succeeded);
+        execution.result = "1234";
+        execution.result_truncated = cut;
+        return execution;
+      });
+    });
+    const auto answer = ask("POST", "/api/v1/functions/f/invoke", "x");
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    EXPECT_EQ(answer.body, "1234");
+    EXPECT_EQ(answer.has("X-Millrace-Result-Truncated: true\r\n"), cut) << answer.head;
   }
 }
 
@@ -216,7 +307,8 @@ TEST_F(GatewayTest, ARedriveOfOtherThanTextsIsRefused) {
 TEST_F(GatewayTest, APurgeSaysWhatItThrewAwayAndForgetsItsRuns) {
   on_domain([this] {
     parts_.broker.lags["fn.f"] = {.pending = 3, .in_flight = 2, .delayed = 1, .blocked = 1, .dead = 4};
-    (void)parts_.runs.queued({.run_id = RunId("r"), .event_id = EventId("e"), .function = "f", .key = ""});
+    (void)parts_.runs.queued(
+        {.run_id = RunId("r"), .event_id = EventId("e"), .function = "f", .topic = "fn.f", .key = ""});
   });
   const auto answer = ask("POST", "/api/v1/topics/fn.f/purge");
   EXPECT_EQ(answer.status, 200);

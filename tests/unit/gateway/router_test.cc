@@ -16,7 +16,7 @@ Task<void> nothing(Exchange&) {
 }
 
 constexpr std::array kTable{
-    Route{"GET", "/health", nothing, true},
+    Route{"GET", "/health", nothing, "", true},
     Route{"GET", "/functions", nothing},
     Route{"POST", "/functions", nothing},
     Route{"GET", "/functions/{name}", nothing},
@@ -146,6 +146,38 @@ TEST(Router, LongAndDeepPathsAreNoTrouble) {
   EXPECT_EQ(match("GET", "/functions/" + std::string(1'000'000, 'a'))->params.at("name").size(), 1'000'000U);
 }
 
+std::string refusal(std::string_view parameters, const HttpQuery& query) {
+  const auto checked = check_query(Route{"GET", "/things", nothing, parameters}, query);
+  if (checked) return "";
+  EXPECT_EQ(checked.error().code, Errc::invalid_argument);
+  return checked.error().message;
+}
+
+TEST(Router, AParameterThatTheRouteDoesNotTakeIsNamedWithThoseThatItTakes) {
+  EXPECT_EQ(refusal("limit before now?", {}), "");
+  EXPECT_EQ(refusal("limit before now?", {{"before", "x"}, {"now", ""}, {"limit", ""}}), "");
+  EXPECT_EQ(refusal("limit before now?", {{"limit", "1"}, {"limt", "5"}}),
+            "query parameter 'limt' is unknown; did you mean 'limit'? GET /things takes limit, before, now");
+  EXPECT_EQ(refusal("limit", {{"Limit", "1"}}),
+            "query parameter 'Limit' is unknown; did you mean 'limit'? GET /things takes limit");
+  EXPECT_EQ(refusal("", {{"verbose", ""}}), "query parameter 'verbose' is unknown; GET /things takes none");
+  EXPECT_NE(refusal("now?", {{"now?", ""}}), "");
+  EXPECT_LT(refusal("limit", {{std::string(5000, 'x'), ""}}).size(), 200U);
+}
+
+TEST(Router, AParameterThatIsThereTwiceIsRefused) {
+  EXPECT_EQ(refusal("limit", {{"limit", "1"}, {"limit", "1"}}), "query parameter 'limit' is there twice");
+}
+
+TEST(Router, AFlagIsYesOrNo) {
+  for (const char* value : {"", "yes", "true", "1", "no", "false", "0"})
+    EXPECT_EQ(refusal("now?", {{"now", value}}), "");
+  for (const char* value : {"ture", "YES", "2", " "}) {
+    EXPECT_EQ(refusal("now?", {{"now", value}}), "query parameter 'now' is '" + std::string(value) +
+                                                     "'; expected yes, true, 1 or nothing, or no, false, 0");
+  }
+}
+
 TEST(Router, AnEmptyTableMatchesNothing) {
   const auto found = match_route({}, "GET", "/");
   ASSERT_TRUE(found);
@@ -158,7 +190,7 @@ TEST(RouteTable, OnlyHealthIsOpenToStrangers) {
   for (const auto& route : route_table()) {
     if (route.open) open.push_back(route.pattern);
   }
-  EXPECT_EQ(open, (std::vector<std::string_view>{"/health"}));
+  EXPECT_EQ(open, (std::vector<std::string_view>{"/health", "/health/live"}));
 }
 
 TEST(RouteTable, EveryRouteCanBeReached) {

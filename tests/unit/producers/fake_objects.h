@@ -95,7 +95,7 @@ class FakeObjects final : public ObjectStore {
   }
 
   Task<Result<void>> ensure_bucket(std::string) override { co_return Result<void>(); }
-  Task<Result<void>> check_together(std::string, std::string) override { co_return Result<void>(); }
+  Task<Result<void>> check_buckets(FunctionBuckets) override { co_return Result<void>(); }
   Task<Result<std::vector<std::string>>> buckets() override { co_return injected(Errc::unimplemented); }
   Task<Result<std::unique_ptr<Upload>>> start_put(std::string, std::string) override {
     co_return injected(Errc::unimplemented);

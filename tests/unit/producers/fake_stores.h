@@ -155,6 +155,10 @@ class FakeBroker final : public Broker {
   Task<Result<void>> purge(std::string, std::string) override { co_return injected(Errc::unimplemented); }
   Task<Result<TopicInfo>> describe(std::string) override { co_return injected(Errc::not_found); }
   Task<Result<void>> remove_group(std::string, std::string) override { co_return injected(Errc::unimplemented); }
+  Task<Result<void>> remove_topic(std::string) override { co_return injected(Errc::unimplemented); }
+  Task<Result<std::unique_ptr<Watch>>> watch(std::string, TopicWatcher&) override {
+    co_return injected(Errc::unimplemented);
+  }
   void on_backlog(std::move_only_function<void(const std::string& topic)>) override {}
   Task<void> close() override { co_return; }
 

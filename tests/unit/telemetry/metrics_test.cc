@@ -69,6 +69,19 @@ TEST(Metrics, AReaderMayUseTheRegistry) {
   EXPECT_THAT(metrics.render(), HasSubstr("asked_total 1\n"));
 }
 
+TEST(Metrics, AFamilyGivenWholeHasJustTheseSeries) {
+  Metrics metrics;
+  metrics.replace("depth", "queue depth", {{.labels = {{"q", "a"}}, .value = 1.5}, {.labels = {{"q", "b"}}}});
+  EXPECT_THAT(metrics.render(), HasSubstr("# TYPE depth gauge\ndepth{q=\"a\"} 1.5\ndepth{q=\"b\"} 0\n"));
+  metrics.replace("depth", "queue depth", {{.labels = {{"q", "b"}}, .value = 2}});
+  EXPECT_THAT(metrics.render(), HasSubstr("# TYPE depth gauge\ndepth{q=\"b\"} 2\n"));
+  metrics.replace("depth", "queue depth", std::vector<Metrics::Sample>(kMetricSeriesMax + 1));
+  const std::string text = metrics.render();
+  std::size_t series = 0;
+  for (auto at = text.find("\ndepth "); at != std::string::npos; at = text.find("\ndepth ", at + 1)) ++series;
+  EXPECT_EQ(series, kMetricSeriesMax);
+}
+
 TEST(Metrics, LabelValuesMayBeAnyText) {
   Metrics metrics;
   metrics.counter("a_total", "a", {{"x", "q\"b\\n\n"}}).add();

@@ -177,13 +177,13 @@ TEST(Recovery, OlderFormatIsRefusedUntouched) {
   int messages = 0;
   const auto files = filled_log(messages);
   std::string bytes = files->contents("log-00000001");
-  bytes[8] = static_cast<char>(kFormatVersion - 1);
+  bytes[8] = static_cast<char>(kFormatVersionOldest - 1);
   files->set_contents("log-00000001", bytes);
   const auto changes = files->changes();
   LogBench bench(files);
   const std::string outcome = bench.open();
   EXPECT_THAT(outcome, HasSubstr("fake/log-00000001"));
-  EXPECT_THAT(outcome, HasSubstr("version " + std::to_string(kFormatVersion - 1)));
+  EXPECT_THAT(outcome, HasSubstr("version " + std::to_string(kFormatVersionOldest - 1)));
   EXPECT_EQ(files->changes(), changes);
 }
 

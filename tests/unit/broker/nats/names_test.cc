@@ -60,6 +60,10 @@ TEST(NatsNames, NewsAreReadAndEverythingElseIsNone) {
   ASSERT_TRUE(prioritized);
   EXPECT_EQ(prioritized->kind, 'p');
   EXPECT_EQ(prioritized->topic, "fn.x");
+  const auto removed = names.news_of(names.removed("fn.x"));
+  ASSERT_TRUE(removed);
+  EXPECT_EQ(removed->kind, 'x');
+  EXPECT_EQ(removed->topic, "fn.x");
   for (const std::string subject : {"", "millrace", "millrace.n", "millrace.n.t", "millrace.n.t.g.x", "millrace.q.t",
                                     "millrace.n.t.g.0123456789abcdef0123456789abcdef.more", "x.n.t.g.d"}) {
     EXPECT_FALSE(names.news_of(subject)) << subject;

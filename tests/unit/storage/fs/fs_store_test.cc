@@ -72,16 +72,42 @@ TEST_F(FsStoreTest, KnowsWhichBucketsCannotTakeOutputsTogether) {
   ASSERT_TRUE(store) << store.error().message;
   auto& objects = (*store)->objects();
   std::filesystem::create_directories(root_ / "near");
-  EXPECT_TRUE(run_task(loop_, objects.check_together("near", "missing")));
-  EXPECT_TRUE(run_task(loop_, objects.check_together("far", "far")));
+  const auto check = [&](const std::string& a, const std::string& b) {
+    return run_task(loop_, objects.check_buckets({.inputs = {"far"}, .outputs = {a, b}}));
+  };
+  EXPECT_TRUE(check("near", "missing"));
+  EXPECT_TRUE(check("far", "far"));
   for (const auto& [a, b] : {std::pair("near", "far"), std::pair("far", "missing")}) {
-    const auto refused = run_task(loop_, objects.check_together(a, b));
+    const auto refused = check(a, b);
     ASSERT_FALSE(refused) << a << " " << b;
     EXPECT_EQ(refused.error().code, Errc::failed_precondition);
     EXPECT_NE(refused.error().message.find(elsewhere), std::string::npos) << refused.error().message;
   }
   store->reset();
   std::filesystem::remove_all(elsewhere);
+}
+
+TEST_F(FsStoreTest, FindsWhichBucketsCannotBeMadeOrWrittenAndMakesNone) {
+  std::ofstream(root_ / "file") << "x";
+  std::filesystem::create_directory_symlink("/etc", root_ / "link");
+  std::filesystem::create_directories(root_ / "strange");
+  std::ofstream(root_ / "strange/.millrace") << "x";
+  auto store = FsStore::open(loop_, pool_, log_, metrics_,
+                             {.root = root_.path(), .places = {{"far", root_ / "a/b/c"}, {"below", root_ / "file/x"}}});
+  ASSERT_TRUE(store) << store.error().message;
+  auto& objects = (*store)->objects();
+  EXPECT_TRUE(run_task(loop_, objects.check_buckets({.inputs = {"new", "far"}, .outputs = {"other", "far"}})));
+  for (const auto* made : {"new", "other", "a"}) EXPECT_FALSE(std::filesystem::exists(root_ / made)) << made;
+
+  for (const std::string name : {"file", "link", "strange", "below", "Bad"}) {
+    for (const auto& wanted : {FunctionBuckets{.inputs = {"new", name}, .outputs = {}},
+                               FunctionBuckets{.inputs = {}, .outputs = {"new", name}}}) {
+      const auto refused = run_task(loop_, objects.check_buckets(wanted));
+      ASSERT_FALSE(refused) << name;
+      EXPECT_NE(refused.error().message.find(name), std::string::npos) << refused.error().message;
+      EXPECT_FALSE(run_task(loop_, objects.ensure_bucket(name))) << name;
+    }
+  }
 }
 
 TEST_F(FsStoreTest, TakesAFileOf5GiBThatIsMostlyHole) {
