@@ -53,7 +53,8 @@ TEST_F(OldRows, ADatabaseOfTheFirstVersionKeepsItsRunsForTheirFullTimeFromItsMig
   close(opened);
   execute(path_,
           "DROP INDEX runs_finished; DROP INDEX attempts_over; ALTER TABLE runs DROP COLUMN finished_at;"
-          "ALTER TABLE runs DROP COLUMN result_truncated; ALTER TABLE runs DROP COLUMN memory_limit_bytes; ALTER TABLE attempts DROP COLUMN memory_limit_bytes;"
+          "ALTER TABLE runs DROP COLUMN result_truncated; ALTER TABLE runs DROP COLUMN memory_limit_bytes; ALTER TABLE "
+          "attempts DROP COLUMN memory_limit_bytes;"
           "DROP TABLE store; PRAGMA user_version = 1");
   const WallTime before = loop_.wall_now() - std::chrono::seconds(1);
   opened = open();
