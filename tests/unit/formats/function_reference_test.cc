@@ -192,7 +192,7 @@ TEST(FunctionReference, HasEveryReservedVariableAndNoOther) {
   ASSERT_NE(begin, std::string::npos);
   const std::string section = text.substr(begin, text.find("\n## ", begin) - begin);
   std::vector<std::string> names;
-  for (auto at = section.find("`"); at != std::string::npos; at = section.find("`", at)) {
+  for (auto at = section.find('`'); at != std::string::npos; at = section.find('`', at)) {
     const auto end = section.find('`', at + 1);
     names.push_back(section.substr(at + 1, end - at - 1));
     at = end + 1;
