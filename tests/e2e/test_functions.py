@@ -40,8 +40,7 @@ class Functions(harness.TestCase):
         self.assert_one_output(self.server, "counts", "a.txt.words", b"3\n")
 
     def test_environment_of_a_call(self):
-        self.server.apply({"name": "env", "script": PRINT_ENVIRONMENT,
-                           "environment": {"OWN": "1", "HOME": "/opt", "MILLRACE_RUN_ID": "mine", "TMP_OUTPUT_DIR": "/"}})
+        self.server.apply({"name": "env", "script": PRINT_ENVIRONMENT, "environment": {"OWN": "1", "HOME": "/opt"}})
         found = variables(self.server.cli("run", "env", stdin=b"sent").stdout)
         self.assertEqual(set(found), ALWAYS | {"EVENT", "MILLRACE_EVENT_CONTENT_TYPE", "OWN"})
         self.assertEqual((found["OWN"], found["HOME"], found["EVENT"]), ("1", "/opt", "sent"))

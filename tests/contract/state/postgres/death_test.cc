@@ -19,7 +19,18 @@ namespace {
 
 using std::chrono::milliseconds;
 
-class PostgresDeath : public PostgresServerTest {};
+class PostgresDeath : public PostgresServerTest {
+ protected:
+  // What the server says when it is there again.
+  template <class Ask>
+  auto said(Ask ask) {
+    for (;;) {
+      auto answer = run(ask());
+      if (answer || answer.error().code != Errc::unavailable) return answer;
+      static_cast<void>(run(sleep_for(loop_, milliseconds(5))));
+    }
+  }
+};
 
 // What writers were told.
 struct Told {
@@ -109,16 +120,16 @@ TEST_F(PostgresDeath, WhatWritersWereToldStandsWhileTheServerDiesAgainAndAgain) 
   EXPECT_GE(one->metrics.counter("millrace_state_reconnects_total", "", {{"side", "write"}}).value(), 1U);
   for (const auto& [run_id, tokens] : told.stands) {
     EXPECT_EQ(tokens.size(), 1U) << run_id << ": two records were said to stand";
-    const auto row = run(one->state->runs().get(RunId(run_id)));
+    const auto row = said([&] { return one->state->runs().get(RunId(run_id)); });
     ASSERT_TRUE(row && *row) << run_id << ": told and gone";
     EXPECT_EQ((*row)->token.str(), *tokens.begin());
     EXPECT_TRUE((*row)->placed || !told.marked.contains(run_id));
-    const auto attempts = run(other->state->runs().attempts(RunId(run_id)));
+    const auto attempts = said([&] { return other->state->runs().attempts(RunId(run_id)); });
     ASSERT_TRUE(attempts);
     for (const auto& attempt : *attempts) told.begun.erase(run_id + " " + attempt.token.str());
   }
   EXPECT_TRUE(told.begun.empty()) << "begun and gone: " << *told.begun.begin();
-  const auto seen = run(one->state->seen().all("trigger"));
+  const auto seen = said([&] { return one->state->seen().all("trigger"); });
   ASSERT_TRUE(seen);
   for (const auto& run_id : told.marked) EXPECT_TRUE(seen->contains(run_id)) << run_id << ": half a mark";
   close(*one);
