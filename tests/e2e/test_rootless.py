@@ -18,9 +18,11 @@ cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/$FILE_NAME"
 cat /run/secrets/KEY >"$TMP_OUTPUT_DIR/key"
 cat /etc/app.conf >"$TMP_OUTPUT_DIR/conf"
 """
-TREE = """#!/bin/sh
-setsid sh -c 'trap "" TERM; sleep 434343' &
-sleep 434343
+# How long the processes of this test's tree would sleep: no other test, which may run beside it, has any like them.
+OURS = f"4343{os.getpid():07d}"
+TREE = f"""#!/bin/sh
+setsid sh -c 'trap "" TERM; sleep {OURS}' &
+sleep {OURS}
 """
 # What of the machine a function reaches that has the id of whoever owns it. Prints what succeeded.
 REACH = r"""#!/usr/bin/python3
@@ -77,6 +79,10 @@ status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().
 print(json.dumps({"reached": reached, "ids": [os.getuid(), os.getgid()], "map": open("/proc/self/uid_map").read().split(),
                   **{k: status[k] for k in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")}}))
 """
+
+
+def pids_of_ours():
+    return [pid for pid in harness.all_pids() if OURS.encode() in harness.read_proc(pid, "cmdline")]
 
 
 class Rootless(harness.TestCase):
@@ -156,16 +162,15 @@ class Rootless(harness.TestCase):
         server = self.start()
         server.apply({"name": "slow", "timeout": "1s", "script": TREE})
         self.assertIn(b"ran longer than 1s", server.cli("run", "slow", status=None).stderr)
-        self.assertEqual([pid for pid in harness.all_pids() if b"434343" in harness.read_proc(pid, "cmdline")], [])
+        self.assertEqual(pids_of_ours(), [])
 
     def test_nothing_outlives_the_launcher(self):
         server = self.start()
         server.apply({"name": "slow", "script": TREE})
         server.cli("run", "slow", "--async")
-        harness.until(lambda: any(b"434343" in harness.read_proc(pid, "cmdline") for pid in harness.all_pids()), "it runs")
+        harness.until(pids_of_ours, "it runs")
         os.kill(server.children("launcher")[0], 9)
-        harness.until(lambda: not any(b"434343" in harness.read_proc(pid, "cmdline") for pid in harness.all_pids()),
-                      "all of it is gone")
+        harness.until(lambda: not pids_of_ours(), "all of it is gone")
 
     def test_copy_on_write_image_of_the_user(self):
         self.require_packages("test")
