@@ -110,20 +110,24 @@ Task<Result<Json>> JetStream::call(std::string operation, Json request) {
 }
 
 Task<Result<JetStream::Made>> JetStream::ensure_stream(std::string name, Json config, std::uint64_t first_seq) {
-  auto info = co_await call("STREAM.INFO." + name);
-  if (!info && info.error().code != Errc::not_found) co_return fail(info.error());
-  const Json* there = info ? info->find("config") : nullptr;
-  if (there != nullptr && says_all(*there, config)) co_return Made{.created = false, .answer = std::move(*info)};
-  if (there != nullptr) {
-    keep_what_stays(*there, config);
-    auto updated = co_await call("STREAM.UPDATE." + name, std::move(config));
-    if (!updated) co_return fail(updated.error());
-    co_return Made{.created = false, .answer = std::move(*updated)};
+  for (bool again = false;; again = true) {
+    auto info = co_await call("STREAM.INFO." + name);
+    if (!info && info.error().code != Errc::not_found) co_return fail(info.error());
+    const Json* there = info ? info->find("config") : nullptr;
+    if (there != nullptr && says_all(*there, config)) co_return Made{.created = false, .answer = std::move(*info)};
+    if (there != nullptr) {
+      keep_what_stays(*there, config);
+      auto updated = co_await call("STREAM.UPDATE." + name, std::move(config));
+      if (!updated) co_return fail(updated.error());
+      co_return Made{.created = false, .answer = std::move(*updated)};
+    }
+    Json wanted = config;
+    if (first_seq != 0) wanted.set("first_seq", first_seq);
+    auto created = co_await call("STREAM.CREATE." + name, std::move(wanted));
+    if (created) co_return Made{.created = true, .answer = std::move(*created)};
+    // Another node has made it since we asked, with a first number of its own.
+    if (again || created.error().code != Errc::already_exists) co_return fail(created.error());
   }
-  if (first_seq != 0) config.set("first_seq", first_seq);
-  auto created = co_await call("STREAM.CREATE." + name, std::move(config));
-  if (!created) co_return fail(created.error());
-  co_return Made{.created = true, .answer = std::move(*created)};
 }
 
 Task<Result<Stored>> JetStream::publish(std::string stream, Packet given) {

@@ -4,6 +4,7 @@
 #include <random>
 #include <set>
 
+#include "async/together.h"
 #include "broker/nats/link.h"
 #include "tests/faults/broker_nats/nats_rig.h"
 
@@ -92,6 +93,19 @@ TEST(NatsShared, FirstMessageWithAPriorityReachesWhoSubscribedBefore) {
   urgent.id = "more";
   ASSERT_EQ(outcome(rig.publish(*worker, urgent)), "ok");
   EXPECT_EQ(rig.next(**late)->event().data, "urgent");
+}
+
+TEST(NatsShared, ATopicThatTwoMakeAtOnceIsOneAndBothHaveIt) {
+  NatsServer server;
+  NatsRig rig;
+  const auto here = rig.open(NatsRig::options(server.url()));
+  const auto there = rig.open(NatsRig::options(server.url()));
+  for (int i = 0; i < 20; ++i) {
+    const TopicSpec spec{.name = "made" + std::to_string(i), .groups = {"g"}};
+    const auto [mine, theirs] = rig.await(together(rig.loop, here->ensure(spec), there->ensure(spec)));
+    EXPECT_EQ(outcome(mine), "ok");
+    EXPECT_EQ(outcome(theirs), "ok");
+  }
 }
 
 TEST(NatsShared, ATopicThatAnotherProcessRemovedIsGoneHereToo) {
