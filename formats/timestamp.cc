@@ -19,9 +19,12 @@ void append_digits(std::string& out, std::int64_t value, std::size_t width) {
 
 // Date and time without a fraction and zone; returns the nanoseconds that are left.
 std::int64_t append_seconds(std::string& out, Clock::time_point time) {
-  const auto day = std::chrono::floor<std::chrono::days>(time);
+  // By remainders: the midnight before the first moment that 64 bits can tell is not one of them.
+  constexpr std::int64_t kDay = std::chrono::nanoseconds(std::chrono::days(1)).count();
+  const std::int64_t ns = std::chrono::nanoseconds(time.time_since_epoch()).count();
+  const std::int64_t since_midnight = ns % kDay + (ns % kDay < 0 ? kDay : 0);
+  const std::chrono::sys_days day{std::chrono::days(ns / kDay - (ns % kDay < 0 ? 1 : 0))};
   const std::chrono::year_month_day date(day);
-  const auto since_midnight = std::chrono::duration_cast<std::chrono::nanoseconds>(time - day).count();
   const std::int64_t seconds = since_midnight / 1'000'000'000;
   append_digits(out, static_cast<int>(date.year()), 4);
   out += '-';

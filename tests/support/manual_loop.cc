@@ -26,6 +26,7 @@ ManualLoop::ManualLoop() : timers_(std::make_shared<Timers>()) {}
 
 ManualLoop::~ManualLoop() {
   const auto posted = std::exchange(posted_, {});
+  const auto at_rest = std::exchange(at_rest_, {});
   const auto waiting = std::exchange(timers_->waiting, {});
 }
 
@@ -40,13 +41,13 @@ bool ManualLoop::run_until(const std::function<bool()>& done) {
 }
 
 void ManualLoop::run_ready() {
-  while (run_posted() || run_timer(now_)) {
+  while (run_posted() || come_to_rest() || run_timer(now_)) {
   }
 }
 
 void ManualLoop::advance(Duration span) {
   const TimePoint end = now_ + span;
-  while (run_posted() || run_timer(end)) {
+  while (run_posted() || come_to_rest() || run_timer(end)) {
   }
   now_ = end;
   run_ready();
@@ -74,6 +75,12 @@ std::unique_ptr<EventLoop::Handle> ManualLoop::start_timer(Duration delay, Callb
 
 std::unique_ptr<EventLoop::Handle> ManualLoop::watch(int, Interest, Callback) {
   std::abort();
+}
+
+bool ManualLoop::come_to_rest() {
+  auto batch = std::exchange(at_rest_, {});
+  for (auto& callback : batch) callback();
+  return !batch.empty();
 }
 
 bool ManualLoop::run_posted() {

@@ -40,6 +40,7 @@ class ManualLoop final : public EventLoop {
   TimePoint now() const override { return now_; }
   std::chrono::system_clock::time_point wall_now() const override;
   void post(Callback callback) override;
+  void at_rest(Callback callback) override { at_rest_.push_back(std::move(callback)); }
   std::unique_ptr<Handle> start_timer(Duration delay, Callback callback) override;
   std::unique_ptr<Handle> watch(int fd, Interest interest, Callback callback) override;
   bool on_loop_thread() const override { return std::this_thread::get_id() == thread_; }
@@ -49,6 +50,7 @@ class ManualLoop final : public EventLoop {
   class TimerHandle;
 
   bool run_posted();
+  bool come_to_rest();
   bool run_timer(TimePoint limit);
 
   std::thread::id thread_ = std::this_thread::get_id();
@@ -58,6 +60,7 @@ class ManualLoop final : public EventLoop {
   std::mutex mutex_;  // guards posted_
   std::condition_variable wake_;
   std::vector<Callback> posted_;
+  std::vector<Callback> at_rest_;
 };
 
 }  // namespace millrace

@@ -24,6 +24,11 @@ TEST(Timestamp, HasMillisecondsRoundedDown) {
   EXPECT_EQ(format_timestamp(at(951'782'400'000'000'000)), "2000-02-29T00:00:00.000Z");
 }
 
+TEST(Timestamp, TellsTheFirstAndTheLastMomentThereAre) {
+  EXPECT_EQ(format_timestamp_exact(system_clock::time_point::min()), "1677-09-21T00:12:43.145224192Z");
+  EXPECT_EQ(format_timestamp_exact(system_clock::time_point::max()), "2262-04-11T23:47:16.854775807Z");
+}
+
 TEST(Timestamp, ExactHasTheDigitsItNeeds) {
   EXPECT_EQ(format_timestamp_exact(at(1'000'000'000)), "1970-01-01T00:00:01Z");
   EXPECT_EQ(format_timestamp_exact(at(1'100'000'000)), "1970-01-01T00:00:01.100Z");
