@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "engine/feed_wait.h"
+
 namespace millrace {
 
 RunFeed::RunFeed(EventLoop& loop, Options options, Metrics& metrics)
@@ -23,14 +25,7 @@ Result<std::shared_ptr<RunFeed::Reader>> RunFeed::open(std::string function) {
 
 Task<Result<RunFeed::Batch>> RunFeed::next(std::shared_ptr<Reader> reader, EventLoop::Duration patience,
                                            std::stop_token stop) {
-  if (reader->news_.empty() && !stop.stop_requested()) {
-    const OneShot<bool> woken(loop_);
-    reader->waiter_ = woken;
-    const auto timer = loop_.start_timer(patience, [woken] { woken.set(false); });
-    const std::stop_callback on_stop(stop, [woken] { woken.set(false); });
-    co_await woken.wait();
-    reader->waiter_.reset();
-  }
+  if (reader->news_.empty()) co_await wait_for_news(loop_, reader->waiter_, patience, stop);
   if (stop.stop_requested()) co_return fail(Errc::cancelled, "cancelled");
   Batch batch{.news = {reader->news_.begin(), reader->news_.end()}, .skipped = std::exchange(reader->skipped_, 0)};
   reader->news_.clear();

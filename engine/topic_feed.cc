@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "async/one_shot.h"
+#include "engine/feed_wait.h"
 
 namespace millrace {
 namespace {
@@ -117,14 +118,7 @@ Task<Result<std::shared_ptr<TopicFeed::Reader>>> TopicFeed::open(std::string top
 
 Task<Result<TopicFeed::Batch>> TopicFeed::next(std::shared_ptr<Reader> reader, EventLoop::Duration patience,
                                                std::stop_token stop) {
-  if (!reader->has_news() && !stop.stop_requested()) {
-    const OneShot<bool> woken(loop_);
-    reader->waiter_ = woken;
-    const auto timer = loop_.start_timer(patience, [woken] { woken.set(false); });
-    const std::stop_callback on_stop(stop, [woken] { woken.set(false); });
-    co_await woken.wait();
-    reader->waiter_.reset();
-  }
+  if (!reader->has_news()) co_await wait_for_news(loop_, reader->waiter_, patience, stop);
   if (stop.stop_requested()) co_return fail(Errc::cancelled, "cancelled");
   Batch batch{.news = {std::make_move_iterator(reader->news_.begin()), std::make_move_iterator(reader->news_.end())},
               .skipped = std::exchange(reader->skipped_, 0),

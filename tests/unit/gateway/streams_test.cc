@@ -1,8 +1,6 @@
 // Answers that go on, and what is asked for again and again.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
-#include <array>
 #include <future>
 #include <memory>
 #include <string>
@@ -14,30 +12,6 @@ namespace {
 
 class StreamsTest : public GatewayRig {
  protected:
-  // A client that reads as it comes.
-  class Stream {
-   public:
-    Stream(std::uint16_t port, const std::string& target) : client_(port) {
-      client_.send("GET " + target + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + std::string(kToken) +
-                   "\r\n\r\n");
-    }
-    // Reads on until `text` has come; false when the connection ended before.
-    bool until(std::string_view text) {
-      while (seen_.find(text) == std::string::npos) {
-        std::array<char, 65536> buffer{};
-        const ssize_t got = ::recv(client_.fd(), buffer.data(), buffer.size(), 0);
-        if (got <= 0) return false;
-        seen_.append(buffer.data(), static_cast<std::size_t>(got));
-      }
-      return true;
-    }
-    [[nodiscard]] const std::string& seen() const { return seen_; }
-
-   private:
-    test::RawClient client_;
-    std::string seen_;
-  };
-
   std::unique_ptr<Stream> open(const std::string& target) { return std::make_unique<Stream>(server_->port(), target); }
 
   // On the domain loop, which owns all state.

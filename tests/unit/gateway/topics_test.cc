@@ -1,11 +1,8 @@
 // Topics that are watched and removed over HTTP.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
-#include <array>
 #include <string>
-#include <string_view>
 
 #include "tests/unit/gateway/gateway_rig.h"
 
@@ -16,30 +13,6 @@ using testing::HasSubstr;
 
 class TopicsTest : public GatewayRig {
  protected:
-  // A client that reads as it comes.
-  class Stream {
-   public:
-    Stream(std::uint16_t port, const std::string& target) : client_(port) {
-      client_.send("GET " + target + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + std::string(kToken) +
-                   "\r\n\r\n");
-    }
-    // Reads on until `text` has come; false when the connection ended before.
-    bool until(std::string_view text) {
-      while (seen_.find(text) == std::string::npos) {
-        std::array<char, 65536> buffer{};
-        const ssize_t got = ::recv(client_.fd(), buffer.data(), buffer.size(), 0);
-        if (got <= 0) return false;
-        seen_.append(buffer.data(), static_cast<std::size_t>(got));
-      }
-      return true;
-    }
-    [[nodiscard]] const std::string& seen() const { return seen_; }
-
-   private:
-    test::RawClient client_;
-    std::string seen_;
-  };
-
   void make(const std::string& topic) { ASSERT_EQ(ask("PUT", "/api/v1/topics/" + topic).status, 201); }
   test::Answer publish(const std::string& topic, const std::string& id, const std::string& data) {
     return raw("POST /api/v1/topics/" + topic + "/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " +

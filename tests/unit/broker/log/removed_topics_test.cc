@@ -3,22 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <string>
 
 #include "broker/log/record_bodies.h"
-#include "broker/log/replay.h"
 #include "tests/unit/broker/log/log_bench.h"
+#include "tests/unit/broker/log/replay_bench.h"
 
 namespace millrace::wal {
 namespace {
 
 using testing::ElementsAre;
 
-constexpr std::chrono::system_clock::time_point kNow{std::chrono::seconds(1'700'000'000)};
-constexpr RecordPlace kPlace{.epoch = 2, .offset = 4096};
-
-class ReplayTopics : public testing::Test {
+class ReplayTopics : public ReplayBench {
  protected:
   void topic(std::uint32_t number, const std::string& name, std::uint64_t first_seq = 0) {
     std::string body;
@@ -38,16 +34,6 @@ class ReplayTopics : public testing::Test {
     apply({.type = RecordType::message, .topic = number, .seq = seq}, body);
   }
   [[nodiscard]] bool is_complete() const { return replay_.check_complete().has_value(); }
-
-  TopicTable topics_{1000};
-  Replay replay_{topics_, {1, 2}, kNow, EventLoop::TimePoint()};
-
- private:
-  void apply(const RecordHead& head, std::string_view body) {
-    const Record record{.head = head, .body = body, .length = static_cast<std::uint32_t>(40 + body.size())};
-    const auto applied = replay_.apply(record, kPlace);
-    ASSERT_TRUE(applied) << applied.error().message;
-  }
 };
 
 TEST_F(ReplayTopics, TheNumberOfARemovedOneIsAnothersAfterwards) {

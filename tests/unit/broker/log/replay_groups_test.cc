@@ -2,20 +2,16 @@
 // up.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <memory>
 #include <string>
 
 #include "broker/log/record_bodies.h"
-#include "broker/log/replay.h"
+#include "tests/unit/broker/log/replay_bench.h"
 
 namespace millrace::wal {
 namespace {
 
-constexpr std::chrono::system_clock::time_point kNow{std::chrono::seconds(1'700'000'000)};
-constexpr RecordPlace kPlace{.epoch = 2, .offset = 4096};
-
-class ReplayGroups : public testing::Test {
+class ReplayGroups : public ReplayBench {
  protected:
   void message(std::uint64_t seq, std::uint64_t open) {
     std::string body;
@@ -44,16 +40,6 @@ class ReplayGroups : public testing::Test {
   void recover() {
     ASSERT_TRUE(replay_.check_complete());
     static_cast<void>(topics_.find("t")->recover());
-  }
-
-  TopicTable topics_{1000};
-  Replay replay_{topics_, {1, 2}, kNow, EventLoop::TimePoint()};
-
- private:
-  void apply(const RecordHead& head, std::string_view body) {
-    const Record record{.head = head, .body = body, .length = static_cast<std::uint32_t>(40 + body.size())};
-    const auto applied = replay_.apply(record, kPlace);
-    ASSERT_TRUE(applied) << applied.error().message;
   }
 };
 
