@@ -134,9 +134,11 @@ class Recovery {
       if (auto applied = apply_batches(found, reader, replay); !applied) return applied;
     } while (!found.sealed && reader.cut_off() && !window.is_last());
     segment.used_bytes = reader.at();
+    const Segment* unsealed_before = follows ? unsealed_ : nullptr;
     if (!found.empty) {
       last_epoch_ = segment.header.epoch;
       result_.last_batch = reader.last_batch();
+      unsealed_ = found.sealed ? nullptr : &segment;
     }
     if (found.sealed) return {};
     std::optional<Leftover> rest;
@@ -150,9 +152,11 @@ class Recovery {
       if (auto moved = move(window, reader, at); !moved) return moved;
     }
     if (!rest) return {};
-    // One batch was under way at most: a later number means that this one had been finished.
+    // One batch was under way at most: a later number means that this one had been finished. Where a segment starts
+    // so, what is missing is the end of the one before it.
     if (rest->batch > reader.last_batch() + 1) {
-      return fail(damage(segment, reader.at(),
+      const Segment& broken = found.empty && unsealed_before != nullptr ? *unsealed_before : segment;
+      return fail(damage(broken, broken.used_bytes,
                          "what stands there is not readable, but batch " + std::to_string(rest->batch) +
                              " behind it is, so it was confirmed"));
     }
@@ -222,7 +226,8 @@ class Recovery {
   RecoveryOptions options_;
   std::map<std::uint32_t, Found> found_;
   Recovered result_;
-  std::uint32_t last_epoch_ = 0;
+  std::uint32_t last_epoch_ = 0;        // with a whole batch
+  const Segment* unsealed_ = nullptr;  // that one, where it does not end with a seal
   SegmentWindow::Buffer buffer_;
   std::vector<BatchReader::Item> batch_;
 };

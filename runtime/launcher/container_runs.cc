@@ -15,6 +15,7 @@
 #include "runtime/launcher/channel.h"
 #include "runtime/launcher/first_process.h"
 #include "runtime/launcher/passed_files.h"
+#include "runtime/launcher/spare_sandbox.h"
 #include "runtime/launcher/system.h"
 
 namespace millrace::launcher {
@@ -147,13 +148,15 @@ void ContainerRuns::take_answer(std::uint32_t id, Template& entry, Answer answer
     refused->template_id = id;
     answers_.send(*refused);
   } else if (const auto* started = std::get_if<Started>(&answer)) {
-    if (entry.runs.contains(started->run)) take_one(*started, std::move(descriptors));
+    if (entry.runs.contains(started->run)) take_one(entry, *started, std::move(descriptors));
   } else if (const auto* failed = std::get_if<SpawnFailed>(&answer)) {
     if (!entry.runs.contains(failed->run)) return;
     end_run(entry, failed->run);
     answers_.send(*failed);
   } else if (const auto* exited = std::get_if<Exited>(&answer)) {
     if (entry.runs.contains(exited->run)) take_one(entry, *exited);
+  } else if (const auto* gone = std::get_if<SpareGone>(&answer)) {
+    if (entry.spare && entry.spare->number == gone->spare) free_spare(entry);
   }
 }
 
@@ -167,6 +170,7 @@ bool ContainerRuns::reaped(pid_t pid) {
   Template& entry = templates_.at(id);
   watch_.forget_template(entry.socket.get());
   entry.socket.reset();
+  free_spare(entry);
   lose_runs(entry);
   if (entry.ending || entry.failed) {
     forget(id);
@@ -220,49 +224,47 @@ void ContainerRuns::spawn(std::string_view bytes, const Spawn& request, std::vec
   if (const SpawnError error = take_files(options_, entry.resources, request, descriptors); error.error != 0) {
     return refuse(error.step, error.error);
   }
-  std::optional<PrivateNetwork> network;
-  if (entry.request.network == Network::outbound) {
-    auto taken = take_network(entry);
-    if (!taken) return refuse(Step::network, ENETDOWN);
-    network = std::move(*taken);
-  }
-  const auto give_network_back = [&entry, &network] {
-    if (network) entry.returned_networks.push_back(std::move(*network));
-  };
-  auto group = groups_.acquire(request.limits);
-  if (!group) {
-    give_network_back();
-    return refuse(Step::cgroup, EIO);
+  Place place;
+  const bool by_spare = may_use_spare(request);
+  const bool spare_fits = by_spare && entry.spare && !entry.spare->ending && entry.spare->limits == request.limits;
+  if (spare_fits) {
+    place = std::move(entry.spare->place);
+  } else if (const Step refused = take_place(entry, request.limits, place); refused != Step::request) {
+    return refuse(refused, refused == Step::network ? ENETDOWN : EIO);
   }
 
   std::vector<int> passed;
   for (const Fd& fd : descriptors) passed.push_back(fd.get());
-  if (network) passed.push_back(network->descriptor.get());
-  if (*group != nullptr) {
-    passed.insert(passed.end(), (*group)->tasks().begin(), (*group)->tasks().end());
-    if ((*group)->born_into() >= 0) passed.push_back((*group)->born_into());
-  }
+  add_descriptors(place, passed);
   const Transfer sent = send(entry.socket.get(), bytes, passed);
   if (sent != Transfer::done) {
-    if (*group != nullptr) groups_.release(std::move(*group));
-    give_network_back();
     // Full: more starts wait in the template than its socket holds. Closed: it died, and is being built anew.
+    if (spare_fits) {
+      entry.spare->place = std::move(place);
+    } else {
+      give_back(entry, std::move(place));
+    }
     return sent == Transfer::would_block ? refuse(Step::resources, EAGAIN) : refuse(Step::template_died, ESRCH);
   }
+  if (spare_fits) entry.spare.reset();
+  if (by_spare && entry.spare) end_spare(entry);
+  if (by_spare) entry.wants_spare = request.limits;
   Run run;
   run.id = request.run;
   run.template_id = request.template_id;
   run.received_us = received_us;
-  run.group = std::move(*group);
-  run.network = std::move(network);
+  run.group = std::move(place.group);
+  run.network = std::move(place.network);
   if (run.group != nullptr) memory_.watch(run.group->memory_event(), run.id);
   entry.runs.insert(run.id);
+  ++entry.starting;
   runs_.emplace(run.id, std::move(run));
 }
 
-void ContainerRuns::take_one(const Started& answer, std::vector<Fd> descriptors) {
-  if (descriptors.size() != 1) return;
+void ContainerRuns::take_one(Template& entry, const Started& answer, std::vector<Fd> descriptors) {
   Run& run = runs_.at(answer.run);
+  if (descriptors.size() != 1 || run.process) return;
+  --entry.starting;
   run.process = std::move(descriptors.front());
   run.start_us = monotonic_us() - run.received_us;
   if (run.group != nullptr && !run.group->started()) run.kill_wanted = SIGKILL;
@@ -280,16 +282,46 @@ void ContainerRuns::end_run(Template& entry, std::uint64_t id) {
   auto node = runs_.extract(id);
   entry.runs.erase(id);
   Run& run = node.mapped();
-  if (run.network) entry.returned_networks.push_back(std::move(*run.network));
-  if (run.group == nullptr) return;
-  memory_.forget(run.group->memory_event());
-  groups_.release(std::move(run.group));
+  if (!run.process) --entry.starting;
+  if (run.group != nullptr) memory_.forget(run.group->memory_event());
+  give_back(entry, {.group = std::move(run.group), .network = std::move(run.network)});
+}
+
+// ---- where a sandbox is put
+
+// Step::request: it has been taken.
+Step ContainerRuns::take_place(Template& entry, const Limits& limits, Place& place) {
+  if (entry.request.network == Network::outbound) {
+    auto network = take_network(entry);
+    if (!network) return Step::network;
+    place.network = std::move(*network);
+  }
+  auto group = groups_.acquire(limits);
+  if (!group) {
+    give_back(entry, std::move(place));
+    return Step::cgroup;
+  }
+  place.group = std::move(*group);
+  return Step::request;
+}
+
+void ContainerRuns::give_back(Template& entry, Place place) {
+  if (place.network) entry.returned_networks.push_back(std::move(*place.network));
+  if (place.group != nullptr) groups_.release(std::move(place.group));
+}
+
+// In the order of template_process.h.
+void ContainerRuns::add_descriptors(const Place& place, std::vector<int>& passed) {
+  if (place.network) passed.push_back(place.network->descriptor.get());
+  if (place.group == nullptr) return;
+  passed.insert(passed.end(), place.group->tasks().begin(), place.group->tasks().end());
+  if (place.group->born_into() >= 0) passed.push_back(place.group->born_into());
 }
 
 Result<PrivateNetwork> ContainerRuns::take_network(Template& entry) {
   if (entry.idle_networks.empty()) {
     auto made = networks_.make(entry.resources.user_namespace.get());
-    entry.spare_refused = !made.has_value();
+    entry.network_refused = !made.has_value();
     return made;
   }
   PrivateNetwork network = std::move(entry.idle_networks.back());
@@ -311,16 +343,62 @@ bool ContainerRuns::tidy_networks(Template& entry) {
     }
     return true;
   }
-  if (!entry.ready || entry.ending || entry.spare_refused || !entry.idle_networks.empty()) return false;
+  if (!entry.ready || entry.ending || entry.network_refused || !entry.idle_networks.empty()) return false;
   auto spare = networks_.make(entry.resources.user_namespace.get());
-  entry.spare_refused = !spare.has_value();
+  entry.network_refused = !spare.has_value();
   if (spare) entry.idle_networks.push_back(std::move(*spare));
   return true;
 }
 
+// ---- spare sandboxes
+
+bool ContainerRuns::tidy_spare(Template& entry) {
+  // Not while a run starts: both would wait for the kernel's same locks.
+  if (!entry.wants_spare || entry.spare || entry.starting != 0 || !entry.ready || entry.ending || entry.failed) {
+    return false;
+  }
+  const MakeSpare request{.spare = ++spares_made_, .limits = *std::exchange(entry.wants_spare, std::nullopt)};
+  Place place;
+  if (take_place(entry, request.limits, place) != Step::request) return true;
+  std::vector<int> passed;
+  add_descriptors(place, passed);
+  const auto bytes = encode(request);
+  if (!bytes || send(entry.socket.get(), *bytes, passed) != Transfer::done) {
+    give_back(entry, std::move(place));
+    return true;
+  }
+  entry.spare = Spare{.number = request.spare, .limits = request.limits, .place = std::move(place)};
+  end_oldest_spare();
+  return true;
+}
+
+void ContainerRuns::end_oldest_spare() {
+  std::size_t count = 0;
+  Template* oldest = nullptr;
+  for (auto& [id, entry] : templates_) {
+    if (!entry.spare || entry.spare->ending) continue;
+    ++count;
+    if (oldest == nullptr || entry.spare->number < oldest->spare->number) oldest = &entry;
+  }
+  if (count > kSparesMax) end_spare(*oldest);
+}
+
+// Where the template's socket is full it stays for a run that fits.
+void ContainerRuns::end_spare(Template& entry) {
+  if (entry.spare->ending) return;
+  const auto bytes = encode(EndSpare{.spare = entry.spare->number});
+  entry.spare->ending = bytes && send(entry.socket.get(), *bytes) == Transfer::done;
+}
+
+void ContainerRuns::free_spare(Template& entry) {
+  if (entry.spare) give_back(entry, std::move(entry.spare->place));
+  entry.spare.reset();
+}
+
 bool ContainerRuns::tidy() {
   return std::ranges::any_of(templates_, [this](auto& entry) {
-    return entry.second.request.network == Network::outbound && tidy_networks(entry.second);
+    return (entry.second.request.network == Network::outbound && tidy_networks(entry.second)) ||
+           tidy_spare(entry.second);
   });
 }
 

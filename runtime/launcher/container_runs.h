@@ -5,6 +5,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -57,10 +59,23 @@ class ContainerRuns {
   [[nodiscard]] bool reaped(pid_t pid);
   // As of ProcessRuns.
   bool look_again();
-  // Does one piece of postponed work, for private networks; false if there is none left.
+  // Does one piece of postponed work, for private networks and spare sandboxes; false if there is none left.
   bool tidy();
 
  private:
+  struct Place {
+    std::unique_ptr<Group> group;  // null without cgroups
+    std::optional<PrivateNetwork> network;
+  };
+
+  // A sandbox that waits for its run (spare_sandbox.h), at its place already.
+  struct Spare {
+    std::uint64_t number = 0;
+    Limits limits;
+    Place place;
+    bool ending = false;  // we said so; it is gone when its template says it
+  };
+
   struct Template {
     Prepare request;
     TemplateResources resources;
@@ -72,10 +87,13 @@ class ContainerRuns {
     bool failed = false;     // it said so and ends
     bool ending = false;     // we killed it
     std::unordered_set<std::uint64_t> runs;
+    std::size_t starting = 0;           // of these
+    std::optional<Limits> wants_spare;  // since a run with these limits came
+    std::optional<Spare> spare;
     // With Network::outbound only.
     std::vector<PrivateNetwork> idle_networks;      // a stack: the last one is warm
     std::vector<PrivateNetwork> returned_networks;  // to be looked at
-    bool spare_refused = false;                     // then only a run's own need tries again
+    bool network_refused = false;                   // then only a run's own need tries again
   };
 
   void start(std::uint32_t id, Template& entry);  // may erase `entry`
@@ -83,11 +101,18 @@ class ContainerRuns {
   void end_template(Template& entry);
   void lose_runs(Template& entry);
   void take_answer(std::uint32_t id, Template& entry, Answer answer, std::vector<Fd> descriptors);
-  void take_one(const Started& answer, std::vector<Fd> descriptors);
+  void take_one(Template& entry, const Started& answer, std::vector<Fd> descriptors);
   void take_one(Template& entry, const Exited& answer);
   void end_run(Template& entry, std::uint64_t id);
   void tell_template(const Run& run);
   bool kill_before_start(Run& run);  // false: there is nothing to kill yet, or no wish to
+  [[nodiscard]] Step take_place(Template& entry, const Limits& limits, Place& place);
+  void give_back(Template& entry, Place place);
+  static void add_descriptors(const Place& place, std::vector<int>& passed);
+  bool tidy_spare(Template& entry);
+  void end_oldest_spare();
+  void end_spare(Template& entry);
+  void free_spare(Template& entry);
   [[nodiscard]] Result<PrivateNetwork> take_network(Template& entry);
   // Of one template; false if there is nothing to do for it.
   bool tidy_networks(Template& entry);
@@ -102,6 +127,7 @@ class ContainerRuns {
   std::unordered_map<std::uint32_t, Template> templates_;
   std::unordered_map<pid_t, std::uint32_t> by_pid_;
   std::unordered_map<std::uint64_t, Run> runs_;
+  std::uint64_t spares_made_ = 0;
 };
 
 }  // namespace millrace::launcher

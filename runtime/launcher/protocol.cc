@@ -197,6 +197,9 @@ void fields(auto& io, Is<Sampled> auto& m) {
   io.boolean(m.known);
   fields(io, m.usage);
 }
+void fields(auto& io, Is<SpareGone> auto& m) {
+  io.number(m.spare);
+}
 void fields(auto& io, Is<Prepare> auto& m) {
   io.number(m.template_id);
   io.enumerator(m.kind, Kind::oci);
@@ -246,6 +249,13 @@ void fields(auto& io, Is<CheckQuiet> auto& m) {
 }
 void fields(auto& io, Is<Sample> auto& m) {
   io.number(m.run);
+}
+void fields(auto& io, Is<MakeSpare> auto& m) {
+  io.number(m.spare);
+  fields(io, m.limits);
+}
+void fields(auto& io, Is<EndSpare> auto& m) {
+  io.number(m.spare);
 }
 
 template <class Variant>

@@ -225,7 +225,13 @@ struct Sampled {
   bool operator==(const Sampled&) const = default;
 };
 
-using Answer = std::variant<Hello, Prepared, PrepareFailed, Started, SpawnFailed, Exited, Quiet, Sampled>;
+// From a template to the launcher only: a spare sandbox that no run got is gone.
+struct SpareGone {
+  std::uint64_t spare = 0;
+  bool operator==(const SpareGone&) const = default;
+};
+
+using Answer = std::variant<Hello, Prepared, PrepareFailed, Started, SpawnFailed, Exited, Quiet, Sampled, SpareGone>;
 
 // ---- daemon -> launcher
 
@@ -344,7 +350,22 @@ struct Sample {
   bool operator==(const Sample&) const = default;
 };
 
-using Request = std::variant<Prepare, Drop, Spawn, Kill, CheckQuiet, Sample>;
+// The rest is what the launcher says to a template (template_process.h), and nobody to the launcher.
+
+// Make a spare sandbox (spare_sandbox.h) for a run with these limits. Descriptors as behind those of Spawn there.
+struct MakeSpare {
+  std::uint64_t spare = 0;  // a number of its own
+  Limits limits{};
+  bool operator==(const MakeSpare&) const = default;
+};
+
+// End it, if no run has got it. SpareGone follows.
+struct EndSpare {
+  std::uint64_t spare = 0;
+  bool operator==(const EndSpare&) const = default;
+};
+
+using Request = std::variant<Prepare, Drop, Spawn, Kill, CheckQuiet, Sample, MakeSpare, EndSpare>;
 
 // ---- codec
 

@@ -38,8 +38,16 @@ bool enter_groups(ChildPlan& plan) {
   for (const int tasks : plan.group_tasks) {
     if (!good(plan, Step::attach, call(SYS_write, word(tasks), word("0"), 1))) return false;
   }
-  // After attaching, else the old group's path shows inside.
-  return !plan.cgroup_namespace || good(plan, Step::attach, call(SYS_unshare, CLONE_NEWCGROUP));
+  return true;
+}
+
+// Here and not by the clone, which the template would wait for; the one of pids is only had so. The group's after
+// attaching, else the old group's path shows inside: where there are no groups, too, for the server's own is nobody's
+// business.
+bool enter_namespaces(ChildPlan& plan) {
+  constexpr std::uint64_t kOwn = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  if (!good(plan, Step::clone, call(SYS_unshare, kOwn))) return false;
+  return plan.network < 0 || good(plan, Step::network, call(SYS_setns, word(plan.network), CLONE_NEWNET));
 }
 
 bool mount_at(ChildPlan& plan, Step step, const char* type, const char* target, std::uint64_t flags,
@@ -146,10 +154,14 @@ bool attach_files(ChildPlan& plan) {
   return attach_inputs(plan) && (!plan.owns_inputs || protect_inputs(plan));
 }
 
-bool enter_container(ChildPlan& plan) {
-  if (plan.network >= 0 && !good(plan, Step::network, call(SYS_setns, word(plan.network), CLONE_NEWNET))) return false;
+bool make_container(ChildPlan& plan) {
+  if (!enter_namespaces(plan)) return false;
   if (plan.copy_on_write && !make_own_root(plan)) return false;
-  return mount_own_file_systems(plan) && attach_files(plan) &&
+  return mount_own_file_systems(plan);
+}
+
+bool furnish_container(ChildPlan& plan) {
+  return attach_files(plan) &&
          good(plan, Step::hostname, call(SYS_sethostname, word(plan.hostname), plan.hostname_size));
 }
 
@@ -219,12 +231,14 @@ std::uint64_t compat_capabilities() {
   return bits;
 }
 
-void sandbox_child(void* argument) {
-  ChildPlan& plan = *static_cast<ChildPlan*>(argument);
+bool set_up_sandbox(ChildPlan& plan) {
   call(SYS_umask, 022);
   if (plan.take_back_oom_score) take_back_oom_score();
-  if (!enter_groups(plan)) return;
-  if (plan.container && !enter_container(plan)) return;
+  return enter_groups(plan) && (!plan.container || make_container(plan));
+}
+
+void begin_in_sandbox(ChildPlan& plan) {
+  if (plan.container && !furnish_container(plan)) return;
   call(SYS_setsid);
   if (!arrange_descriptors(plan)) return;
   for (const ChildLimit& limit : plan.limits) {
@@ -240,6 +254,11 @@ void sandbox_child(void* argument) {
   const std::uint64_t no_signals = 0;
   call(SYS_rt_sigprocmask, SIG_SETMASK, word(&no_signals), 0, sizeof(no_signals));
   exec_program(plan);
+}
+
+void sandbox_child(void* argument) {
+  ChildPlan& plan = *static_cast<ChildPlan*>(argument);
+  if (set_up_sandbox(plan)) begin_in_sandbox(plan);
 }
 
 }  // namespace millrace::launcher

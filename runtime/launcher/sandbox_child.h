@@ -1,5 +1,6 @@
 // The way of a child from clone to exec. Everything it needs lies ready in a ChildPlan, made by spawn.cc before the
-// clone: the child itself shares its parent's memory and makes raw system calls only.
+// clone: the child itself shares its parent's memory and makes raw system calls only. A spare sandbox goes half of the
+// way before its run is known.
 #pragma once
 
 #include <sys/resource.h>
@@ -52,7 +53,6 @@ struct ChildPlan {
 
   // Containers only.
   bool container = false;
-  bool cgroup_namespace = false;
   int network = -1;                       // namespace to enter; -1: stay
   const char* scratch_options = nullptr;  // of the tmpfs on /tmp and /dev/shm
   std::span<const ProcMask> proc_masks;
@@ -65,7 +65,7 @@ struct ChildPlan {
   std::size_t hostname_size = 0;
   int output = -1;           // detached mount
   bool owns_inputs = false;  // template and run are one user: what the one made, the other might change
-  std::span<const ChildInput> inputs;
+  std::span<ChildInput> inputs;
   const sock_fprog* filter = nullptr;
 
   // Written by the child.
@@ -79,5 +79,10 @@ struct ChildPlan {
 
 // The child's entry; `plan` is a ChildPlan. Returns only on failure, with step and error set.
 void sandbox_child(void* plan);
+
+// Its two halves: what is the same for all runs of a template with the same limits, for which false says that it
+// failed; and the rest, from the run's files to its exec, which returns only on failure. Step and error as above.
+[[nodiscard]] bool set_up_sandbox(ChildPlan& plan);
+void begin_in_sandbox(ChildPlan& plan);
 
 }  // namespace millrace::launcher

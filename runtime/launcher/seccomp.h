@@ -64,4 +64,9 @@ inline constexpr std::size_t kFilterInstructionsMax = 240;
 [[nodiscard]] std::vector<sock_filter> compile_filter(std::span<const CallRule> rules, Network network,
                                                       FilterPart part);
 
+// As the kernel takes it; the filter must outlive it.
+[[nodiscard]] inline sock_fprog program_of(std::span<const sock_filter> filter) {
+  return {.len = static_cast<unsigned short>(filter.size()), .filter = const_cast<sock_filter*>(filter.data())};
+}
+
 }  // namespace millrace::launcher

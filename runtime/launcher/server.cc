@@ -208,6 +208,8 @@ void Server::handle(std::string_view bytes, Request request, std::vector<Fd> des
     handle_one(*check, descriptors.front());
   } else if (auto* sample = std::get_if<Sample>(&request)) {
     handle_one(*sample);
+  } else {
+    end_daemon();  // what only templates are told
   }
 }
 

@@ -56,6 +56,25 @@ std::vector<std::string> program_candidates(std::string_view command, std::strin
   }
 }
 
+clone_args clone_arguments(std::uint64_t flags, int group, int& pidfd) {
+  clone_args arguments{};
+  arguments.flags = CLONE_PIDFD | flags;
+  arguments.pidfd = raw::word(&pidfd);
+  arguments.exit_signal = SIGCHLD;
+  if (group >= 0) {
+    arguments.flags |= CLONE_INTO_CGROUP;
+    arguments.cgroup = static_cast<std::uint64_t>(group);
+  }
+  return arguments;
+}
+
+ScratchOptions ScratchOptions::of(const Limits& limits) {
+  const auto bytes = limits.scratch_bytes != 0 ? limits.scratch_bytes : kScratchBytesDefault;
+  const auto inodes = limits.scratch_inodes != 0 ? limits.scratch_inodes : kScratchInodesDefault;
+  const std::string bounds = "size=" + std::to_string(bytes) + ",nr_inodes=" + std::to_string(inodes);
+  return {.scratch = "mode=1777," + bounds, .upper = "mode=755," + bounds};
+}
+
 std::expected<SpawnPlan, SpawnError> SpawnPlan::make(Spawn request, std::vector<Fd> descriptors) {
   SpawnPlan plan;
   plan.request_ = std::move(request);
@@ -94,11 +113,7 @@ bool SpawnPlan::lay_out() {
   limits_.push_back(limit_of(RLIMIT_NOFILE, wanted.open_files != 0 ? wanted.open_files : kOpenFilesDefault));
   if (wanted.file_bytes != 0) limits_.push_back(limit_of(RLIMIT_FSIZE, wanted.file_bytes));
 
-  const auto bytes = wanted.scratch_bytes != 0 ? wanted.scratch_bytes : kScratchBytesDefault;
-  const auto inodes = wanted.scratch_inodes != 0 ? wanted.scratch_inodes : kScratchInodesDefault;
-  const std::string bounds = "size=" + std::to_string(bytes) + ",nr_inodes=" + std::to_string(inodes);
-  scratch_options_ = "mode=1777," + bounds;
-  upper_options_ = "mode=755," + bounds;
+  scratch_ = ScratchOptions::of(wanted);
   if (request_.hostname.empty()) request_.hostname = "function";
   if (request_.working_directory.empty()) request_.working_directory = "/tmp";
   return true;
@@ -113,31 +128,19 @@ void SpawnPlan::point() {
   child_.working_directory = request_.working_directory.c_str();
   child_.hostname = request_.hostname.c_str();
   child_.hostname_size = request_.hostname.size();
-  child_.scratch_options = scratch_options_.c_str();
-  child_.upper_options = upper_options_.c_str();
+  child_.scratch_options = scratch_.scratch.c_str();
+  child_.upper_options = scratch_.upper.c_str();
 }
 
 bool SpawnPlan::copies_inputs() const {
   return std::ranges::any_of(inputs_, [](const ChildInput& input) { return input.mode == InputMode::copy; });
 }
 
-clone_args SpawnPlan::arguments_of(std::uint64_t clone_flags, int group, int& pidfd) const {
-  clone_args arguments{};
-  arguments.flags = CLONE_PIDFD | clone_flags;
-  arguments.pidfd = raw::word(&pidfd);
-  arguments.exit_signal = SIGCHLD;
-  if (group >= 0) {
-    arguments.flags |= CLONE_INTO_CGROUP;
-    arguments.cgroup = static_cast<std::uint64_t>(group);
-  }
-  return arguments;
-}
-
 std::expected<SpawnedProcess, SpawnError> SpawnPlan::start(const ChildStack& stack, std::uint64_t clone_flags,
                                                            int group) {
   point();
   int pidfd = -1;
-  clone_args arguments = arguments_of(CLONE_VFORK | clone_flags, group, pidfd);
+  clone_args arguments = clone_arguments(CLONE_VFORK | clone_flags, group, pidfd);
   const long pid = clone_sharing_memory(arguments, stack, sandbox_child, &child_);
   if (pid < 0) return std::unexpected(SpawnError{.step = Step::clone, .error = static_cast<int>(-pid)});
   SpawnedProcess process{.pid = static_cast<pid_t>(pid), .pidfd = Fd(pidfd)};
@@ -174,7 +177,7 @@ std::expected<SpawnApart, SpawnError> SpawnPlan::start_apart(std::uint64_t clone
   const Fd told(ends[1]);
   Telling telling{.plan = &child_, .outcome = told.get()};
   int pidfd = -1;
-  clone_args arguments = arguments_of(clone_flags, group, pidfd);
+  clone_args arguments = clone_arguments(clone_flags, group, pidfd);
   const long pid = clone_copying_memory(arguments, tell_of_failure, &telling);
   if (pid < 0) return std::unexpected(SpawnError{.step = Step::clone, .error = static_cast<int>(-pid)});
   apart.process = {.pid = static_cast<pid_t>(pid), .pidfd = Fd(pidfd)};

@@ -44,6 +44,17 @@ struct SpawnApart {
 // The paths that running `command` means, in order: itself if it has a slash, else below each directory of `path`.
 [[nodiscard]] std::vector<std::string> program_candidates(std::string_view command, std::string_view path);
 
+// For clone3 of a child that is to be reaped; `group` is the v2 group to be born in, or -1. `pidfd` is written by it.
+[[nodiscard]] clone_args clone_arguments(std::uint64_t flags, int group, int& pidfd);
+
+// Of the tmpfs on /tmp and /dev/shm, and of the one that takes the changes of a copy-on-write root.
+struct ScratchOptions {
+  std::string scratch;
+  std::string upper;
+
+  [[nodiscard]] static ScratchOptions of(const Limits& limits);
+};
+
 class SpawnPlan {
  public:
   // Takes the request and its descriptors in the order that protocol.h gives for Spawn; inputs and output are detached
@@ -72,7 +83,6 @@ class SpawnPlan {
 
  private:
   SpawnPlan() = default;
-  [[nodiscard]] clone_args arguments_of(std::uint64_t clone_flags, int group, int& pidfd) const;
   [[nodiscard]] bool lay_out();
 
   Spawn request_;
@@ -83,8 +93,7 @@ class SpawnPlan {
   std::vector<const char*> candidate_pointers_;
   std::vector<ChildInput> inputs_;
   std::vector<ChildLimit> limits_;
-  std::string scratch_options_;
-  std::string upper_options_;
+  ScratchOptions scratch_;
   ChildPlan child_;
 };
 

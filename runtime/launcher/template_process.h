@@ -3,9 +3,12 @@
 // SEQPACKET socket with the messages of protocol.h:
 //   launcher -> template  Spawn, with the descriptors of the request (inputs and output as detached mounts), then the
 //                         network namespace of a private network, the group's `tasks` files and its v2 directory;
-//                         Kill, for a run that still copies its inputs and has no group
+//                         Kill, for a run that still copies its inputs and has no group;
+//                         MakeSpare, with the same but for a request's own. The next Spawn that may_use_spare() and has
+//                         the same limits is begun in it, and comes with the same descriptors again: they serve where
+//                         the spare has died. EndSpare, for one that is not wanted any more
 //   template -> launcher  Prepared once, or PrepareFailed and the end; Started with the run's pidfd, SpawnFailed,
-//   Exited
+//                         Exited; SpareGone
 // It has no way to cgroupfs, the daemon's files or other images: a fault in it costs one function.
 #pragma once
 

@@ -20,10 +20,12 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <thread>
 
 #include "runtime/launcher/provided.h"
+#include "runtime/launcher/spare_sandbox.h"
 
 namespace millrace::launcher {
 namespace {
@@ -146,6 +148,9 @@ bool LauncherRig::read_one() {
 }
 
 void LauncherRig::send(const Request& request, const std::vector<int>& descriptors) {
+  if (const auto* prepare = std::get_if<Prepare>(&request); prepare != nullptr && prepare->kind == Kind::container) {
+    containers_.insert(prepare->template_id);
+  }
   const auto bytes = encode(request);
   ASSERT_TRUE(bytes) << bytes.error().message;
   Transfer sent = Transfer::would_block;
@@ -226,7 +231,38 @@ Prepared LauncherRig::await_prepared() {
   }
 }
 
+bool LauncherRig::may_have_spare(const RunSpec& spec) const {
+  Spawn request{.limits = spec.limits};
+  for (const auto& [input, fd] : spec.inputs) request.inputs.push_back(input);
+  return containers_.contains(spec.template_id) && may_use_spare(request);
+}
+
+pid_t LauncherRig::make_spare(const RunSpec& spec) {
+  const auto sandboxes = [this] {
+    std::set<pid_t> all;
+    for (const pid_t of_template : children_of(pid_)) all.merge(children_of(of_template));
+    return all;
+  };
+  const auto before = sandboxes();
+  const auto result = finish(spawn({.template_id = spec.template_id, .argv = {"/nothing"}, .limits = spec.limits}));
+  if (result.started || result.failed.step != Step::exec) return -1;  // the run itself will say why
+  pid_t made = -1;
+  EXPECT_TRUE(comes_true([&] {
+    for (const pid_t each : sandboxes()) {
+      if (!before.contains(each)) made = each;
+    }
+    return made > 0;
+  })) << "no spare sandbox";
+  return made;
+}
+
 std::uint64_t LauncherRig::start(const RunSpec& spec) {
+  static const bool kInSpares = std::getenv("MILLRACE_TEST_SPARES") != nullptr;
+  if (kInSpares && may_have_spare(spec)) make_spare(spec);
+  return spawn(spec);
+}
+
+std::uint64_t LauncherRig::spawn(const RunSpec& spec) {
   const std::uint64_t id = next_run_++;
   Spawn request;
   request.run = id;
@@ -450,13 +486,22 @@ std::size_t count_mounts() {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
 }
 
-bool falls_to(std::size_t most, const std::function<std::size_t()>& count) {
+std::set<pid_t> children_of(pid_t pid) {
+  std::istringstream text(read_text("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children"));
+  return {std::istream_iterator<pid_t>(text), std::istream_iterator<pid_t>()};
+}
+
+bool comes_true(const std::function<bool()>& condition) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kHangGuardMs);
-  while (count() > most) {
+  while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     std::this_thread::yield();
   }
   return true;
+}
+
+bool falls_to(std::size_t most, const std::function<std::size_t()>& count) {
+  return comes_true([&] { return count() <= most; });
 }
 
 std::string read_text(const std::string& path) {

@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <ostream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -89,9 +90,12 @@ class LauncherRig {
   PrepareFailed refuse_to_prepare(const Prepare& request, int image, const std::vector<ProvidedFile>& provided = {});
 
   // Starts without waiting; finish() collects.
+  // Where MILLRACE_TEST_SPARES is in the environment, in a spare sandbox wherever a run may be: see make_spare().
   std::uint64_t start(const RunSpec& spec);
   RunResult finish(std::uint64_t run);
   RunResult run(const RunSpec& spec) { return finish(start(spec)); }
+  // Lets the template have a spare sandbox that fits this run: a run that cannot start leaves one behind. Its pid.
+  pid_t make_spare(const RunSpec& spec);
   // Reads the run's standard output until it holds this text.
   void await_output(std::uint64_t run, const std::string& text);
   // Reads until nobody holds the run's pipes, and forgets the run.
@@ -112,6 +116,8 @@ class LauncherRig {
     RunResult result;
   };
   void launch();
+  std::uint64_t spawn(const RunSpec& spec);
+  [[nodiscard]] bool may_have_spare(const RunSpec& spec) const;
   void send_prepare(Prepare request, int image, const std::vector<ProvidedFile>& provided, const std::string& script);
   Prepared await_prepared();
   bool read_one();
@@ -127,6 +133,7 @@ class LauncherRig {
   Hello hello_;
   std::deque<Answer> kept_;
   std::map<std::uint64_t, Pipes> pipes_;
+  std::set<std::uint32_t> containers_;  // templates of the kind
   std::uint64_t next_run_ = 1;
 };
 
@@ -151,9 +158,11 @@ std::size_t count_cgroups(const std::string& prefix);
 // What a control file says of the group of the only run that there is; empty if no such group has this file.
 std::string read_group_file(const std::string& prefix, const std::string& name);
 std::size_t count_descriptors(pid_t pid);
+std::set<pid_t> children_of(pid_t pid);
 std::size_t count_mounts();
 std::string read_text(const std::string& path);
-// Awaits that a count is at most this: the launcher may be in the middle of something.
+// The launcher may be in the middle of something: awaits that a condition is true, and that a count is at most this.
+bool comes_true(const std::function<bool()>& condition);
 bool falls_to(std::size_t most, const std::function<std::size_t()>& count);
 
 // A new directory, owned by the daemon's user, removed at the end.

@@ -144,6 +144,25 @@ TEST(Recovery, FlippedBitBeforeAConfirmedBatchIsRefusedByNameAndOffset) {
   }
 }
 
+TEST(Recovery, ADamagedEndOfASegmentIsRefusedAsThatSegments) {
+  int messages = 0;
+  const auto files = filled_log(messages);
+  for (const std::string name : {"log-00000001", "log-00000002", "log-00000003"}) {
+    const std::string whole = files->contents(name);
+    const auto ends = batch_ends(whole);
+    const std::size_t seal = ends[ends.size() - 2].first;
+    ASSERT_EQ(ends.back().first - seal, kRecordHeadBytes) << name << " ends with its seal";
+    for (std::size_t at = seal; at < ends.back().first; ++at) {
+      std::string damaged = whole;
+      damaged[at] = static_cast<char>(damaged[at] ^ 1);
+      auto copy = files->copy();
+      copy->set_contents(name, damaged);
+      LogBench bench(copy);
+      ASSERT_THAT(bench.open(), HasSubstr("fake/" + name + " is damaged at byte " + std::to_string(seal))) << at;
+    }
+  }
+}
+
 TEST(Recovery, DamagedHeaderIsRefused) {
   int messages = 0;
   const auto files = filled_log(messages);
