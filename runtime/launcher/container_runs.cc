@@ -23,6 +23,7 @@ namespace {
 
 constexpr int kFirstTemplateDescriptor = 3;
 constexpr int kAboveTemplateDescriptors = 64;
+constexpr std::uint64_t kShortRunUs = 1000;
 
 // Leaves a new template with these descriptors and nothing else of the launcher.
 void keep_descriptors(std::span<Fd* const> kept) {
@@ -257,6 +258,7 @@ void ContainerRuns::spawn(std::string_view bytes, const Spawn& request, std::vec
   run.network = std::move(place.network);
   if (run.group != nullptr) memory_.watch(run.group->memory_event(), run.id);
   entry.runs.insert(run.id);
+  entry.in_a_row = received_us - entry.last_end_us < kShortRunUs;
   ++entry.starting;
   runs_.emplace(run.id, std::move(run));
 }
@@ -265,8 +267,9 @@ void ContainerRuns::take_one(Template& entry, const Started& answer, std::vector
   Run& run = runs_.at(answer.run);
   if (descriptors.size() != 1 || run.process) return;
   --entry.starting;
+  entry.last_start_us = monotonic_us();
   run.process = std::move(descriptors.front());
-  run.start_us = monotonic_us() - run.received_us;
+  run.start_us = entry.last_start_us - run.received_us;
   if (run.group != nullptr && !run.group->started()) run.kill_wanted = SIGKILL;
   if (run.kill_wanted != 0) signal_process(run.process.get(), run.kill_wanted);
   answers_.send(answer);
@@ -274,6 +277,7 @@ void ContainerRuns::take_one(Template& entry, const Started& answer, std::vector
 
 void ContainerRuns::take_one(Template& entry, const Exited& answer) {
   const Exited report = complete(runs_.at(answer.run), answer);
+  entry.last_end_us = monotonic_us();
   end_run(entry, answer.run);
   answers_.send(report);
 }
@@ -352,11 +356,15 @@ bool ContainerRuns::tidy_networks(Template& entry) {
 
 // ---- spare sandboxes
 
+bool ContainerRuns::wants_spare(const Template& entry) {
+  return entry.wants_spare && !entry.spare && entry.ready && !entry.ending && !entry.failed;
+}
+
 bool ContainerRuns::tidy_spare(Template& entry) {
-  // Not while a run starts: both would wait for the kernel's same locks.
-  if (!entry.wants_spare || entry.spare || entry.starting != 0 || !entry.ready || entry.ending || entry.failed) {
-    return false;
-  }
+  // Not while a run starts, nor while one may be about to end: the kernel makes and ends sandboxes under the same
+  // locks, and often on the same processor. But runs in a row leave no other time.
+  if (!wants_spare(entry) || entry.starting != 0) return false;
+  if (!entry.in_a_row && !entry.runs.empty() && monotonic_us() - entry.last_start_us < kShortRunUs) return false;
   const MakeSpare request{.spare = ++spares_made_, .limits = *std::exchange(entry.wants_spare, std::nullopt)};
   Place place;
   if (take_place(entry, request.limits, place) != Step::request) return true;
@@ -393,6 +401,11 @@ void ContainerRuns::end_spare(Template& entry) {
 void ContainerRuns::free_spare(Template& entry) {
   if (entry.spare) give_back(entry, std::move(entry.spare->place));
   entry.spare.reset();
+}
+
+bool ContainerRuns::tidies_later() const {
+  return std::ranges::any_of(templates_,
+                             [](const auto& entry) { return wants_spare(entry.second) && entry.second.starting == 0; });
 }
 
 bool ContainerRuns::tidy() {

@@ -59,8 +59,10 @@ class ContainerRuns {
   [[nodiscard]] bool reaped(pid_t pid);
   // As of ProcessRuns.
   bool look_again();
-  // Does one piece of postponed work, for private networks and spare sandboxes; false if there is none left.
+  // Does one piece of postponed work, for private networks and spare sandboxes; false if there is none to do now.
   bool tidy();
+  // There will be some in a moment.
+  [[nodiscard]] bool tidies_later() const;
 
  private:
   struct Place {
@@ -87,7 +89,10 @@ class ContainerRuns {
     bool failed = false;     // it said so and ends
     bool ending = false;     // we killed it
     std::unordered_set<std::uint64_t> runs;
-    std::size_t starting = 0;           // of these
+    std::size_t starting = 0;         // of these
+    std::uint64_t last_start_us = 0;  // CLOCK_MONOTONIC, as the next
+    std::uint64_t last_end_us = 0;
+    bool in_a_row = false;              // the last run came right behind the end of another
     std::optional<Limits> wants_spare;  // since a run with these limits came
     std::optional<Spare> spare;
     // With Network::outbound only.
@@ -109,6 +114,7 @@ class ContainerRuns {
   [[nodiscard]] Step take_place(Template& entry, const Limits& limits, Place& place);
   void give_back(Template& entry, Place place);
   static void add_descriptors(const Place& place, std::vector<int>& passed);
+  [[nodiscard]] static bool wants_spare(const Template& entry);
   bool tidy_spare(Template& entry);
   void end_oldest_spare();
   void end_spare(Template& entry);

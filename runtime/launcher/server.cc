@@ -22,6 +22,7 @@ namespace {
 constexpr int kEventsMax = 64;
 constexpr int kRequestsPerTurn = 16;
 constexpr int kLookAgainMs = 5;
+constexpr int kTidyAgainMs = 1;
 constexpr std::uint64_t kEndingPatienceUs = 10'000'000;  // then leave although something does not die (D state)
 
 // What an event belongs to: kind in the upper half; descriptor, template id or keeper's pid in the lower.
@@ -81,7 +82,8 @@ void Server::turn() {
   // Postponed work is done when nothing else is waiting.
   int count = ::epoll_wait(poll_.get(), events.data(), kEventsMax, 0);
   if (count == 0 && !groups_.tidy() && !containers_.tidy()) {
-    count = ::epoll_wait(poll_.get(), events.data(), kEventsMax, look_again_soon_ ? kLookAgainMs : -1);
+    const int timeout_ms = containers_.tidies_later() ? kTidyAgainMs : look_again_soon_ ? kLookAgainMs : -1;
+    count = ::epoll_wait(poll_.get(), events.data(), kEventsMax, timeout_ms);
   }
   // The life line first: when the supervisor is gone, nothing the others say matters.
   const auto ready = [&events, count](Source source) {

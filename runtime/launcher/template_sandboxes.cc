@@ -233,14 +233,14 @@ void TemplateSandboxes::make_spare(const MakeSpare& request, std::vector<Fd> des
 }
 
 std::optional<ChildStack> TemplateSandboxes::take_stack() {
-  if (idle_stack_) {
-    std::optional<ChildStack> stack(std::move(*idle_stack_));
-    idle_stack_.reset();
-    return stack;
+  if (idle_stacks_.empty()) {
+    auto made = ChildStack::make();
+    if (!made) return std::nullopt;
+    idle_stacks_.push_back(std::move(*made));
   }
-  auto made = ChildStack::make();
-  if (!made) return std::nullopt;
-  return std::move(*made);
+  ChildStack stack = std::move(idle_stacks_.back());
+  idle_stacks_.pop_back();
+  return stack;
 }
 
 void TemplateSandboxes::end_spare(std::uint64_t spare) {
@@ -275,7 +275,7 @@ void TemplateSandboxes::look_at_start(Sandbox& sandbox) {
 
 // Its process has memory of its own, or is gone.
 void TemplateSandboxes::recycle(Sandbox& sandbox) {
-  if (const auto made = std::exchange(sandbox.made, nullptr)) idle_stack_.emplace(std::move(*made).take_stack());
+  if (const auto made = std::exchange(sandbox.made, nullptr)) idle_stacks_.push_back(std::move(*made).take_stack());
 }
 
 void TemplateSandboxes::reap() {

@@ -90,8 +90,8 @@ class TemplateSandboxes {
   const TemplatePlan& plan_;
   int socket_;
   Fd child_signals_;
-  ChildStack stack_;                      // of children that are waited for
-  std::optional<ChildStack> idle_stack_;  // for the next spare
+  ChildStack stack_;                     // of children that are waited for
+  std::vector<ChildStack> idle_stacks_;  // for the next spares
   sock_fprog inner_filter_{};
   std::vector<ProcMask> masks_;
   bool has_secrets_ = false;                   // in kKeptSecretsDirectory

@@ -394,6 +394,13 @@ TEST_F(BrokenDaemon, IsCutOffForAnIdInUse) {
   expect_end();
 }
 
+TEST_F(BrokenDaemon, IsCutOffForWhatOnlyTemplatesAreTold) {
+  rig_->send(MakeSpare{.spare = 1});
+  expect_end();
+  rig_->send(EndSpare{.spare = 1});
+  expect_end();
+}
+
 TEST_F(BrokenDaemon, IsCutOffForADatagramThatIsTooLong) {
   const std::string bytes(kDatagramBytesMax + 1, 'x');
   ASSERT_EQ(::send(rig_->daemon_socket(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));

@@ -18,10 +18,9 @@
 #include "core/provided_files.h"
 #include "runtime/launcher/channel.h"
 #include "runtime/launcher/protocol.h"
+#include "tests/integration/launcher/host_counts.h"
 
 namespace millrace::launcher {
-
-inline constexpr std::uint32_t kDaemonUid = 1500;
 
 // What a run does and what became of it.
 struct RunSpec {
@@ -96,6 +95,7 @@ class LauncherRig {
   RunResult run(const RunSpec& spec) { return finish(start(spec)); }
   // Lets the template have a spare sandbox that fits this run: a run that cannot start leaves one behind. Its pid.
   pid_t make_spare(const RunSpec& spec);
+  [[nodiscard]] bool may_have_spare(const RunSpec& spec) const;
   // Reads the run's standard output until it holds this text.
   void await_output(std::uint64_t run, const std::string& text);
   // Reads until nobody holds the run's pipes, and forgets the run.
@@ -117,7 +117,6 @@ class LauncherRig {
   };
   void launch();
   std::uint64_t spawn(const RunSpec& spec);
-  [[nodiscard]] bool may_have_spare(const RunSpec& spec) const;
   void send_prepare(Prepare request, int image, const std::vector<ProvidedFile>& provided, const std::string& script);
   Prepared await_prepared();
   bool read_one();
@@ -152,33 +151,5 @@ class LauncherRig {
 
 // The program that tries what a function must not be able to do; see probe.cc.
 std::string probe_path();
-
-// Files of this host, for counting before and after.
-std::size_t count_cgroups(const std::string& prefix);
-// What a control file says of the group of the only run that there is; empty if no such group has this file.
-std::string read_group_file(const std::string& prefix, const std::string& name);
-std::size_t count_descriptors(pid_t pid);
-std::set<pid_t> children_of(pid_t pid);
-std::size_t count_mounts();
-std::string read_text(const std::string& path);
-// The launcher may be in the middle of something: awaits that a condition is true, and that a count is at most this.
-bool comes_true(const std::function<bool()>& condition);
-bool falls_to(std::size_t most, const std::function<std::size_t()>& count);
-
-// A new directory, owned by the daemon's user, removed at the end.
-class TestDirectory {
- public:
-  explicit TestDirectory(const std::string& below = "/tmp");
-  ~TestDirectory();
-  TestDirectory(const TestDirectory&) = delete;
-  TestDirectory& operator=(const TestDirectory&) = delete;
-  [[nodiscard]] const std::string& path() const { return path_; }
-  // Makes a file of the daemon's user and opens it for reading.
-  [[nodiscard]] Fd file(const std::string& name, const std::string& content, mode_t mode = 0600) const;
-  [[nodiscard]] Fd directory(const std::string& name, mode_t mode = 0700) const;
-
- private:
-  std::string path_;
-};
 
 }  // namespace millrace::launcher

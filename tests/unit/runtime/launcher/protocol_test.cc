@@ -54,7 +54,9 @@ std::vector<Request> every_request() {
           Spawn{},
           Kill{.run = 5, .signal = KillSignal::term},
           CheckQuiet{.request = 6},
-          Sample{.run = 7}};
+          Sample{.run = 7},
+          MakeSpare{.spare = 8, .limits = some_spawn().limits},
+          EndSpare{.spare = 9}};
 }
 
 std::vector<Answer> every_answer() {
@@ -65,7 +67,8 @@ std::vector<Answer> every_answer() {
           SpawnFailed{.run = 2, .step = kLastStep, .error = 2, .text = "why"},
           Exited{.run = 3, .how = Ending::signal, .value = 9, .out_of_memory = true, .usage = some_usage()},
           Quiet{.request = 8, .state = Quietness::open_for_writing},
-          Sampled{.run = 9, .known = true, .usage = some_usage()}};
+          Sampled{.run = 9, .known = true, .usage = some_usage()},
+          SpareGone{.spare = 10}};
 }
 
 TEST(LauncherProtocol, EveryRequestSurvivesTheWay) {
