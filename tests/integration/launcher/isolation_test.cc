@@ -236,17 +236,18 @@ TEST_F(Isolation, ReadsNothingThatOnlyRootMay) {
 TEST_F(Isolation, RunsOfTwoTemplatesHaveDifferentHostUsers) {
   MILLRACE_NEEDS_ROOTS_LAUNCHER("all functions are one user");
   const auto user_of = [this](std::uint32_t template_id) {
-    const auto run = rig_->start({.template_id = template_id, .argv = {"sh", "-c", "echo ready; exec sleep 1000"}});
+    const auto run = rig_->start({.template_id = template_id, .argv = {"sh", "-c", "echo ready; sleep 1000; exit"}});
     rig_->await_output(run, "ready");
-    rig_->send(Sample{.run = run});
-    rig_->await<Sampled>();
-    std::istringstream pids(read_group_file(rig_->prefix(), "cgroup.procs"));
-    std::string pid;
-    pids >> pid;
-    std::istringstream status(read_text("/proc/" + pid + "/status"));
     std::string uid;
-    for (std::string word; status >> word;) {
-      if (word == "Uid:") status >> uid;
+    for (const pid_t of_template : children_of(rig_->pid())) {
+      for (const pid_t pid : children_of(of_template)) {
+        const std::string folder = "/proc/" + std::to_string(pid);
+        if (read_text(folder + "/cmdline").find("ready") == std::string::npos) continue;  // waits for a run
+        std::istringstream status(read_text(folder + "/status"));
+        for (std::string word; status >> word;) {
+          if (word == "Uid:") status >> uid;
+        }
+      }
     }
     rig_->send(Kill{.run = run});
     rig_->finish(run);
