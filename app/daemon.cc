@@ -281,6 +281,10 @@ class Daemon {
     if (!joined) co_return fail(joined.error());
     beats_.spawn(node_->nodes.run(beats_.stop_token(), [this] { displaced(); }));
     co_await node_->sweeper.drop_own_attempts();
+    // Before any event is taken: later ones rank behind what is on record, also where the clock was set back meanwhile.
+    const auto newest = co_await backends_->state->runs().newest_order();
+    if (!newest) co_return fail(newest.error().with("the newest order on record"));
+    node_->ulids.start_after(newest->str());
     const auto loaded = co_await node_->registry.load();
     if (!loaded) co_return fail(loaded.error());
     co_await node_->sweeper.sweep_own_past(started);
@@ -290,6 +294,7 @@ class Daemon {
                                      .broker = *backends_->broker,
                                      .state = *backends_->state,
                                      .runs = node_->runs,
+                                     .ulids = node_->ulids,
                                      .log = log_},
                                     config_.queued_runs_max, stop_.get_token()));
     background_.spawn(node_->sweeper.run(stop_.get_token()));

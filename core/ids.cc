@@ -11,6 +11,7 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kAlphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+constexpr std::uint64_t kTimeMax = (std::uint64_t{1} << 48) - 1;
 
 std::uint64_t system_seed() {
   std::uint64_t seed = 0;
@@ -29,9 +30,7 @@ std::string UlidMaker::make(std::chrono::system_clock::time_point now) {
   // A clock before 1970 counts as 1970: 48 bits know no sign.
   const auto now_ms = static_cast<std::uint64_t>(std::max(since_epoch.count(), std::int64_t{0}));
   if (now_ms > last_ms_) {
-    last_ms_ = now_ms;
-    high_ = static_cast<std::uint16_t>(random_() >> 49);  // top bit clear: room to count up within the millisecond
-    low_ = random_();
+    begin(now_ms);
   } else if (++low_ == 0) {
     ++high_;
   }
@@ -42,6 +41,21 @@ std::string UlidMaker::make(std::chrono::system_clock::time_point now) {
   unsigned __int128 random = (static_cast<unsigned __int128>(high_) << 64) | low_;
   for (std::size_t i = 0; i < 16; ++i, random >>= 5) text[25 - i] = kAlphabet[static_cast<std::size_t>(random & 31)];
   return text;
+}
+
+// The millisecond after it and not the number after it: two hosts that begin behind the same one must not make the
+// same.
+void UlidMaker::start_after(std::string_view ulid) {
+  if (!is_ulid(ulid)) return;
+  std::uint64_t ms = 0;
+  for (const char digit : ulid.substr(0, 10)) ms = ms << 5 | kAlphabet.find(digit);
+  if (ms >= last_ms_ && ms < kTimeMax) begin(ms + 1);
+}
+
+void UlidMaker::begin(std::uint64_t now_ms) {
+  last_ms_ = now_ms;
+  high_ = static_cast<std::uint16_t>(random_() >> 49);  // top bit clear: room to count up within the millisecond
+  low_ = random_();
 }
 
 bool is_ulid(std::string_view text) {

@@ -45,7 +45,13 @@ class UlidMaker {
 
   [[nodiscard]] std::string make(std::chrono::system_clock::time_point now);
 
+  // What is made from now on sorts behind this one, which may be of an earlier life or of another host. No effect for
+  // what is no ULID, or is of the last millisecond there is.
+  void start_after(std::string_view ulid);
+
  private:
+  void begin(std::uint64_t now_ms);
+
   std::mt19937_64 random_;
   std::uint64_t last_ms_ = 0;
   std::uint16_t high_;  // upper 16 of the 80 random bits

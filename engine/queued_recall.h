@@ -14,6 +14,7 @@
 
 #include "async/task.h"
 #include "broker/broker.h"
+#include "core/ids.h"
 #include "engine/registry.h"
 #include "engine/run_table.h"
 #include "state/state_store.h"
@@ -26,6 +27,7 @@ struct QueuedRecall {
   Broker& broker;
   StateStore& state;
   RunTable& runs;
+  UlidMaker& ulids;  // what it makes ranks behind what was queued
   Log& log;
 };
 

@@ -115,6 +115,8 @@ class RunStore {
   // Rows that miss a mark and were committed before `before`, oldest first, those after the run `after` (empty: from
   // the oldest; one without a row: none); for the sweeper.
   virtual Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) = 0;
+  // The greatest order of all runs on record, of whichever daemon; empty when there is no run.
+  virtual Task<Result<Order>> newest_order() = 0;
   // Runs that an event started: the steps downwards of a causal chain. By event id, or by the run that caused them.
   // Oldest first, at most kRunListMax.
   virtual Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) = 0;

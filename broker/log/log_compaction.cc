@@ -87,7 +87,7 @@ void LogJournal::compact_later() {
   compaction_rest_ = loop_.start_timer(rest, [this] {
     compaction_rest_.reset();
     if (!segments_.wants_compaction()) compaction_failing_.set(0);  // what it was for is settled
-    segments_changed();
+    tend_segments();
   });
 }
 

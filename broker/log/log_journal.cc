@@ -57,7 +57,10 @@ LogJournal::LogJournal(EventLoop& loop, Metrics& metrics, Log& log, JournalOptio
       ++live_messages_;
     }
   }
-  segments_.on_change([this] { segments_changed(); });
+  segments_.on_change([this] {
+    tend_segments();
+    room_waits_.wake_all();
+  });
 }
 
 LogJournal::~LogJournal() {
@@ -97,7 +100,7 @@ Task<Result<void>> LogJournal::make_room(std::size_t size_bytes) {
     if (segments_.full()) {
       co_return fail(segments_.full()->code, "the log takes no messages: " + segments_.full()->message);
     }
-    segments_changed();
+    tend_segments();
     co_await room_waits_.wait();
   }
   co_return Result<void>{};
@@ -144,7 +147,7 @@ void LogJournal::schedule_flush(Urgency urgency) {
     if (*self == nullptr) return;
     (*self)->flush_posted_ = false;
     if ((*self)->prompt_) (*self)->flush();
-    if ((*self)->segments_.wants_prepare()) (*self)->segments_changed();
+    if ((*self)->segments_.wants_prepare()) (*self)->tend_segments();
   });
 }
 
@@ -169,10 +172,10 @@ void LogJournal::committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes)
   room_waits_.wake_all();
   set_confirmed(*safe);
   if (*self == nullptr) return;  // somebody who was woken has dropped the broker
-  segments_changed();
+  tend_segments();
 }
 
-void LogJournal::segments_changed() {
+void LogJournal::tend_segments() {
   if (closing_ || failure()) return;
   if (segments_.wants_prepare()) tasks_.spawn(segments_.prepare());
   if (compaction_stuck_ && segments_.live_in_oldest() == 0) {  // nothing is to be read any more
@@ -180,7 +183,6 @@ void LogJournal::segments_changed() {
     compaction_rest_.reset();
   }
   if (!compacting_ && !compaction_rest_ && segments_.wants_compaction()) tasks_.spawn(compact());
-  if (!room_waits_.empty()) room_waits_.wake_all();
 }
 
 Result<void> LogJournal::write_message(const TopicState& topic, Message& message, const StoredMessage& stored,

@@ -89,7 +89,8 @@ class LogJournal final : public Journal {
   void schedule_flush(Urgency urgency);
   void flush();
   void committed(Result<std::uint64_t> safe, std::uint64_t safe_bytes);
-  void segments_changed();
+  // Has made, or given up, what the segments want. Wakes nobody: who waits for room calls it before it sleeps.
+  void tend_segments();
 
   void cache(std::uint32_t topic, std::uint64_t seq, std::uint32_t size_bytes);
   void keep(const Loaded& loaded);

@@ -232,6 +232,13 @@ class MemoryRunStore final : public RunStore {
                   limit);
   }
 
+  Task<Result<Order>> newest_order() override {
+    co_await yield(loop_);
+    Order newest;
+    for (const auto& [run_id, record] : runs_) newest = std::max(newest, record.order);
+    co_return newest;
+  }
+
   Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override {
     co_await yield(loop_);
     co_return cut(select_runs([&event_id](const RunRecord& record) { return record.event_id == event_id; }),

@@ -66,6 +66,7 @@ const Statement kUnfinishedAfter{
     "runs_unfinished_after",
     page(kMissesAMark + " AND (committed_at, run_id) > (SELECT committed_at, run_id FROM runs WHERE run_id = $3)",
          kOldestFirst, "$2")};
+const Statement kNewestOrder{"newest_order", "SELECT event_order FROM runs ORDER BY event_order DESC LIMIT 1"};
 const Statement kOfEvent{"runs_of_event", page("event_id = $1", kOldestFirst, "$2")};
 const Statement kCausedBy{"runs_caused_by", page("cause = $1 AND cause <> ''", kOldestFirst, "$2")};
 
@@ -155,6 +156,10 @@ Query runs_unfinished(WallTime before, const RunId& after, std::size_t limit) {
   return query;
 }
 
+Query newest_order() {
+  return Query(kNewestOrder);
+}
+
 Query runs_of_event(const EventId& event_id) {
   Query query(kOfEvent);
   query.parameters.add(event_id.str());
@@ -190,7 +195,7 @@ Result<std::vector<RunRecord>> read_listed(const Answer& answer) {
 }
 
 std::vector<Statement> run_statements() {
-  return {kInsert, kMark, kFind, kCommitTime, kUnfinished, kUnfinishedAfter, kOfEvent, kCausedBy};
+  return {kInsert, kMark, kFind, kCommitTime, kUnfinished, kUnfinishedAfter, kNewestOrder, kOfEvent, kCausedBy};
 }
 
 }  // namespace millrace::postgres

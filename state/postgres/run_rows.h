@@ -22,6 +22,8 @@ namespace millrace::postgres {
 // `before`: when the run that the filter goes on from was committed, if it names one.
 [[nodiscard]] Query list_runs(const RunFilter& filter, WallTime before);
 [[nodiscard]] Query runs_unfinished(WallTime before, const RunId& after, std::size_t limit);
+// Answers the order, or no row.
+[[nodiscard]] Query newest_order();
 [[nodiscard]] Query runs_of_event(const EventId& event_id);
 [[nodiscard]] Query runs_caused_by(const RunId& run_id);
 

@@ -131,6 +131,12 @@ Task<Result<std::vector<RunRecord>>> PostgresRunStore::unfinished(WallTime befor
   co_return found;
 }
 
+Task<Result<Order>> PostgresRunStore::newest_order() {
+  const auto answer = co_await reader_.run(postgres::newest_order());
+  if (!answer) co_return fail(answer.error());
+  co_return answer->rows() == 0 ? Order() : Order(answer->text(0, 0));
+}
+
 Task<Result<std::vector<RunRecord>>> PostgresRunStore::of_event(EventId event_id) {
   return read_runs(runs_of_event(event_id));
 }

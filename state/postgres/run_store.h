@@ -29,6 +29,7 @@ class PostgresRunStore final : public RunStore {
 
   Task<Result<std::vector<RunRecord>>> list(RunFilter filter) override;
   Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) override;
+  Task<Result<Order>> newest_order() override;
   Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override;
   Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override;
 

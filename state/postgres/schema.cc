@@ -181,7 +181,11 @@ constexpr const char* kVersion5 = R"sql(
 ALTER TABLE runs ADD COLUMN result_truncated BOOLEAN NOT NULL DEFAULT false;
 )sql";
 
-constexpr std::array<const char*, 5> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
+constexpr const char* kVersion6 = R"sql(
+CREATE INDEX runs_by_order ON runs (event_order);
+)sql";
+
+constexpr std::array<const char*, 6> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5, kVersion6};
 
 }  // namespace
 

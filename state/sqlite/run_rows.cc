@@ -167,6 +167,13 @@ Result<std::vector<RunRecord>> runs_unfinished(Database& database, WallTime befo
   return read_all(query, database);
 }
 
+Result<Order> newest_order(Database& database) {
+  Query query = database.query("SELECT coalesce(max(event_order), '') FROM runs");
+  const auto row = query.next();
+  if (!row) return fail(row.error());
+  return Order(query.text(0));
+}
+
 Result<std::vector<RunRecord>> runs_of_event(Database& database, const EventId& event_id) {
   static const std::string kOfEvent = kSelect + "WHERE event_id = ? ORDER BY committed_at, run_id LIMIT ?";
   Query query = database.query(kOfEvent);

@@ -17,6 +17,7 @@ namespace millrace::sqlite {
 [[nodiscard]] Result<std::vector<RunRecord>> list_runs(Database& database, const RunFilter& filter);
 [[nodiscard]] Result<std::vector<RunRecord>> runs_unfinished(Database& database, WallTime before, const RunId& after,
                                                              std::size_t limit);
+[[nodiscard]] Result<Order> newest_order(Database& database);
 [[nodiscard]] Result<std::vector<RunRecord>> runs_of_event(Database& database, const EventId& event_id);
 [[nodiscard]] Result<std::vector<RunRecord>> runs_caused_by(Database& database, const RunId& run_id);
 

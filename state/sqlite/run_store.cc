@@ -144,6 +144,11 @@ Task<Result<std::vector<RunRecord>>> SqliteRunStore::unfinished(WallTime before,
   co_return found;
 }
 
+Task<Result<Order>> SqliteRunStore::newest_order() {
+  auto found = co_await reader_.run([](Database& database) { return sqlite::newest_order(database); }, 1);
+  co_return found;
+}
+
 Task<Result<std::vector<RunRecord>>> SqliteRunStore::of_event(EventId event_id) {
   auto found = co_await reader_.run(
       [event_id = std::move(event_id)](Database& database) { return runs_of_event(database, event_id); }, 1);

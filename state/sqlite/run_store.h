@@ -24,6 +24,7 @@ class SqliteRunStore final : public RunStore {
   Task<Result<std::optional<RunRecord>>> get(RunId run_id) override;
   Task<Result<std::vector<RunRecord>>> list(RunFilter filter) override;
   Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) override;
+  Task<Result<Order>> newest_order() override;
   Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override;
   Task<Result<std::vector<RunRecord>>> caused_by(RunId run_id) override;
 

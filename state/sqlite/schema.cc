@@ -165,8 +165,13 @@ constexpr const char* kVersion5 = R"sql(
 ALTER TABLE runs ADD COLUMN result_truncated INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+constexpr const char* kVersion6 = R"sql(
+CREATE INDEX runs_by_order ON runs (event_order);
+)sql";
+
 // kMigrations[n] brings version n to n + 1.
-constexpr std::array<const char*, kSchemaVersion> kMigrations = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
+constexpr std::array<const char*, kSchemaVersion> kMigrations = {kVersion1, kVersion2, kVersion3,
+                                                                 kVersion4, kVersion5, kVersion6};
 
 Result<std::int64_t> number(Database& database, const std::string& sql) {
   Query query = database.query(sql);

@@ -10,7 +10,7 @@
 namespace millrace::sqlite {
 
 // PRAGMA user_version of what this build writes.
-inline constexpr std::int64_t kSchemaVersion = 5;
+inline constexpr std::int64_t kSchemaVersion = 6;
 
 // Makes a fresh connection ready for writing: looks whether the file is ours and of a version we know, before anything
 // in it is changed, creates or migrates the tables, and sets how it syncs. `size_bytes_max` bounds the file.

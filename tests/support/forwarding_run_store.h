@@ -39,6 +39,7 @@ class ForwardingRunStore : public RunStore {
   Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) override {
     return store_.unfinished(before, std::move(after), limit);
   }
+  Task<Result<Order>> newest_order() override { return store_.newest_order(); }
   Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override {
     return store_.of_event(std::move(event_id));
   }

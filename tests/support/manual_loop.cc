@@ -1,6 +1,7 @@
 #include "tests/support/manual_loop.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 
 namespace millrace {
@@ -41,13 +42,13 @@ bool ManualLoop::run_until(const std::function<bool()>& done) {
 }
 
 void ManualLoop::run_ready() {
-  while (run_posted() || come_to_rest() || run_timer(now_)) {
+  while (run_step(now_)) {
   }
 }
 
 void ManualLoop::advance(Duration span) {
   const TimePoint end = now_ + span;
-  while (run_posted() || come_to_rest() || run_timer(end)) {
+  while (run_step(end)) {
   }
   now_ = end;
   run_ready();
@@ -75,6 +76,17 @@ std::unique_ptr<EventLoop::Handle> ManualLoop::start_timer(Duration delay, Callb
 
 std::unique_ptr<EventLoop::Handle> ManualLoop::watch(int, Interest, Callback) {
   std::abort();
+}
+
+bool ManualLoop::run_step(TimePoint limit) {
+  constexpr int kStepsMax = 1'000'000;  // a test takes some thousands
+  int steps = 0;
+  while (run_posted()) {
+    if (++steps < kStepsMax) continue;
+    std::fputs("ManualLoop: a million steps, each posted by the one before, and no rest\n", stderr);
+    std::abort();
+  }
+  return come_to_rest() || run_timer(limit) || steps > 0;
 }
 
 bool ManualLoop::come_to_rest() {

@@ -4,6 +4,8 @@
 //   ManualLoop loop;
 //   ASSERT_TRUE(loop.run_until([&] { return confirmed; }));   // waits for the thread, not for time
 //   loop.advance(30s);                                        // fires the timers on the way
+//
+// Steps that go on posting and never let it rest end the process, with a word why: a real loop would spin there.
 #pragma once
 
 #include <condition_variable>
@@ -49,6 +51,7 @@ class ManualLoop final : public EventLoop {
   struct Timers;
   class TimerHandle;
 
+  bool run_step(TimePoint limit);  // false when nothing was ready
   bool run_posted();
   bool come_to_rest();
   bool run_timer(TimePoint limit);

@@ -32,7 +32,7 @@ class LogBench final : public BrokerBench {
     TaskGroup group(loop_);
     bool closed = false;
     group.spawn(close(closed));
-    if (!loop_.run_until([&] { return closed; })) std::abort();
+    must_come(loop_.run_until([&] { return closed; }), "closing the log does not come back");
     crash();
   }
   void crash() override {
@@ -58,7 +58,13 @@ class LogBench final : public BrokerBench {
   void open() {
     TaskGroup group(loop_);
     group.spawn(open_broker());
-    if (!loop_.run_until([&] { return broker_ != nullptr; })) std::abort();
+    must_come(loop_.run_until([&] { return broker_ != nullptr; }), "opening the log does not come back");
+  }
+  // Where it does not, its coroutine holds what is about to go.
+  static void must_come(bool came, const char* message) {
+    if (came) return;
+    ADD_FAILURE() << message;
+    std::abort();
   }
 
   std::filesystem::path directory_;

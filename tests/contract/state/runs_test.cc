@@ -57,6 +57,18 @@ TEST_P(RunContract, KeepsEveryMemberOfARecord) {
   expect_same(**found, written);
 }
 
+TEST_P(RunContract, TellsTheNewestOrderWheneverItsRunWasCommitted) {
+  EXPECT_EQ(*run(runs().newest_order()), Order());
+  for (const auto& [run_id, order] : {std::pair{"r1", "01B"}, {"r2", "01C"}, {"r3", "01A"}}) {
+    RunRecord written = record(run_id);
+    written.order = Order(order);
+    commit(std::move(written));
+  }
+  EXPECT_EQ(*run(runs().newest_order()), Order("01C"));
+  reopen();
+  EXPECT_EQ(*run(runs().newest_order()), Order("01C"));
+}
+
 TEST_P(RunContract, KeepsARecordWithNothingInIt) {
   RunRecord written;
   written.run_id = RunId("r1");

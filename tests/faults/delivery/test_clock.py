@@ -18,6 +18,10 @@ sleep 5
 cp "$INPUT_FILE_PATH" "$TMP_OUTPUT_DIR/"
 """
 
+SAME = """#!/bin/sh
+cat >"$TMP_OUTPUT_DIR/same"
+"""
+
 
 class Clock(chain.TestCase):
     def make_world(self):
@@ -57,6 +61,9 @@ class Clock(chain.TestCase):
 
     def is_over(self, world, run_id):
         return run_id in [run["run_id"] for run in world.server.runs("called")]
+
+    def is_listed(self, world, run_id):
+        return run_id in [run["run_id"] for run in world.server.ask("runs", "-f", "called")["runs"]]
 
     def publish(self, world):
         answer = world.server.request("POST", "/api/v1/topics/news/events", b"news", {"Idempotency-Key": "same"})
@@ -124,6 +131,41 @@ class Clock(chain.TestCase):
             server.cli("put", "-", "news/a", stdin=b"%d" % number)
             server.wait_idle()
             self.assert_one_output(server, "newest", "a", b"%d" % number)
+
+    def test_the_later_of_two_events_is_the_later_one_over_restarts(self):
+        world = self.make_world()
+        server = world.server
+        server.apply({"name": "copy", "script": harness.COPY, "input": ["news"], "output": ["newest"],
+                      **chain.PATIENT, "executor": "process"})
+        # Twice behind the clock of the first life: the third one goes on behind the second.
+        for number, off_s in enumerate((0, -HOUR_S, -HOUR_S)):
+            server.kill()
+            self.set_clock(world, off_s)
+            server.start()
+            self.assert_clock(world)
+            server.cli("put", "-", "news/a", stdin=b"%d" % number)
+            server.wait_idle()
+            self.assert_one_output(server, "newest", "a", b"%d" % number)
+
+    def test_an_event_that_waits_over_a_restart_is_earlier_than_those_that_come_then(self):
+        world = self.make_world()
+        server = world.server
+        server.apply({"name": "called", "script": SAME, "output": ["newest"], **chain.PATIENT, "executor": "process"})
+        waiting = self.later(world, "30m")
+        server.kill()
+        self.set_clock(world, -HOUR_S)
+        server.start()
+        self.assert_clock(world)
+        harness.until(lambda: self.is_listed(world, waiting), "it is read back")
+        later = self.later(world, "0s")
+        harness.until(lambda: self.is_over(world, later), "the later one runs")
+        server.kill()
+        self.set_clock(world, HOUR_S)
+        server.start()
+        self.assert_clock(world)
+        harness.until(lambda: self.is_over(world, waiting), "it is due by the clock")
+        server.wait_idle()
+        self.assert_one_output(server, "newest", "same", b"0s")
 
     def test_delays_are_restored_by_the_clock_and_never_longer_than_they_were(self):
         world = self.make_world()

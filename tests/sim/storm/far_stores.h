@@ -88,6 +88,7 @@ class FarState final : public StateStore, FunctionStore, RunStore, SeenStore {
   Task<Result<std::vector<RunRecord>>> unfinished(WallTime before, RunId after, std::size_t limit) override {
     return wire::ask(life_, "unfinished", store_.runs().unfinished(before, std::move(after), limit));
   }
+  Task<Result<Order>> newest_order() override { return wire::ask(life_, "newest_order", store_.runs().newest_order()); }
   Task<Result<std::vector<RunRecord>>> of_event(EventId event_id) override {
     return wire::ask(life_, "of_event", store_.runs().of_event(std::move(event_id)));
   }

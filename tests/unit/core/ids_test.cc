@@ -80,6 +80,31 @@ TEST(UlidMaker, SurvivesAClockBeforeTheEpoch) {
   EXPECT_LT(second, maker.make(kNow)) << "a clock that is set right afterwards is believed";
 }
 
+TEST(UlidMaker, StartsAfterWhatWasMadeBefore) {
+  UlidMaker earlier(1);
+  for (int i = 0; i < 100; ++i) (void)earlier.make(kNow);
+  const auto last = earlier.make(kNow);
+  UlidMaker maker(2);
+  UlidMaker elsewhere(3);
+  maker.start_after(last);
+  elsewhere.start_after(last);
+  const auto first = maker.make(kNow - std::chrono::hours(1));
+  EXPECT_LT(last, first);
+  EXPECT_TRUE(is_ulid(first)) << first;
+  EXPECT_NE(first, elsewhere.make(kNow - std::chrono::hours(1))) << "two that start after the same one";
+  const auto right = maker.make(kNow + std::chrono::hours(1));
+  maker.start_after(last);
+  EXPECT_LT(right, maker.make(kNow)) << "one that is behind us changes nothing";
+}
+
+TEST(UlidMaker, StartsAfterNothingThatIsNoUlidOrTheLastOne) {
+  for (const char* text : {"", "~", "zzzzzzzzzzzzzzzzzzzzzzzzzz", "7ZZZZZZZZZ0000000000000000"}) {
+    UlidMaker maker(1);
+    maker.start_after(text);
+    EXPECT_EQ(maker.make(kNow), UlidMaker(1).make(kNow)) << text;
+  }
+}
+
 TEST(UlidMaker, RepeatsWithItsSeed) {
   UlidMaker a(42);
   UlidMaker b(42);

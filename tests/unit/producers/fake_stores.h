@@ -99,6 +99,7 @@ class FakeRuns final : public RunStore {
   Task<Result<std::vector<RunRecord>>> unfinished(WallTime, RunId, std::size_t) override {
     co_return injected(Errc::unimplemented);
   }
+  Task<Result<Order>> newest_order() override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<RunRecord>>> of_event(EventId) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::vector<RunRecord>>> caused_by(RunId) override { co_return injected(Errc::unimplemented); }
   Task<Result<std::optional<WallTime>>> committed_before_last(std::size_t) override {

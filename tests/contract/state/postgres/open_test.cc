@@ -85,7 +85,7 @@ TEST_F(PostgresOpen, NodesThatComeTogetherMakeTheTablesOnce) {
   }
   run(group.join());
   EXPECT_EQ(opened.size(), kNodes);
-  EXPECT_EQ(server_.run(database_, "SELECT count(*), max(version) FROM millrace.schema_version"), "1|5\n");
+  EXPECT_EQ(server_.run(database_, "SELECT count(*), max(version) FROM millrace.schema_version"), "1|6\n");
   for (const auto& state : opened) run(state->close());
 }
 

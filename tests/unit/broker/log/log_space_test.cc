@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <latch>
 
 #include "tests/unit/broker/log/log_bench.h"
 
@@ -279,6 +280,30 @@ TEST(LogSpace, PublishesWaitWhileTooMuchIsOnItsWayToTheDisk) {
   EXPECT_TRUE(std::ranges::all_of(receipts, [](const auto& each) { return each.has_value(); }));
   EXPECT_GT(bench.metrics.counter("millrace_log_commits_total", "").value(), 10U);
   EXPECT_EQ(bench.drain().size(), 60U);
+}
+
+TEST(LogSpace, PublishesThatWaitForASegmentSleepUntilItIsThere) {
+  LogBench bench;
+  bench.must_open();
+  bench.make_topic();
+  std::latch disk(1);
+  bench.files->set_fault([&](FakeLogFiles::Operation operation, const std::string&) -> std::optional<Error> {
+    if (operation == FakeLogFiles::Operation::allocate) disk.wait();
+    return std::nullopt;
+  });
+  TaskGroup group(bench.loop);
+  for (int i = 0; i < 8; ++i) {
+    group.spawn([](Broker& broker, int id) -> Task<void> {
+      std::vector<Outgoing> batch;
+      batch.push_back(LogBench::message(std::to_string(id), std::string(400'000, 'x')));
+      auto receipts = co_await broker.publish("t", std::move(batch));
+      EXPECT_TRUE(receipts[0]);
+    }(*bench.broker, i));
+  }
+  bench.loop.run_ready();  // comes to rest
+  EXPECT_GE(group.size(), 2U);
+  disk.count_down();
+  ASSERT_TRUE(bench.loop.run_until([&] { return group.size() == 0; }));
 }
 
 TEST(LogSpace, WhatComesUpInOneTurnSharesOneCommit) {

@@ -55,7 +55,7 @@ TEST_F(OldRows, ADatabaseOfTheFirstVersionKeepsItsRunsForTheirFullTimeFromItsMig
           "DROP INDEX runs_finished; DROP INDEX attempts_over; ALTER TABLE runs DROP COLUMN finished_at;"
           "ALTER TABLE runs DROP COLUMN result_truncated; ALTER TABLE runs DROP COLUMN memory_limit_bytes; ALTER TABLE "
           "attempts DROP COLUMN memory_limit_bytes;"
-          "DROP TABLE store; PRAGMA user_version = 1");
+          "DROP TABLE store; DROP INDEX runs_by_order; PRAGMA user_version = 1");
   const WallTime before = loop_.wall_now() - std::chrono::seconds(1);
   opened = open();
   ASSERT_TRUE(opened) << opened.error().message;
