@@ -278,8 +278,8 @@ void ContainerRuns::take_one(Template& entry, const Started& answer, std::vector
 void ContainerRuns::take_one(Template& entry, const Exited& answer) {
   const Exited report = complete(runs_.at(answer.run), answer);
   entry.last_end_us = monotonic_us();
-  end_run(entry, answer.run);
   answers_.send(report);
+  end_run(entry, answer.run);
 }
 
 void ContainerRuns::end_run(Template& entry, std::uint64_t id) {
