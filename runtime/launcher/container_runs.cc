@@ -23,7 +23,7 @@ namespace {
 
 constexpr int kFirstTemplateDescriptor = 3;
 constexpr int kAboveTemplateDescriptors = 64;
-constexpr std::uint64_t kShortRunUs = 1000;
+constexpr std::uint64_t kShortRunUs = 1000;  // so long a run that has just started may be about to end
 
 // Leaves a new template with these descriptors and nothing else of the launcher.
 void keep_descriptors(std::span<Fd* const> kept) {

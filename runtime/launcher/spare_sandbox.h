@@ -1,5 +1,5 @@
 // A sandbox that a template makes before its run is known: a process in its group, with its namespaces, mounts, masks
-// and network, which waits for the rest. A start then is the rest only, 0.3 ms of 0.8.
+// and network, which waits for the rest: files, name, program.
 //
 //   auto spare = SpareSandbox::make(set_up, limits, group_tasks, namespaces, group, stack);
 //   auto apart = spare->begin(plan);   // the run's files, name and program

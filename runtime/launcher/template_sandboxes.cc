@@ -202,8 +202,11 @@ bool TemplateSandboxes::begin_in_spare(std::unique_ptr<SpawnPlan>& plan) {
   const std::uint64_t run = plan->run();
   describe(plan->child(), std::nullopt, {});
   auto apart = sandbox.made->begin(plan);
-  if (!apart) return false;
   spare_ = kNoProcess;
+  if (!apart) {
+    sandbox.made->kill();  // what came for it is this run's now, its group above all
+    return false;
+  }
   sandbox.run = run;
   sandbox.spare = 0;
   sandbox.outcome = std::move(apart->outcome);

@@ -104,6 +104,20 @@ TEST_F(Spare, IsNotForRunsWhoseStartMightRunOutOfMemory) {
   expect_begun_in(spare, "fits");
 }
 
+TEST_F(Spare, HoldsTheLongestArgumentsInTheLeastMemory) {
+  const pid_t of_template = template_pid();
+  Limits least = kLimits;
+  least.memory_bytes = kSpareMemoryBytesMin;
+  RunSpec spec{.argv = {"/bin/echo", "fine"}, .limits = least};
+  for (int i = 0; i < 15; ++i) spec.environment.push_back("V" + std::to_string(i) + "=" + std::string(120'000, 'x'));
+  for (int i = 0; i < 20; ++i) {
+    rig_->make_spare(spec);
+    const auto result = rig_->run(spec);
+    EXPECT_EQ(result.output, "fine\n") << name_of(result.failed.step) << result.failed.error;
+  }
+  EXPECT_EQ(template_pid(), of_template) << "it was ended with one of its sandboxes";
+}
+
 TEST_F(Spare, TellsWhatCannotBeStarted) {
   rig_->make_spare({.limits = kLimits});
   const auto missing = rig_->run({.argv = {"/no/such/program"}, .limits = kLimits});
