@@ -226,7 +226,7 @@ class Recovery {
   RecoveryOptions options_;
   std::map<std::uint32_t, Found> found_;
   Recovered result_;
-  std::uint32_t last_epoch_ = 0;        // with a whole batch
+  std::uint32_t last_epoch_ = 0;       // with a whole batch
   const Segment* unsealed_ = nullptr;  // that one, where it does not end with a seal
   SegmentWindow::Buffer buffer_;
   std::vector<BatchReader::Item> batch_;

@@ -113,12 +113,19 @@ void call_and_leave(UvEventLoop& loop, BlockingPool& pool, const std::shared_ptr
   dropped.spawn(block(&pool, seen));
 }
 
+// Threads are woken when the loop has nothing else to do.
+void come_to_rest(UvEventLoop& loop) {
+  loop.post([&loop] { loop.stop(); });
+  loop.run();
+}
+
 TEST(BlockingPool, AdmitsNoMoreThanItsBound) {
   UvEventLoop loop;
   const auto seen = std::make_shared<Seen>();
   BlockingPool pool(loop, {.threads = 4, .queued_max = 2});
   TaskGroup group(loop);
   for (int i = 0; i < 6; ++i) group.spawn(block(&pool, seen));
+  come_to_rest(loop);
   while (seen->started < 2) std::this_thread::yield();
   EXPECT_EQ(seen->started, 2) << "two threads are idle, but only two calls are admitted";
   seen->open.count_down();
@@ -148,8 +155,7 @@ TEST(BlockingPool, ACallNobodyWaitsForKeepsItsPlaceUntilItHasEnded) {
   const auto seen = std::make_shared<Seen>();
   std::optional<BlockingPool> pool(std::in_place, loop, BlockingPool::Options{.threads = 1, .queued_max = 1});
   call_and_leave(loop, *pool, seen);
-  loop.post([&loop] { loop.stop(); });
-  loop.run();  // a thread is woken when the loop has nothing else to do
+  come_to_rest(loop);
   while (seen->started < 1) std::this_thread::yield();
   call_and_leave(loop, *pool, seen);  // before it is admitted, so it is never run
   seen->open.count_down();
