@@ -127,6 +127,11 @@ class Server:
         except (OSError, http.client.HTTPException, ValueError):
             return False
 
+    def troubles(self):
+        """What keeps it from taking work, each as (what, reason); none while it is healthy."""
+        answer = self.request("GET", "/health", token=None)
+        return [(each["what"], each["reason"]) for each in answer.json().get("reasons", [])] if answer.status == 503 else []
+
     def stop(self):
         """As `systemctl stop` does. Its exit status."""
         if self.process is None:

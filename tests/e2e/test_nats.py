@@ -67,6 +67,18 @@ class Nats(harness.TestCase):
         self.assert_does_not_start(server, "nats_password_file")
         self.assertNotIn("secret", server.log())
 
+    def test_health_tells_of_a_nats_server_that_is_away(self):
+        nats = self.start_nats()
+        server = self.start_on(nats)
+        self.assertEqual(server.troubles(), [])
+        nats.kill()
+        (what, reason), = harness.until(server.troubles, "it says so")
+        self.assertEqual(what, "broker")
+        self.assertIn(f"127.0.0.1:{nats.port}", reason)
+        self.assertEqual(server.request("GET", "/health/live", token=None).status, 200)
+        nats.start()
+        harness.until(server.is_healthy, "it takes work again")
+
 
 if __name__ == "__main__":
     harness.main()

@@ -125,6 +125,18 @@ class State(harness.TestCase):
                          len(names))
         self.assertEqual(server.stop(), 0)
 
+    def test_health_tells_of_a_postgres_that_is_away(self):
+        postgres = self.start_postgres()
+        server = self.start_server({"--state": postgres.url()})
+        self.assertEqual(server.troubles(), [])
+        postgres.kill()
+        (what, reason), = harness.until(server.troubles, "it says so")
+        self.assertEqual(what, "state")
+        self.assertTrue(reason)
+        self.assertEqual(server.request("GET", "/health/live", token=None).status, 200)
+        postgres.start()
+        harness.until(server.is_healthy, "it takes work again")
+
     def test_server_that_confirms_too_early_is_refused(self):
         postgres = self.start_postgres("fsync=off")
         server = self.make_server({"--state": postgres.url()})

@@ -36,7 +36,7 @@ class Container : public ::testing::Test {
   RunResult probe(const std::vector<std::string>& arguments, Limits limits = {}) {
     return rig_->run(probe_spec(arguments, limits));
   }
-  pid_t template_pid() const { return *children_of(rig_->pid()).begin(); }
+  pid_t template_pid() const { return *direct_children(rig_->pid()).begin(); }
   RunResult shell(const std::string& script) { return rig_->run({.argv = {"sh", "-c", script}}); }
 
   TestDirectory files_;
@@ -454,7 +454,7 @@ TEST_F(Container, TwoThousandRunsLeaveNothing) {
   // Nothing of the runs is left in the template either, which alone holds their namespaces: three descriptors for each
   // of the ten that were side by side, and its own.
   EXPECT_TRUE(falls_to(40, [of_template] { return count_descriptors(of_template); }));
-  EXPECT_TRUE(falls_to(1, [of_template] { return children_of(of_template).size(); })) << "more than the spare";
+  EXPECT_TRUE(falls_to(1, [of_template] { return direct_children(of_template).size(); })) << "more than the spare";
 }
 
 }  // namespace

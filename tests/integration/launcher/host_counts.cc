@@ -88,7 +88,7 @@ std::size_t count_mounts() {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
 }
 
-std::set<pid_t> children_of(pid_t pid) {
+std::set<pid_t> direct_children(pid_t pid) {
   std::istringstream text(read_text("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children"));
   return {std::istream_iterator<pid_t>(text), std::istream_iterator<pid_t>()};
 }

@@ -20,7 +20,7 @@ std::size_t count_cgroups(const std::string& prefix);
 // What a control file says of the group of the only run that there is; empty if no such group has this file.
 std::string read_group_file(const std::string& prefix, const std::string& name);
 std::size_t count_descriptors(pid_t pid);
-std::set<pid_t> children_of(pid_t pid);
+std::set<pid_t> direct_children(pid_t pid);
 std::size_t count_mounts();
 std::string read_text(const std::string& path);
 // The launcher may be in the middle of something: awaits that a condition is true, and that a count is at most this.

@@ -239,8 +239,8 @@ TEST_F(Isolation, RunsOfTwoTemplatesHaveDifferentHostUsers) {
     const auto run = rig_->start({.template_id = template_id, .argv = {"sh", "-c", "echo ready; sleep 1000; exit"}});
     rig_->await_output(run, "ready");
     std::string uid;
-    for (const pid_t of_template : children_of(rig_->pid())) {
-      for (const pid_t pid : children_of(of_template)) {
+    for (const pid_t of_template : direct_children(rig_->pid())) {
+      for (const pid_t pid : direct_children(of_template)) {
         const std::string folder = "/proc/" + std::to_string(pid);
         if (read_text(folder + "/cmdline").find("ready") == std::string::npos) continue;  // waits for a run
         std::istringstream status(read_text(folder + "/status"));

@@ -234,7 +234,7 @@ bool LauncherRig::may_have_spare(const RunSpec& spec) const {
 pid_t LauncherRig::make_spare(const RunSpec& spec) {
   const auto sandboxes = [this] {
     std::set<pid_t> all;
-    for (const pid_t of_template : children_of(pid_)) all.merge(children_of(of_template));
+    for (const pid_t of_template : direct_children(pid_)) all.merge(direct_children(of_template));
     return all;
   };
   const auto before = sandboxes();

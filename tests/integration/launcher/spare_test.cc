@@ -25,8 +25,8 @@ class Spare : public ::testing::Test {
     rig_->prepare(1, Kind::container);
   }
 
-  pid_t template_pid() const { return *children_of(rig_->pid()).begin(); }
-  std::set<pid_t> sandboxes() const { return children_of(template_pid()); }
+  pid_t template_pid() const { return *direct_children(rig_->pid()).begin(); }
+  std::set<pid_t> sandboxes() const { return direct_children(template_pid()); }
 
   // The process becomes the run.
   void expect_begun_in(pid_t spare, const std::string& text) {
@@ -129,7 +129,7 @@ TEST_F(Spare, TellsWhatCannotBeStarted) {
 TEST_F(Spare, GoesWithItsTemplate) {
   const pid_t spare = rig_->make_spare({.limits = kLimits});
   rig_->send(Drop{.template_id = 1});
-  EXPECT_TRUE(comes_true([&] { return children_of(rig_->pid()).empty(); }));
+  EXPECT_TRUE(comes_true([&] { return direct_children(rig_->pid()).empty(); }));
   EXPECT_NE(::kill(spare, 0), 0);
 }
 
@@ -145,7 +145,7 @@ TEST_F(Spare, GoesWithItsLauncher) {
 TEST_F(Spare, AreBounded) {
   const auto count = [this] {
     std::size_t sum = 0;
-    for (const pid_t of_template : children_of(rig_->pid())) sum += children_of(of_template).size();
+    for (const pid_t of_template : direct_children(rig_->pid())) sum += direct_children(of_template).size();
     return sum;
   };
   for (std::uint32_t id = 1; id <= kSparesMax + 3; ++id) {
