@@ -131,18 +131,11 @@ void Server::read_life_line() {
 }
 
 void Server::reap_children() {
-  signalfd_siginfo discarded{};
-  while (::read(child_signals_.get(), &discarded, sizeof(discarded)) > 0) {
-  }
-  for (;;) {
-    int status = 0;
-    rusage used{};
-    const pid_t pid = ::wait4(-1, &status, WNOHANG, &used);
-    if (pid <= 0) return;
+  reap_ended(child_signals_, [this](pid_t pid, int status, const rusage& used) {
     // Others are leftovers of runs of the kind `process`, adopted and killed.
     static_cast<void>(processes_.reaped(pid, status, used) || containers_.reaped(pid) || networks_.reaped(pid) ||
                       oci_.reaped(pid, status));
-  }
+  });
 }
 
 // ---- the daemon's socket

@@ -2,7 +2,11 @@
 // does: a value, or -1 with errno; owners wrap descriptors in Fd.
 #pragma once
 
+#include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -53,5 +57,21 @@ void be_killable_for_memory();
 
 // `text`: strerror of errno. Makes "<what>: <reason>".
 [[nodiscard]] std::string explain(std::string_view what, int error_number);
+
+// Reaps every child that has ended, and empties `signals`, a signalfd that does not block.
+// visit(pid_t, int status, const rusage& used).
+template <class Visit>
+void reap_ended(const Fd& signals, const Visit& visit) {
+  signalfd_siginfo discarded{};
+  while (::read(signals.get(), &discarded, sizeof(discarded)) > 0) {
+  }
+  for (;;) {
+    int status = 0;
+    rusage used{};
+    const pid_t pid = ::wait4(-1, &status, WNOHANG, &used);
+    if (pid <= 0) return;
+    visit(pid, status, used);
+  }
+}
 
 }  // namespace millrace::launcher

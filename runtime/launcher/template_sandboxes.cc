@@ -282,16 +282,9 @@ void TemplateSandboxes::recycle(Sandbox& sandbox) {
 }
 
 void TemplateSandboxes::reap() {
-  signalfd_siginfo discarded{};
-  while (::read(child_signals_.get(), &discarded, sizeof(discarded)) > 0) {
-  }
-  for (;;) {
-    int status = 0;
-    rusage used{};
-    const pid_t pid = ::wait4(-1, &status, WNOHANG, &used);
-    if (pid <= 0) return;
+  reap_ended(child_signals_, [this](pid_t pid, int status, const rusage& used) {
     auto node = sandboxes_.extract(pid);
-    if (node.empty()) continue;
+    if (node.empty()) return;
     Sandbox& sandbox = node.mapped();
     look_at_start(sandbox);
     recycle(sandbox);
@@ -309,7 +302,7 @@ void TemplateSandboxes::reap() {
                                     .usage = usage_of(used)});
     }
     if (sandbox.network) give_back(std::move(*sandbox.network));
-  }
+  });
 }
 
 std::expected<std::optional<SandboxNetwork>, SpawnError> TemplateSandboxes::take_network() {

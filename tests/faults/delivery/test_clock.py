@@ -121,31 +121,33 @@ class Clock(chain.TestCase):
         self.assertEqual(self.topic(world, "fn.called")["delayed"], 1, "half an hour has not passed")
         self.assertFalse(self.is_over(world, far))
 
-    def test_the_later_of_two_events_is_the_later_one_whatever_the_clock_says(self):
+    def make_copying_world(self):
         world = self.make_world()
-        server = world.server
-        server.apply({"name": "copy", "script": harness.COPY, "input": ["news"], "output": ["newest"],
-                      **chain.PATIENT, "executor": "process"})
+        world.server.apply({"name": "copy", "script": harness.COPY, "input": ["news"], "output": ["newest"],
+                            **chain.PATIENT, "executor": "process"})
+        return world
+
+    def assert_newest_stands(self, server, number):
+        server.cli("put", "-", "news/a", stdin=b"%d" % number)
+        server.wait_idle()
+        self.assert_one_output(server, "newest", "a", b"%d" % number)
+
+    def test_the_later_of_two_events_is_the_later_one_whatever_the_clock_says(self):
+        world = self.make_copying_world()
         for number, off_s in enumerate((HOUR_S, -HOUR_S, 0)):
             self.set_clock(world, off_s)
-            server.cli("put", "-", "news/a", stdin=b"%d" % number)
-            server.wait_idle()
-            self.assert_one_output(server, "newest", "a", b"%d" % number)
+            self.assert_newest_stands(world.server, number)
 
     def test_the_later_of_two_events_is_the_later_one_over_restarts(self):
-        world = self.make_world()
+        world = self.make_copying_world()
         server = world.server
-        server.apply({"name": "copy", "script": harness.COPY, "input": ["news"], "output": ["newest"],
-                      **chain.PATIENT, "executor": "process"})
         # Twice behind the clock of the first life: the third one goes on behind the second.
         for number, off_s in enumerate((0, -HOUR_S, -HOUR_S)):
             server.kill()
             self.set_clock(world, off_s)
             server.start()
             self.assert_clock(world)
-            server.cli("put", "-", "news/a", stdin=b"%d" % number)
-            server.wait_idle()
-            self.assert_one_output(server, "newest", "a", b"%d" % number)
+            self.assert_newest_stands(server, number)
 
     def test_an_event_that_waits_over_a_restart_is_earlier_than_those_that_come_then(self):
         world = self.make_world()
