@@ -59,8 +59,8 @@ Task<Result<std::vector<FoundAttempt>>> GuardedOutputs::attempts(AttemptPlace af
 Task<Result<void>> GuardedOutputs::remove_attempt(AttemptPlace place) {
   return watched(store_.remove_attempt(std::move(place)), name_, circuits_);
 }
-Task<Result<std::optional<OutputMark>>> GuardedOutputs::mark_of(std::string bucket, std::string key) {
-  return watched(store_.mark_of(std::move(bucket), std::move(key)), name_, circuits_);
+Task<Result<std::optional<OutputMark>>> GuardedOutputs::mark_of(ObjectRef object) {
+  return watched(store_.mark_of(std::move(object)), name_, circuits_);
 }
 
 }  // namespace millrace

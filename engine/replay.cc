@@ -93,7 +93,7 @@ Task<Result<void>> Replay::publish(std::shared_ptr<const FunctionSpec> function,
 
 Task<Result<Replay::Due>> Replay::look_at(const Trigger& trigger, ObjectRef object, Which which) {
   auto event = co_await event_of(std::move(object));
-  if (!event && event.error().code == Errc::not_found) co_return Due{};  // removed since it was listed
+  if (!event && event.error().code == Errc::not_found) co_return Due{};  // removed or replaced since it was listed
   if (!event) co_return fail(event.error());
   const FunctionSpec& function = *trigger.function;
   for (std::uint32_t generation = 0; generation < kGenerationsMax; ++generation) {
@@ -112,7 +112,7 @@ Task<Result<Replay::Due>> Replay::look_at(const Trigger& trigger, ObjectRef obje
 // Of an output that a run of ours placed it is the event that was published about it. The bytes are those under the
 // user's name in any case: a private copy may have been freed.
 Task<Result<Event>> Replay::event_of(ObjectRef object) {
-  const auto mark = co_await outputs_.mark_of(object.bucket, object.key);
+  const auto mark = co_await outputs_.mark_of(object);
   if (!mark) co_return fail(mark.error());
   if (*mark) {
     const auto record = co_await maker((*mark)->run_id);

@@ -17,7 +17,7 @@ std::string exact_name(const std::string& bucket, const std::string& key, const 
 }  // namespace
 
 Task<Result<Ownership>> OwnOutputs::of(ObjectRef object) {
-  const auto mark = co_await outputs_.mark_of(object.bucket, object.key);
+  const auto mark = co_await outputs_.mark_of(object);
   if (!mark) co_return fail(mark.error());
   if (!*mark) co_return Ownership::foreign;
 

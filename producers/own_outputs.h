@@ -33,7 +33,7 @@ class OwnOutputs {
   OwnOutputs(EventLoop& loop, OutputStore& outputs, RunStore& runs)
       : outputs_(outputs), runs_(runs), loading_(loop, 1) {}
 
-  // `not_found` when the object is gone.
+  // `not_found` when the object is gone or replaced.
   [[nodiscard]] Task<Result<Ownership>> of(ObjectRef object);
 
  private:

@@ -132,8 +132,9 @@ class OutputStore {
   // our part of every bucket, so not for every day. One that cannot be read is an error of the page behind all others.
   virtual Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace after, std::size_t limit) = 0;
 
-  // The mark an object carries, if any. `not_found` when the object is gone.
-  virtual Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) = 0;
+  // The mark that this very version of an object carries, if any: names change hands at any time, and another version's
+  // mark says nothing about this one. `not_found` when the object is gone or is another version.
+  virtual Task<Result<std::optional<OutputMark>>> mark_of(ObjectRef object) = 0;
 };
 
 }  // namespace millrace

@@ -138,20 +138,20 @@ Result<bool> remove_in(fs::Buckets& buckets, const AttemptPlace& place) {
   return fs::remove_attempt_step(**bucket, place, kRemoveStep);
 }
 
-Result<std::optional<OutputMark>> mark_in(fs::Buckets& buckets, const std::string& name, const std::string& key) {
-  auto good = check_bucket_name(name);
-  if (good) good = check_key(key);
+Result<std::optional<OutputMark>> mark_in(fs::Buckets& buckets, const ObjectRef& object) {
+  auto good = check_bucket_name(object.bucket);
+  if (good) good = check_key(object.key);
   if (!good) return fail(good.error());
-  const auto bucket = buckets.find(name);
+  const auto bucket = buckets.find(object.bucket);
   if (!bucket) return fail(bucket.error());
-  const auto parts = fs::split_path(key);
-  const Fd folder = fs::open_directory((*bucket)->directory(), parts.folder);
-  if (!folder) {
-    const std::string what = "read the mark of '" + key + "' in bucket '" + name + "'";
-    return fail(errno == ENOTDIR ? error_from_errno(errno, what) : fs::object_error(errno, what));
-  }
-  auto rank = fs::read_mark(folder.get(), parts.name);
-  if (!rank) return fail(rank.error().with("bucket '" + name + "'"));
+  const std::string what = "read the mark of '" + object.key + "' in bucket '" + object.bucket + "'";
+  const Fd file = fs::open_beneath((*bucket)->directory(), object.key, O_PATH);
+  if (!file) return fail(errno == ENOTDIR ? error_from_errno(errno, what) : fs::object_error(errno, what));
+  struct stat status{};
+  if (fstat(file.get(), &status) != 0) return fail(fs::object_error(errno, what));
+  if (fs::version_of(status) != object.version) return fail(Errc::not_found, what + ": it is another version by now");
+  auto rank = fs::read_mark(file.get());
+  if (!rank) return fail(rank.error().with(what));
   if (!*rank) return std::nullopt;
   return OutputMark{.run_id = std::move((*rank)->run_id)};
 }
@@ -230,10 +230,9 @@ Task<Result<std::vector<FoundAttempt>>> FsOutputStore::attempts(AttemptPlace aft
   co_return found;
 }
 
-Task<Result<std::optional<OutputMark>>> FsOutputStore::mark_of(std::string bucket, std::string key) {
-  auto mark = co_await pool_.run([buckets = buckets_, bucket = std::move(bucket), key = std::move(key)] {
-    return mark_in(*buckets, bucket, key);
-  });
+Task<Result<std::optional<OutputMark>>> FsOutputStore::mark_of(ObjectRef object) {
+  auto mark =
+      co_await pool_.run([buckets = buckets_, object = std::move(object)] { return mark_in(*buckets, object); });
   co_return mark;
 }
 

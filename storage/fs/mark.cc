@@ -21,6 +21,8 @@ constexpr std::string_view kOurPrefix = "user.millrace.";
 constexpr std::size_t kAttributeBytesMax = 64 << 10;  // XATTR_SIZE_MAX of Linux
 constexpr std::size_t kMarkBytesMax = 256;
 
+using MarkText = std::array<char, kMarkBytesMax>;
+
 // Takes the text up to the next space off the front of `rest`.
 std::optional<std::string_view> next_field(std::string_view& rest) {
   const auto space = rest.find(' ');
@@ -43,6 +45,19 @@ std::expected<std::vector<std::string>, int> user_attributes(int fd) {
     if (std::string_view(name).starts_with(kUserPrefix)) found.emplace_back(name);
   }
   return found;
+}
+
+// `size`: what the call that was to fill `text` returned, its errno untouched.
+Result<std::optional<OutputRank>> mark_read(const MarkText& text, ssize_t size, const std::string& name) {
+  if (size >= 0) return decode_mark({text.data(), static_cast<std::size_t>(size)});
+  switch (errno) {
+    case ENODATA:
+    case EOPNOTSUPP:
+    case EACCES:
+    case EPERM:
+    case ERANGE: return std::nullopt;
+    default: return fail(object_error(errno, "read the mark of '" + name + "'"));
+  }
 }
 
 int remove_foreign_marks(int fd) {
@@ -80,20 +95,17 @@ std::optional<OutputRank> decode_mark(std::string_view text) {
 }
 
 Result<std::optional<OutputRank>> read_mark(int directory, const std::string& name) {
-  std::array<char, kMarkBytesMax> text{};
+  MarkText text{};
   // By path, and so without opening: opening a fifo or a device has effects, and needs a descriptor that may be lacking
   // just when a file hangs between two names.
   const std::string path = "/proc/self/fd/" + std::to_string(directory) + "/" + name;
-  const ssize_t size = lgetxattr(path.c_str(), kMarkName, text.data(), text.size());
-  if (size >= 0) return decode_mark({text.data(), static_cast<std::size_t>(size)});
-  switch (errno) {
-    case ENODATA:
-    case EOPNOTSUPP:
-    case EACCES:
-    case EPERM:
-    case ERANGE: return std::nullopt;
-    default: return fail(object_error(errno, "read the mark of '" + name + "'"));
-  }
+  return mark_read(text, lgetxattr(path.c_str(), kMarkName, text.data(), text.size()), name);
+}
+
+Result<std::optional<OutputRank>> read_mark(int file) {
+  MarkText text{};
+  const std::string path = "/proc/self/fd/" + std::to_string(file);  // fgetxattr() takes no O_PATH
+  return mark_read(text, getxattr(path.c_str(), kMarkName, text.data(), text.size()), path);
 }
 
 int copy_attributes(int from, int to) {

@@ -23,6 +23,9 @@ namespace millrace::fs {
 // system keeps none and where we may not look. `not_found` when the entry is gone; other errors mean "not known".
 [[nodiscard]] Result<std::optional<OutputRank>> read_mark(int directory, const std::string& name);
 
+// The same of a descriptor, which may be one of O_PATH.
+[[nodiscard]] Result<std::optional<OutputRank>> read_mark(int file);
+
 // Gives `to` the user.* attributes of `from`, marks excepted: 0 or errno.
 [[nodiscard]] int copy_attributes(int from, int to);
 

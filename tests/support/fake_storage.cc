@@ -203,10 +203,10 @@ Task<Result<std::vector<FoundAttempt>>> FakeStorage::attempts(AttemptPlace after
   co_return found;
 }
 
-Task<Result<std::optional<OutputMark>>> FakeStorage::mark_of(std::string bucket, std::string key) {
+Task<Result<std::optional<OutputMark>>> FakeStorage::mark_of(ObjectRef object) {
   co_await yield(loop_);
-  const auto found = visible_.find({bucket, key});
-  if (found == visible_.end()) co_return fail(Errc::not_found, key);
+  const auto found = visible_.find({object.bucket, object.key});
+  if (found == visible_.end() || found->second.version != object.version) co_return fail(Errc::not_found, object.key);
   if (found->second.rank.run_id.empty()) co_return std::optional<OutputMark>();
   co_return std::optional(OutputMark{.run_id = found->second.rank.run_id});
 }

@@ -73,7 +73,7 @@ class FakeStorage final : public ObjectStore, public OutputStore {
   Task<Result<std::vector<Placed>>> place(std::vector<OutputFile> files, OutputRank rank) override;
   Task<Result<void>> remove_attempt(AttemptPlace place) override;
   Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace after, std::size_t limit) override;
-  Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override;
+  Task<Result<std::optional<OutputMark>>> mark_of(ObjectRef object) override;
 
  private:
   using Name = std::pair<std::string, std::string>;

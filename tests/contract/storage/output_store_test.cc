@@ -355,7 +355,7 @@ TEST_P(OutputStoreContract, MarksWhatItSealsOverAnyMarkOfTheFunction) {
   ASSERT_TRUE(opened) << opened.error().message;
   EXPECT_LT(fgetxattr(opened->fd.get(), "user.millrace.other", nullptr, 0), 0);
   EXPECT_EQ(fgetxattr(opened->fd.get(), "user.own", nullptr, 0), 4);
-  const auto mark = wait(outputs().mark_of("box", "a"));
+  const auto mark = wait(outputs().mark_of(there("a")));
   ASSERT_TRUE(mark) << mark.error().message;
   ASSERT_TRUE(*mark);
   EXPECT_EQ((*mark)->run_id.str(), kRunA);
@@ -363,12 +363,24 @@ TEST_P(OutputStoreContract, MarksWhatItSealsOverAnyMarkOfTheFunction) {
 
 TEST_P(OutputStoreContract, TellsMarksOnlyWhereThereAreAny) {
   ASSERT_TRUE(put("folder/users", "x"));
-  const auto none = wait(outputs().mark_of("box", "folder/users"));
+  const auto none = wait(outputs().mark_of(there("folder/users")));
   ASSERT_TRUE(none);
   EXPECT_FALSE(*none);
-  EXPECT_EQ(wait(outputs().mark_of("box", "nothing")).error().code, Errc::not_found);
-  EXPECT_EQ(wait(outputs().mark_of("box", "folder/users/below")).error().code, Errc::not_found);
-  EXPECT_EQ(wait(outputs().mark_of("box", "../x")).error().code, Errc::invalid_argument);
+  const auto error = [&](const std::string& key) {
+    return wait(outputs().mark_of({.bucket = "box", .key = key, .version = {}, .private_path = {}})).error().code;
+  };
+  EXPECT_EQ(error("nothing"), Errc::not_found);
+  EXPECT_EQ(error("folder/users/below"), Errc::not_found);
+  EXPECT_EQ(error("../x"), Errc::invalid_argument);
+}
+
+TEST_P(OutputStoreContract, TellsNoMarkOfAnotherVersion) {
+  ASSERT_TRUE(put("a", "x"));
+  const ObjectRef users = there("a");
+  const auto sealed = sealed_file(attempt(), rank('A'), "a", "result");
+  ASSERT_TRUE(place(output(sealed, "a"), rank('A')));
+  EXPECT_EQ(wait(outputs().mark_of(users)).error().code, Errc::not_found);
+  EXPECT_TRUE(wait(outputs().mark_of(there("a")))->has_value());
 }
 
 TEST_P(OutputStoreContract, SealsTwiceWithTheSameResult) {

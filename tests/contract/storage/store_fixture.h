@@ -82,6 +82,13 @@ class StoreTest : public testing::TestWithParam<StoreKind> {
     return text;
   }
 
+  // As it is right now.
+  ObjectRef there(const std::string& key) {
+    const auto info = wait(objects().stat("box", key));
+    EXPECT_TRUE(info) << key;
+    return {.bucket = "box", .key = key, .version = info ? info->version : ObjectVersion{}, .private_path = {}};
+  }
+
   Errc put_error(const std::string& key) {
     const auto info = put(key, "x");
     return info ? Errc::internal : info.error().code;

@@ -190,8 +190,8 @@ class FarOutputs final : public OutputStore {
   Task<Result<std::vector<FoundAttempt>>> attempts(AttemptPlace after, std::size_t limit) override {
     return wire::ask(life_, "attempts in buckets", store_.attempts(std::move(after), limit));
   }
-  Task<Result<std::optional<OutputMark>>> mark_of(std::string bucket, std::string key) override {
-    return wire::ask(life_, "mark_of", store_.mark_of(std::move(bucket), std::move(key)));
+  Task<Result<std::optional<OutputMark>>> mark_of(ObjectRef object) override {
+    return wire::ask(life_, "mark_of", store_.mark_of(std::move(object)));
   }
 
  private:

@@ -149,7 +149,7 @@ TEST_F(CircuitsTest, OnlyErrorsThatMayPassAreTheStoresTrouble) {
   GuardedOutputs outputs(rig_.parts.storage, "local", circuits_);
   for (int i = 0; i < 10; ++i) {
     EXPECT_FALSE(rig_.wait(objects.stat("in", "none")));
-    EXPECT_FALSE(rig_.wait(outputs.mark_of("in", "none")));
+    EXPECT_FALSE(rig_.wait(outputs.mark_of({.bucket = "in", .key = "none", .version = {}, .private_path = {}})));
   }
   EXPECT_EQ(circuits_.leave(f_), Leave::any);
   rig_.parts.storage.fail_next(StorageCall::open, 2, kAway);

@@ -274,6 +274,16 @@ TEST_F(OwnOutputTest, GetsItsRowWhereTheRunIsFinished) {
   EXPECT_EQ(rig.seen.rows[rig.trigger("g").id]["out"], rig.id_of("out"));
 }
 
+// Else a mark of the next run's result, looked for in vain among what that run placed, made the result a user's.
+TEST_F(OwnOutputTest, IsLeftToTheNextLookWhenAnotherTookItsNameBetweenTheLooks) {
+  rig.function("f");
+  rig.load();
+  placed("out", false);
+  rig.outputs.fails = Errc::not_found;
+  EXPECT_EQ(examine("out").kind, Verdict::Kind::done);
+  EXPECT_THAT(rig.taken("f"), IsEmpty());
+}
+
 TEST_F(OwnOutputTest, IsTakenAsACopy) {
   rig.function("f");
   rig.load();

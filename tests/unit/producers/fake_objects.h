@@ -143,10 +143,10 @@ class FakeOutputs final : public OutputStore {
   std::map<std::string, RunId> marks;  // by key
   std::optional<Errc> fails;
 
-  Task<Result<std::optional<OutputMark>>> mark_of(std::string, std::string key) override {
+  Task<Result<std::optional<OutputMark>>> mark_of(ObjectRef object) override {
     co_await yield(loop_);
     if (fails) co_return injected(*fails);
-    const auto mark = marks.find(key);
+    const auto mark = marks.find(object.key);
     if (mark == marks.end()) co_return std::optional<OutputMark>();
     co_return std::optional<OutputMark>(OutputMark{.run_id = mark->second});
   }

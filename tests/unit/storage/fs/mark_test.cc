@@ -47,6 +47,8 @@ TEST(Mark, IsReadWithoutFollowingOrOpening) {
   ASSERT_EQ(mkfifoat(root.get(), "fifo", 0644), 0);
 
   EXPECT_EQ(read_mark(root.get(), "a")->value(), rank());
+  EXPECT_EQ(read_mark(Fd(openat(root.get(), "a", O_PATH)).get())->value(), rank());
+  EXPECT_FALSE(read_mark(Fd(openat(root.get(), "link", O_PATH | O_NOFOLLOW)).get())->has_value());
   EXPECT_FALSE(read_mark(root.get(), "link")->has_value());
   EXPECT_FALSE(read_mark(root.get(), "fifo")->has_value());
   EXPECT_EQ(read_mark(root.get(), "gone").error().code, Errc::not_found);
