@@ -9,6 +9,7 @@
 A test file ends with `harness.main()` and takes the names of its methods as arguments: all without any. Exit status 77:
 everything was skipped. MILLRACE_BIN names the executable.
 """
+import contextlib
 import ctypes
 import http.client
 import json
@@ -70,6 +71,18 @@ def read_proc(pid, name):
         return pathlib.Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
+
+
+def kill(pid):
+    """One that is gone already, along with its parent say, is dead all the same."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def parent_of(pid):
+    stat = read_proc(pid, "stat")
+    fields = stat[stat.rfind(b")") + 2:].split()
+    return int(fields[1]) if len(fields) > 1 else 0
 
 
 def all_pids():
@@ -181,7 +194,7 @@ class Server:
             until(nothing_left, "nothing is left", 20)
         except AssertionError:
             for pid in self.own_pids():
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
             raise AssertionError("left behind: " + "; ".join(left)) from None
 
     # ---- processes
@@ -211,8 +224,9 @@ class Server:
             return [pid for pid in all_pids()
                     if prefix in read_proc(pid, "cgroup") and b"millrace" not in read_proc(pid, "comm")]
         wanted = {"launcher": (b"millrace-launcher",), "daemon": (b"millrace", b"daemon")}[kind]
-        return [pid for pid in self.own_pids()
-                if tuple(read_proc(pid, "cmdline").split(b"\0")[:len(wanted)]) == wanted]
+        found = [pid for pid in self.own_pids()
+                 if tuple(read_proc(pid, "cmdline").split(b"\0")[:len(wanted)]) == wanted]
+        return [pid for pid in found if parent_of(pid) not in found]  # templates and sandboxes look like the launcher
 
     def leftovers(self):
         left = [f"process {pid}: {read_proc(pid, 'cmdline').replace(bytes(1), b' ').decode(errors='replace')[:200]}"

@@ -1,5 +1,4 @@
 """What was answered 2xx outlives everything, and one set of outputs stands however often a run began."""
-import contextlib
 import http.client
 import json
 import os
@@ -94,20 +93,19 @@ class Leases(harness.TestCase):
     def test_a_killed_function_gives_its_lease_back(self):
         server = self.start_hanging()
         for pid in server.children("function"):
-            with contextlib.suppress(ProcessLookupError):  # its parent died a moment before, and took it along
-                os.kill(pid, signal.SIGKILL)
+            harness.kill(pid)
         self.assert_done_by_a_second_attempt(server, "failed")
 
     def test_a_killed_launcher_gives_its_leases_back(self):
         server = self.start_hanging()
         for pid in server.children("launcher"):
-            os.kill(pid, signal.SIGKILL)
+            harness.kill(pid)
         self.assert_done_by_a_second_attempt(server, "lost")
 
     def test_a_killed_daemon_gives_its_leases_back(self):
         server = self.start_hanging()
         for pid in server.children("daemon"):
-            os.kill(pid, signal.SIGKILL)
+            harness.kill(pid)
         harness.until(server.is_healthy, "the daemon is back")
         self.assert_done_by_a_second_attempt(server, "lost")
 

@@ -92,7 +92,7 @@ class Cluster(harness.TestCase):
         daemons = node.children("daemon")
         node.process.kill()
         for pid in daemons:
-            os.kill(pid, signal.SIGKILL)
+            harness.kill(pid)
         node.kill()
 
     def run_while_killing(self, gateway, workers, count, batch, every=(2, 5)):

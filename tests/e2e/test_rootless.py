@@ -170,7 +170,8 @@ class Rootless(harness.TestCase):
         server.cli("run", "slow", "--async")
         harness.until(lambda: len(pids_of_ours()) == 3, "it runs")  # two that sleep, and the shell of one of them
         first = set(pids_of_ours())
-        os.kill(server.children("launcher")[0], 9)
+        launcher, = server.children("launcher")
+        harness.kill(launcher)
         harness.until(lambda: first.isdisjoint(pids_of_ours()), "all of it is gone")  # the next attempt has its own
 
     def test_copy_on_write_image_of_the_user(self):

@@ -63,10 +63,7 @@ class Postgres:
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         self.process.kill()
         for pid in children:
-            try:
-                os.kill(int(pid), 9)
-            except ProcessLookupError:
-                pass
+            harness.kill(int(pid))
         self.process.wait()
         self.process = None
 

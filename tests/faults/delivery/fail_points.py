@@ -77,7 +77,7 @@ class TestCase(chain.TestCase):
 
     def kill_launcher(self, world):
         for pid in world.server.children("launcher"):
-            os.kill(pid, signal.SIGKILL)
+            harness.kill(pid)
 
     def outlast_lease(self, world):
         """The lease of OPTIONS_SHORT_LEASE runs out. That clock is the daemon's own: nobody else can wait for it."""

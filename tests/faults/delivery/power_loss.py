@@ -1,9 +1,7 @@
 """The power goes: what was not synced is lost, and what was answered 2xx is not."""
-import contextlib
 import os
 import random
 import shutil
-import signal
 import threading
 
 import chain
@@ -73,8 +71,7 @@ class TestCase(chain.TestCase):
         """At once: nobody has time to bring anything to an end, as they would when only the supervisor went."""
         server.process.kill()
         for pid in server.own_pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            harness.kill(pid)
         server.kill()
 
     def check_confirmed(self, rounds, preload=None):

@@ -21,6 +21,7 @@ std::size_t count_cgroups(const std::string& prefix);
 std::string read_group_file(const std::string& prefix, const std::string& name);
 std::size_t count_descriptors(pid_t pid);
 std::set<pid_t> direct_children(pid_t pid);
+// Of this program's mount namespace, which others do not change. None without root: nothing can be mounted then.
 std::size_t count_mounts();
 std::string read_text(const std::string& path);
 // The launcher may be in the middle of something: awaits that a condition is true, and that a count is at most this.
