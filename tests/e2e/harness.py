@@ -16,8 +16,10 @@ import json
 import os
 import pathlib
 import pwd
+import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -55,6 +57,18 @@ def until(condition, what, timeout_s=60.0):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout_s:.0f} s in vain: {what}")
         time.sleep(POLL_S)
+
+
+# Below those that the kernel gives to connections, one of which might have ours while a server is away.
+PORTS = range(10_000, 20_000)
+
+
+def free_port():
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 PR_SET_PDEATHSIG = 1

@@ -1,27 +1,12 @@
 """A NATS server of a test, on free ports, with a store of its own. MILLRACE_NATS_SERVER names the program
 (scripts/fetch_nats_server prints it)."""
-import contextlib
 import os
-import random
-import socket
 import subprocess
 import urllib.request
 
 import harness
 
 SERVER = os.environ.get("MILLRACE_NATS_SERVER", "")  # nothing: this is a build without NATS
-
-
-# Below those that the kernel gives to connections, one of which might have ours while the server is killed.
-PORTS = range(10_000, 20_000)
-
-
-def free_port():
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port")
 
 
 def require(test):
@@ -36,7 +21,7 @@ class NatsServer:
                 "MILLRACE_NATS_SERVER names no program; say MILLRACE_NATS_SERVER=$(scripts/fetch_nats_server)")
         self.folder = folder / "nats"
         self.folder.mkdir()
-        self.port, self.monitor_port = free_port(), free_port()
+        self.port, self.monitor_port = harness.free_port(), harness.free_port()
         self.sync = sync
         self.process = None
         self.start()

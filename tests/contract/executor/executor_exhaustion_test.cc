@@ -82,11 +82,11 @@ class ExecutorExhaustion : public ExecutorContract {
   FunctionSpec python(const std::string& body) { return small_spec(std::string(kPython) + body); }
   FunctionSpec neighbour() { return small_spec("#!/bin/sh\necho here\n"); }
 
-  // Of runs: not of templates, nor what waits for a run, which has the template's name until then.
-  static bool is_spare(const std::string& pid) {
+  // Not of what waits for a run, which has the template's name until then, nor of what is gone meanwhile.
+  static bool is_of_a_run(const std::string& pid) {
     std::ifstream file("/proc/" + pid + "/comm");
     std::string name;
-    return std::getline(file, name) && name == "millrace-templ";
+    return std::getline(file, name) && name != "millrace-templ";
   }
   std::size_t processes_in_groups() {
     std::size_t count = 0;
@@ -96,7 +96,7 @@ class ExecutorExhaustion : public ExecutorContract {
       for (const auto& entry : std::filesystem::directory_iterator(hierarchy + prefix, error)) {
         if (!entry.path().filename().string().starts_with("run-")) continue;
         std::ifstream members(entry.path() / "cgroup.procs");
-        for (std::string pid; std::getline(members, pid);) count += is_spare(pid) ? 0 : 1;
+        for (std::string pid; std::getline(members, pid);) count += is_of_a_run(pid) ? 1 : 0;
       }
     }
     return count;

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-import socket
 
 from chain import harness
 import power_loss
@@ -17,16 +16,10 @@ SEGMENT = "4Mi"
 NO_SPACE = (503, 507)
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 class FullAtStart(power_loss.TestCase):
     def setUp(self):
         super().setUp()
-        self.port = free_port()
+        self.port = harness.free_port()
         self.disk = self.make_volume(DISK_BYTES)
         self.world = self.make_chain({"--log-segment": SEGMENT, "--listen": f"127.0.0.1:{self.port}"},
                                      data=self.disk.path / "data")
