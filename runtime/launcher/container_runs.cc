@@ -269,10 +269,10 @@ void ContainerRuns::take_one(Template& entry, const Started& answer, std::vector
   --entry.starting;
   entry.last_start_us = monotonic_us();
   run.process = std::move(descriptors.front());
-  run.start_us = entry.last_start_us - run.received_us;
+  run.start_us = std::clamp(answer.exec_us, run.received_us, entry.last_start_us) - run.received_us;
   if (run.group != nullptr && !run.group->started()) run.kill_wanted = SIGKILL;
   if (run.kill_wanted != 0) signal_process(run.process.get(), run.kill_wanted);
-  answers_.send(answer);
+  answers_.send(Started{.run = answer.run});
 }
 
 void ContainerRuns::take_one(Template& entry, const Exited& answer) {
@@ -363,8 +363,9 @@ bool ContainerRuns::wants_spare(const Template& entry) {
 bool ContainerRuns::tidy_spare(Template& entry) {
   // Not while a run starts, nor while one may be about to end: the kernel makes and ends sandboxes under the same
   // locks, and often on the same processor. But runs in a row leave no other time.
-  if (!wants_spare(entry) || entry.starting != 0) return false;
-  if (!entry.in_a_row && !entry.runs.empty() && monotonic_us() - entry.last_start_us < kShortRunUs) return false;
+  if (!wants_spare(entry)) return false;
+  const bool may_be_ending = !entry.runs.empty() && monotonic_us() - entry.last_start_us < kShortRunUs;
+  if (!entry.in_a_row && (entry.starting != 0 || may_be_ending)) return false;
   const MakeSpare request{.spare = ++spares_made_, .limits = *std::exchange(entry.wants_spare, std::nullopt)};
   Place place;
   if (take_place(entry, request.limits, place) != Step::request) return true;
@@ -375,6 +376,7 @@ bool ContainerRuns::tidy_spare(Template& entry) {
     give_back(entry, std::move(place));
     return true;
   }
+  if (place.group != nullptr) memory_.watch(place.group->memory_event(), 0);  // not when the run is waiting
   entry.spare = Spare{.number = request.spare, .limits = request.limits, .place = std::move(place)};
   end_oldest_spare();
   return true;
@@ -399,7 +401,10 @@ void ContainerRuns::end_spare(Template& entry) {
 }
 
 void ContainerRuns::free_spare(Template& entry) {
-  if (entry.spare) give_back(entry, std::move(entry.spare->place));
+  if (entry.spare) {
+    if (const auto& group = entry.spare->place.group) memory_.forget(group->memory_event());
+    give_back(entry, std::move(entry.spare->place));
+  }
   entry.spare.reset();
 }
 

@@ -165,6 +165,7 @@ void fields(auto& io, Is<PrepareFailed> auto& m) {
 }
 void fields(auto& io, Is<Started> auto& m) {
   io.number(m.run);
+  io.number(m.exec_us);
 }
 void fields(auto& io, Is<SpawnFailed> auto& m) {
   io.number(m.run);

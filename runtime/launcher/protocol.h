@@ -173,6 +173,7 @@ struct PrepareFailed {
 
 struct Started {
   std::uint64_t run = 0;
+  std::uint64_t exec_us = 0;  // CLOCK_MONOTONIC; said by templates only, whose word may come later
   bool operator==(const Started&) const = default;
 };
 
@@ -191,7 +192,7 @@ struct Usage {
   std::uint64_t io_read_bytes = 0;
   std::uint64_t io_write_bytes = 0;
   std::uint64_t throttled_us = 0;  // waited for its cpu quota
-  std::uint64_t start_us = 0;      // request received to exec done
+  std::uint64_t start_us = 0;      // request received to exec
   bool operator==(const Usage&) const = default;
 };
 

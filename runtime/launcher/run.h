@@ -21,7 +21,8 @@ class Answers {
   virtual void send(const Answer& answer) = 0;
 };
 
-// Tells the event loop which memory events to watch.
+// Tells the event loop which memory events to watch. watch() again names another run for one that is watched; 0 is
+// none.
 class MemoryWatch {
  public:
   virtual ~MemoryWatch() = default;

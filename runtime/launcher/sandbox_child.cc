@@ -8,12 +8,14 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "runtime/launcher/directory_image.h"
 #include "runtime/launcher/raw_syscall.h"
+#include "runtime/launcher/system.h"
 
 namespace millrace::launcher {
 namespace {
@@ -119,7 +121,6 @@ bool attach_mount(ChildPlan& plan, Step step, int mount, int directory, const ch
 
 // Directory and mount points belong to the root of the namespace, so the function cannot unlink or replace them.
 bool attach_inputs(ChildPlan& plan) {
-  if (!good(plan, Step::input, call(SYS_mkdirat, kHere, word("/tmp/in"), 0755))) return false;
   const long directory = call(SYS_openat, kHere, word("/tmp/in"), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (!good(plan, Step::input, directory)) return false;
   const int in = static_cast<int>(directory);
@@ -143,9 +144,7 @@ bool protect_inputs(ChildPlan& plan) {
          good(plan, Step::input, call(SYS_mount, 0, word("/tmp/in"), 0, kReadOnly, 0));
 }
 
-// Both directories exist in any case: functions list the one and write into the other without asking.
 bool attach_files(ChildPlan& plan) {
-  if (!good(plan, Step::output, call(SYS_mkdirat, kHere, word("/tmp/out"), 0755))) return false;
   if (plan.output >= 0) {
     if (!attach_mount(plan, Step::output, plan.output, AT_FDCWD, "/tmp/out")) return false;
   } else if (!good(plan, Step::output, call(SYS_chmod, word("/tmp/out"), 01777))) {
@@ -154,10 +153,16 @@ bool attach_files(ChildPlan& plan) {
   return attach_inputs(plan) && (!plan.owns_inputs || protect_inputs(plan));
 }
 
+// Both exist in any case: functions list the one and write into the other without asking.
+bool make_directories(ChildPlan& plan) {
+  return good(plan, Step::output, call(SYS_mkdirat, kHere, word("/tmp/out"), 0755)) &&
+         good(plan, Step::input, call(SYS_mkdirat, kHere, word("/tmp/in"), 0755));
+}
+
 bool make_container(ChildPlan& plan) {
   if (!enter_namespaces(plan)) return false;
   if (plan.copy_on_write && !make_own_root(plan)) return false;
-  return mount_own_file_systems(plan);
+  return mount_own_file_systems(plan) && make_directories(plan);
 }
 
 bool furnish_container(ChildPlan& plan) {
@@ -233,13 +238,13 @@ std::uint64_t compat_capabilities() {
 
 bool set_up_sandbox(ChildPlan& plan) {
   call(SYS_umask, 022);
+  call(SYS_setsid);
   if (plan.take_back_oom_score) take_back_oom_score();
   return enter_groups(plan) && (!plan.container || make_container(plan));
 }
 
 void begin_in_sandbox(ChildPlan& plan) {
   if (plan.container && !furnish_container(plan)) return;
-  call(SYS_setsid);
   if (!arrange_descriptors(plan)) return;
   for (const ChildLimit& limit : plan.limits) {
     const long set = call(SYS_prlimit64, 0, word(limit.resource), word(&limit.value), 0);
@@ -253,6 +258,9 @@ void begin_in_sandbox(ChildPlan& plan) {
   }
   const std::uint64_t no_signals = 0;
   call(SYS_rt_sigprocmask, SIG_SETMASK, word(&no_signals), 0, sizeof(no_signals));
+  timespec now{};
+  call(SYS_clock_gettime, CLOCK_MONOTONIC, word(&now));
+  plan.exec_us = microseconds_of(now);
   exec_program(plan);
 }
 

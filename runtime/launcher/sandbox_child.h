@@ -70,7 +70,8 @@ struct ChildPlan {
 
   // Written by the child.
   volatile Step step = Step::clone;
-  volatile int error = 0;  // 0 after the parent resumed: the program was exec'ed
+  volatile int error = 0;              // 0 after the parent resumed: the program was exec'ed
+  volatile std::uint64_t exec_us = 0;  // when, CLOCK_MONOTONIC
 };
 
 // Capabilities of Profile::compat, as bits: what images need that start as root and then become somebody else. All act

@@ -305,7 +305,9 @@ void Server::update_interest() {
 
 void Server::watch(int memory_event, std::uint64_t run) {
   if (memory_event < 0) return;
-  if (add(poll_.get(), memory_event, Source::memory, static_cast<std::uint32_t>(memory_event))) {
+  if (const auto known = memory_events_.find(memory_event); known != memory_events_.end()) {
+    known->second = run;
+  } else if (add(poll_.get(), memory_event, Source::memory, static_cast<std::uint32_t>(memory_event))) {
     memory_events_[memory_event] = run;
   }
 }

@@ -79,6 +79,7 @@ std::optional<SpawnApart> SpareSandbox::begin(std::unique_ptr<SpawnPlan>& plan) 
   plan->point();
   orders_.run = &plan->child();
   if (send(socket_.get(), kBegin, passed_descriptors(plan->child())) != Transfer::done) return std::nullopt;
+  plan->close_descriptors();  // else the next child would have them, and hold the run's pipes open
   plan_ = std::move(plan);
   return SpawnApart{.process = {.pid = pid_, .pidfd = std::move(pidfd_)}, .outcome = std::move(socket_)};
 }

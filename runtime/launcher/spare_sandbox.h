@@ -54,6 +54,9 @@ class SpareSandbox {
   // Gives it its run: what follows is as of SpawnPlan::start_apart(). It takes `plan`, unless the process is no more.
   [[nodiscard]] std::optional<SpawnApart> begin(std::unique_ptr<SpawnPlan>& plan);
 
+  // Once its program was exec'ed: when, CLOCK_MONOTONIC.
+  [[nodiscard]] std::uint64_t exec_us() const { return orders_.run->exec_us; }
+
   [[nodiscard]] ChildStack take_stack() && { return std::move(stack_); }
 
  private:

@@ -70,6 +70,9 @@ class SpawnPlan {
   [[nodiscard]] std::uint64_t run() const { return request_.run; }
   [[nodiscard]] const Limits& limits() const { return request_.limits; }
 
+  // Of the request, once somebody else has them.
+  void close_descriptors() { descriptors_.clear(); }
+
   // The child copies inputs, which may take long and must not count as the caller's memory: start_apart() is for it.
   [[nodiscard]] bool copies_inputs() const;
 

@@ -30,7 +30,7 @@ std::string_view read_control_file(int directory, const char* name, std::span<ch
 std::uint64_t monotonic_us() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000;
+  return microseconds_of(now);
 }
 
 bool write_file(int directory, const char* name, std::string_view text) {

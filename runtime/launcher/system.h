@@ -6,6 +6,7 @@
 #include <sys/signalfd.h>
 #include <sys/types.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -21,6 +22,9 @@
 
 namespace millrace::launcher {
 
+[[nodiscard]] constexpr std::uint64_t microseconds_of(const timespec& time) {
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(time.tv_nsec) / 1000;
+}
 [[nodiscard]] std::uint64_t monotonic_us();
 
 // Writes a small control file of /proc or cgroupfs in one write.

@@ -7,8 +7,8 @@
 //                         MakeSpare, with the same but for a request's own. The next Spawn that may_use_spare() and has
 //                         the same limits is begun in it, and comes with the same descriptors again: they serve where
 //                         the spare has died. EndSpare, for one that is not wanted any more
-//   template -> launcher  Prepared once, or PrepareFailed and the end; Started with the run's pidfd, SpawnFailed,
-//                         Exited; SpareGone
+//   template -> launcher  Prepared once, or PrepareFailed and the end; Started with the run's pidfd, of one that
+//                         began in a spare up to a millisecond later; SpawnFailed, Exited; SpareGone
 // It has no way to cgroupfs, the daemon's files or other images: a fault in it costs one function.
 #pragma once
 

@@ -25,6 +25,9 @@ namespace {
 
 constexpr std::size_t kIdleNetworksMax = 16;
 constexpr std::uint32_t kNetworkUsesMax = 1000;
+// Who is woken by the exec of a program takes the processor from it, and many end before anybody need know that they
+// have started: one that was begun so lately is looked at only if we are awake anyhow.
+constexpr std::uint64_t kLeftAloneUs = 1000;
 
 }  // namespace
 
@@ -82,26 +85,31 @@ void TemplateSandboxes::find_masks() {
 void TemplateSandboxes::turn() {
   std::vector<pollfd> waiting{{.fd = socket_, .events = POLLIN, .revents = 0},
                               {.fd = child_signals_.get(), .events = POLLIN, .revents = 0}};
+  bool left_alone = false;
   if (starting_ != 0) {
+    const std::uint64_t now = monotonic_us();
     for (const auto& [pid, sandbox] : sandboxes_) {
-      if (sandbox.outcome) waiting.push_back({.fd = sandbox.outcome.get(), .events = POLLIN, .revents = 0});
+      if (!sandbox.outcome) continue;
+      const bool lately = now - sandbox.begun_us < kLeftAloneUs;
+      left_alone = left_alone || lately;
+      if (!lately) waiting.push_back({.fd = sandbox.outcome.get(), .events = POLLIN, .revents = 0});
     }
   }
-  const bool short_of_networks =
-      wants_networks() && idle_networks_.empty() && spare_ == kNoProcess && !network_refused_;
-  const int ready = ::poll(waiting.data(), waiting.size(), short_of_networks ? 0 : -1);
-  if (ready == 0 && short_of_networks) {
-    // Nothing else to do: make what the next run will need.
-    auto network = enter_new_network_namespace();
-    network_refused_ = !network.has_value();
-    if (network) idle_networks_.push_back({.descriptor = std::move(*network), .tables = NetworkTables::open()});
-    return;
-  }
+  // Only when nothing else is to be done, and above all not before the launcher, often on the same processor, has
+  // heard.
+  const bool tidy = is_untidy();
+  const int ready = ::poll(waiting.data(), waiting.size(), tidy ? 0 : left_alone ? 1 : -1);
+  if (ready == 0 && tidy) return tidy_networks();
   if (starting_ != 0) {
     for (auto& [pid, sandbox] : sandboxes_) look_at_start(sandbox);
   }
   if (waiting[1].revents != 0) reap();
   if (waiting[0].revents != 0) read_request();
+}
+
+bool TemplateSandboxes::is_untidy() const {
+  if (!returned_networks_.empty()) return true;
+  return wants_networks() && idle_networks_.empty() && spare_ == kNoProcess && !network_refused_;
 }
 
 void TemplateSandboxes::read_request() {
@@ -162,11 +170,14 @@ void TemplateSandboxes::start(Spawn request, std::vector<Fd> descriptors) {
   };
   const auto place = split_off_place(descriptors, descriptors_of(request));
   if (!place) return refuse({.step = Step::request, .error = EINVAL});
-  const bool by_spare = may_use_spare(request);
+  const std::uint64_t spare = may_use_spare(request) ? spare_for(request.limits) : 0;
   auto made = SpawnPlan::make(std::move(request), std::move(descriptors));
-  if (!made) return refuse(made.error());
+  if (!made) {
+    end_spare(spare);  // the launcher counts it as this run's: its group is free now
+    return refuse(made.error());
+  }
   auto plan = std::make_unique<SpawnPlan>(std::move(*made));
-  if (by_spare && begin_in_spare(plan)) return;
+  if (spare != 0 && begin_in_spare(plan)) return;
 
   auto network = take_network();
   if (!network) return refuse(network.error());
@@ -191,14 +202,18 @@ void TemplateSandboxes::start(Spawn request, std::vector<Fd> descriptors) {
     return refuse(process.error());
   }
   sandboxes_.emplace(process->pid, Sandbox{.run = run, .network = std::move(*network)});
-  tell_launcher(socket_, Started{.run = run}, process->pidfd.get());
+  tell_launcher(socket_, Started{.run = run, .exec_us = plan->child().exec_us}, process->pidfd.get());
 }
 
-// Where there is none that fits, or it has died meanwhile, the run is started as the first one was.
-bool TemplateSandboxes::begin_in_spare(std::unique_ptr<SpawnPlan>& plan) {
+// The number of the one that waits for a run with these limits; 0: there is none.
+std::uint64_t TemplateSandboxes::spare_for(const Limits& limits) const {
   const auto found = sandboxes_.find(spare_);
-  if (found == sandboxes_.end() || found->second.made->limits() != plan->limits()) return false;
-  Sandbox& sandbox = found->second;
+  return found != sandboxes_.end() && found->second.made->limits() == limits ? found->second.spare : 0;
+}
+
+// Where it has died meanwhile, the run is started as the first one was.
+bool TemplateSandboxes::begin_in_spare(std::unique_ptr<SpawnPlan>& plan) {
+  Sandbox& sandbox = sandboxes_.at(spare_);
   const std::uint64_t run = plan->run();
   describe(plan->child(), std::nullopt, {});
   auto apart = sandbox.made->begin(plan);
@@ -211,6 +226,7 @@ bool TemplateSandboxes::begin_in_spare(std::unique_ptr<SpawnPlan>& plan) {
   sandbox.spare = 0;
   sandbox.outcome = std::move(apart->outcome);
   sandbox.pidfd = std::move(apart->process.pidfd);
+  sandbox.begun_us = monotonic_us();
   ++starting_;
   return true;
 }
@@ -271,7 +287,9 @@ void TemplateSandboxes::look_at_start(Sandbox& sandbox) {
     sandbox.failure = why;
     return;
   }
-  tell_launcher(socket_, Started{.run = sandbox.run}, sandbox.pidfd.get());
+  // One that copies its inputs has memory of its own from the start, and cannot tell.
+  const std::uint64_t exec_us = sandbox.made ? sandbox.made->exec_us() : monotonic_us();
+  tell_launcher(socket_, Started{.run = sandbox.run, .exec_us = exec_us}, sandbox.pidfd.get());
   sandbox.pidfd.reset();
   recycle(sandbox);
 }
@@ -307,6 +325,7 @@ void TemplateSandboxes::reap() {
 
 std::expected<std::optional<SandboxNetwork>, SpawnError> TemplateSandboxes::take_network() {
   if (!wants_networks()) return std::nullopt;
+  while (idle_networks_.empty() && !returned_networks_.empty()) tidy_networks();
   if (idle_networks_.empty()) {
     auto made = enter_new_network_namespace();
     if (!made) return std::unexpected(SpawnError{.step = Step::network, .error = errno});
@@ -318,10 +337,23 @@ std::expected<std::optional<SandboxNetwork>, SpawnError> TemplateSandboxes::take
 }
 
 void TemplateSandboxes::give_back(SandboxNetwork network) {
-  if (++network.uses >= kNetworkUsesMax || idle_networks_.size() >= kIdleNetworksMax) return;
+  ++network.uses;
+  returned_networks_.push_back(std::move(network));
+}
+
+// Looks at one that was given back, or makes what the next run will need.
+void TemplateSandboxes::tidy_networks() {
+  if (returned_networks_.empty()) {
+    auto made = enter_new_network_namespace();
+    network_refused_ = !made.has_value();
+    if (made) idle_networks_.push_back({.descriptor = std::move(*made), .tables = NetworkTables::open()});
+    return;
+  }
+  SandboxNetwork network = std::move(returned_networks_.back());
+  returned_networks_.pop_back();
+  if (network.uses >= kNetworkUsesMax || idle_networks_.size() >= kIdleNetworksMax) return;
   // A socket in TIME_WAIT would hold a port of the next run.
-  if (!network.tables.is_clean()) return;
-  idle_networks_.push_back(std::move(network));
+  if (network.tables.is_clean()) idle_networks_.push_back(std::move(network));
 }
 
 }  // namespace millrace::launcher

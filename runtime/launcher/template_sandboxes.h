@@ -55,6 +55,7 @@ class TemplateSandboxes {
     // While it starts and is not waited for: how that ends, and what is sent along when it has started.
     Fd outcome{};
     Fd pidfd{};
+    std::uint64_t begun_us = 0;            // where a spare was given its run, CLOCK_MONOTONIC
     SpawnError failure{};                  // told when it is reaped
     std::unique_ptr<SpareSandbox> made{};  // as a spare, until it has memory of its own
   };
@@ -70,10 +71,12 @@ class TemplateSandboxes {
   TemplateSandboxes(const TemplatePlan& plan, int socket, ChildStack stack);
 
   void turn();
+  [[nodiscard]] bool is_untidy() const;
   void read_request();
   [[nodiscard]] std::optional<Place> split_off_place(std::vector<Fd>& descriptors, std::size_t own) const;
   void describe(ChildPlan& child, const std::optional<SandboxNetwork>& network, const Place& place) const;
   void start(Spawn request, std::vector<Fd> descriptors);
+  [[nodiscard]] std::uint64_t spare_for(const Limits& limits) const;
   [[nodiscard]] bool begin_in_spare(std::unique_ptr<SpawnPlan>& plan);
   void make_spare(const MakeSpare& request, std::vector<Fd> descriptors);
   void end_spare(std::uint64_t spare);
@@ -85,6 +88,7 @@ class TemplateSandboxes {
   [[nodiscard]] std::optional<ChildStack> take_stack();
   [[nodiscard]] std::expected<std::optional<SandboxNetwork>, SpawnError> take_network();
   void give_back(SandboxNetwork network);
+  void tidy_networks();
   [[nodiscard]] bool wants_networks() const { return plan_.request.network == Network::none; }
 
   const TemplatePlan& plan_;
@@ -97,6 +101,7 @@ class TemplateSandboxes {
   bool has_secrets_ = false;                   // in kKeptSecretsDirectory
   bool network_refused_ = false;               // then only a run's own need tries again
   std::vector<SandboxNetwork> idle_networks_;  // a stack: the last one is warm
+  std::vector<SandboxNetwork> returned_networks_;
   std::unordered_map<pid_t, Sandbox> sandboxes_;
   std::size_t starting_ = 0;  // sandboxes whose start is not waited for
   pid_t spare_ = kNoProcess;  // the one that waits for a run

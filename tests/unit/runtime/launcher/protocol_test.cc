@@ -63,7 +63,7 @@ std::vector<Answer> every_answer() {
   return {some_hello(),
           Prepared{.template_id = 4, .files = FileAccess::daemon_uid},
           PrepareFailed{.template_id = 4, .step = Step::script, .error = -1, .text = "could not"},
-          Started{.run = 1},
+          Started{.run = 1, .exec_us = 2},
           SpawnFailed{.run = 2, .step = kLastStep, .error = 2, .text = "why"},
           Exited{.run = 3, .how = Ending::signal, .value = 9, .out_of_memory = true, .usage = some_usage()},
           Quiet{.request = 8, .state = Quietness::open_for_writing},
