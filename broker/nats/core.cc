@@ -413,6 +413,7 @@ void Core::reconnected() {
 void Core::all_anew() {
   for (const auto& [name, topic] : topics_) {
     topic->prioritized = false;  // it may be another topic by now, without consumers for them
+    if (!topic->created.empty()) unsure_.insert(name);
     for (const auto& [group_name, group] : topic->groups) {
       group->reconnected();
       if (group->has_subscriber()) tell_backlog(name);
@@ -420,7 +421,7 @@ void Core::all_anew() {
   }
   const auto watched = watchings;
   for (const auto& watching : watched) background.spawn(watching->look_again());
-  if (!std::exchange(looking_at_topics_, true)) background.spawn(look_at_topics());
+  look_at_unsure();
 }
 
 void Core::watch_pulls() {
@@ -428,6 +429,8 @@ void Core::watch_pulls() {
     for (const auto& [name, topic] : topics_) {
       for (const auto& [group_name, group] : topic->groups) group->check_pulls();
     }
+    const auto watched = watchings;
+    for (const auto& watching : watched) watching->check_request();
     watch_pulls();
   });
 }

@@ -137,6 +137,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void note_prioritized(Topic& topic);
   void hear(const Message& news);
   void all_anew();  // what came may have been missed
+  void look_at_unsure();
   [[nodiscard]] Task<void> look_at_topics();
   [[nodiscard]] Task<void> look_at_topic(std::string name);
   // Whether the servers still have what they had when we came: a server whose store was emptied must not look like one
@@ -149,6 +150,7 @@ class Core : public std::enable_shared_from_this<Core> {
   std::map<std::string, std::unique_ptr<Topic>, std::less<>> topics_;
   std::map<std::string, KeyLine::Line> key_lines_;  // of publishes that wait or are on their way
   Semaphore prioritizing_;
+  std::set<std::string> unsure_;  // topics of which we may not have heard all
   bool looking_at_topics_ = false;
   std::vector<std::string> backlog_;  // topics to tell of, in a step that is posted already
   std::unique_ptr<EventLoop::Handle> pull_watch_;

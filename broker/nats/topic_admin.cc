@@ -4,11 +4,14 @@
 #include <utility>
 #include <vector>
 
+#include "async/sleep.h"
 #include "broker/nats/group.h"
 #include "broker/nats/watching.h"
 
 namespace millrace::nats {
 namespace {
+
+constexpr std::chrono::milliseconds kLookPause{1000};
 
 void read_config(const Json& config, TopicSpec& spec) {
   if (const auto bytes = config.int_or("max_bytes", -1); bytes > 0) spec.bytes_max = static_cast<std::uint64_t>(bytes);
@@ -73,16 +76,22 @@ void Core::removed(Topic& topic, bool here) {
   }
 }
 
+void Core::look_at_unsure() {
+  if (!unsure_.empty() && !std::exchange(looking_at_topics_, true)) background.spawn(look_at_topics());
+}
+
 // Whether somebody removed a topic or gave it priorities while we did not hear it. One after the other: there may be
 // many.
 Task<void> Core::look_at_topics() {
-  std::vector<std::string> known;
-  for (const auto& [name, topic] : topics_) {
-    if (!topic->created.empty()) known.push_back(name);
-  }
-  for (const auto& name : known) {
-    co_await look_at_topic(name);
-    if (closed_) break;
+  for (;;) {
+    for (const auto& name : std::exchange(unsure_, {})) {
+      co_await look_at_topic(name);
+      if (closed_) co_return;
+    }
+    if (unsure_.empty()) break;
+    // Nobody answered for these, or we were cut off once more.
+    const auto slept = co_await sleep_for(loop, kLookPause);
+    if (!slept || closed_) co_return;
   }
   looking_at_topics_ = false;
 }
@@ -91,8 +100,14 @@ Task<void> Core::look_at_topic(std::string name) {
   const auto info = co_await jetstream.call("STREAM.INFO." + names.stream(name));
   const auto topic = topics_.find(name);
   if (closed_ || topic == topics_.end()) co_return;
-  if (info) learn(*topic->second, *info);
-  if (!info && info.error().code == Errc::not_found) removed(*topic->second, false);
+  if (info) {
+    learn(*topic->second, *info);
+  } else if (info.error().code == Errc::not_found) {
+    removed(*topic->second, false);
+  } else {
+    unsure_.insert(std::move(name));
+    look_at_unsure();
+  }
 }
 
 Task<Result<TopicInfo>> describe(Core& core, std::string topic) {

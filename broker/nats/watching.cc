@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <string_view>
 #include <utility>
 
+#include "async/sleep.h"
 #include "broker/nats/wire.h"
 #include "core/ids.h"
 
@@ -13,13 +15,28 @@ namespace {
 
 // When nobody asks, the server keeps what comes for so long.
 constexpr std::chrono::milliseconds kInactiveMax{5'000};
-constexpr std::uint32_t kAskedMax = 256;
-constexpr std::string_view kRequestLife = "60000000000";  // the server forgets a request then, and says so
+// What may be on its way to a watcher: it shares the bytes that may wait here with work and answers.
+constexpr std::uint32_t kMessagesMax = 256;
+constexpr std::int64_t kBytesMax = 2 << 20;
+constexpr std::chrono::milliseconds kRequestLife{20'000};  // the server forgets a request then, and says so
+constexpr std::chrono::milliseconds kRequestGrace{10'000};
+constexpr std::chrono::milliseconds kLookPause{250};
 constexpr int kRequestOver = 408;
 constexpr int kRefused = 400;
+constexpr std::string_view kTooLarge = "Message Size Exceeds MaxBytes";
 
 Task<void> remove(Core& core, std::string place) {
   [[maybe_unused]] const auto gone = co_await core.jetstream.call("CONSUMER.DELETE." + place);
+}
+
+// At least what the server counts against the bytes of a request: a request that it takes for used up while we do not
+// would end without a word.
+std::int64_t counted_bytes(const Message& message, const Headers& headers) {
+  constexpr std::size_t kFrame = 12;  // around all headers
+  constexpr std::size_t kHeader = 4;  // around each
+  std::size_t bytes = kFrame + message.subject().size() + message.reply().size() + message.data().size();
+  for (const auto& [name, value] : headers) bytes += kHeader + name.size() + value.size();
+  return static_cast<std::int64_t>(bytes);
 }
 
 class NatsWatch final : public Watch {
@@ -41,11 +58,14 @@ class NatsWatch final : public Watch {
 
 // No group is called in upper case.
 Watching::Watching(Core& core, std::string topic, TopicWatcher& watcher)
-    : core_(core), topic_(std::move(topic)), consumer_("WATCH-" + random_hex(8)), watcher_(&watcher) {}
+    : core_(core),
+      topic_(std::move(topic)),
+      consumer_("WATCH-" + random_hex(8)),
+      watcher_(&watcher),
+      asked_at_(core.loop.now()) {}
 
 Task<Result<void>> Watching::make() {
   last_ = 0;
-  asked_ = 0;
   Json subjects = Json::array({core_.names.subject(topic_), core_.names.marked_for_all(topic_)});
   const Json config = Json::object({{"name", consumer_},
                                     {"deliver_policy", "new"},
@@ -56,25 +76,33 @@ Task<Result<void>> Watching::make() {
   auto made = co_await core_.jetstream.call(
       "CONSUMER.CREATE." + place(), Json::object({{"stream_name", core_.names.stream(topic_)}, {"config", config}}));
   if (!made) co_return fail(made.error());
-  ask();
+  ask(kMessagesMax);
   co_return Result<void>{};
 }
 
-void Watching::ask() {
-  if (watcher_ == nullptr || asked_ > kAskedMax / 2) return;
-  const std::uint32_t batch = kAskedMax - asked_;
-  const bool sent = core_.link->send(
-      {.subject = "$JS.API.CONSUMER.MSG.NEXT." + place(),
-       .reply = inbox_,
-       .data = "{\"batch\":" + std::to_string(batch) + ",\"expires\":" + std::string(kRequestLife) + "}"});
-  if (sent) asked_ = kAskedMax;
+// The inbox is a new one each time: the end of a request that was given up says nothing of the one that stands.
+void Watching::ask(std::uint32_t messages) {
+  if (watcher_ == nullptr) return;
+  core_.link->unlisten(place());
+  std::string inbox = core_.link->listen(place(), [weak = weak_from_this()](const Message& message) {
+    if (const auto watching = weak.lock()) watching->arrived(message);
+  });
+  messages_left_ = messages;
+  bytes_left_ = kBytesMax;
+  asked_at_ = core_.loop.now();
+  Json request = Json::object({{"batch", messages_left_}, {"expires", nanoseconds(kRequestLife)}});
+  if (messages > 1) request.set("max_bytes", kBytesMax);
+  // What cannot be sent is found out as what is lost on the way is.
+  [[maybe_unused]] const bool sent = core_.link->send(
+      {.subject = "$JS.API.CONSUMER.MSG.NEXT." + place(), .reply = std::move(inbox), .data = request.dump()});
+}
+
+void Watching::check_request() {
+  if (core_.loop.now() - asked_at_ > kRequestLife + kRequestGrace) core_.background.spawn(look_again());
 }
 
 Task<Result<void>> Watching::begin() {
   const auto self = shared_from_this();
-  inbox_ = core_.link->listen(place(), [weak = weak_from_this()](const Message& message) {
-    if (const auto watching = weak.lock()) watching->arrived(message);
-  });
   core_.watchings.insert(self);
   auto made = co_await make();
   if (!made) end();
@@ -88,18 +116,31 @@ void Watching::end() {
   core_.watchings.erase(shared_from_this());
 }
 
+// Until it is known: a watcher that is told nothing takes it for a topic on which nothing happens.
 Task<void> Watching::look_again() {
   const auto self = shared_from_this();
-  const auto info = co_await core_.jetstream.call("CONSUMER.INFO." + place());
-  if (info) {
-    asked_ = 0;
-    ask();
+  if (std::exchange(looking_, true)) co_return;
+  for (bool known = false; !known;) {
+    // Also before the first time: a request that is refused at once must not go round in a circle.
+    const auto slept = co_await sleep_for(core_.loop, kLookPause);
+    if (!slept || watcher_ == nullptr || core_.closed()) break;
+    known = co_await look();
   }
-  if (watcher_ == nullptr || info || info.error().code != Errc::not_found) co_return;
+  looking_ = false;
+}
+
+// False when the server does not say.
+Task<bool> Watching::look() {
+  const auto info = co_await core_.jetstream.call("CONSUMER.INFO." + place());
+  if (info && info->uint_or("num_waiting", 0) == 0) ask(kMessagesMax);
+  if (watcher_ == nullptr || info) co_return true;
+  if (info.error().code != Errc::not_found) co_return false;
   const auto made = co_await make();
-  if (watcher_ == nullptr) co_return;
+  if (watcher_ == nullptr) co_return true;
   if (made) watcher_->missed(0);
-  if (!made && made.error().code == Errc::not_found) topic_removed();
+  if (made || made.error().code != Errc::not_found) co_return made.has_value();
+  topic_removed();
+  co_return true;
 }
 
 void Watching::topic_removed() {
@@ -111,24 +152,32 @@ void Watching::topic_removed() {
 
 void Watching::arrived(const Message& message) {
   const auto position = position_of(message.reply());
-  if (!position) {
-    const int status = message.status();
-    if (status == kRequestOver) {
-      asked_ = 0;
-      ask();
-    } else if (status >= kRefused) {  // the consumer is not there
-      core_.background.spawn(look_again());
-    }
+  if (!position) {  // what has a place in the stream is no word of the server's
+    told(message);
     return;
   }
-  asked_ -= std::min(asked_, 1U);
-  ask();
+  const Headers headers = message.headers();
+  messages_left_ -= std::min(messages_left_, 1U);
+  bytes_left_ -= counted_bytes(message, headers);
+  if (messages_left_ == 0 || bytes_left_ <= 0) ask(kMessagesMax);
   if (position->consumer_seq > last_ + 1) watcher_->missed(position->consumer_seq - last_ - 1);
   last_ = position->consumer_seq;
   const Received received =
-      decode(message.headers(), message.subject(), std::string(message.data()),
+      decode(headers, message.subject(), std::string(message.data()),
              {.stream = core_.names.stream(topic_), .seq = position->seq, .stored_at = stored_at(message.reply())});
   watcher_->seen(received.event, {}, received.published_at);
+}
+
+void Watching::told(const Message& message) {
+  const int status = message.status();
+  if (status == kRequestOver) {
+    ask(kMessagesMax);
+  } else if (status >= kRefused && message.header("Description") == kTooLarge) {
+    // For what is left of the request; if that is all of it, for every request of many.
+    ask(messages_left_ == kMessagesMax ? 1 : kMessagesMax);
+  } else if (status >= kRefused) {  // the consumer is not there
+    core_.background.spawn(look_again());
+  }
 }
 
 Task<Result<std::unique_ptr<Watch>>> watch(std::shared_ptr<Core> core, std::string topic, TopicWatcher& watcher) {
