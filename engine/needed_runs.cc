@@ -65,6 +65,14 @@ class Look {
   NeededRuns needed_;
 };
 
+// A function's group goes from a user topic with the function, from its work topic only with the topic: one that is
+// missing there was lost, and once it is made again what is in the topic comes to it.
+Task<bool> went_meanwhile(Broker& broker, std::string topic) {
+  if (is_user_topic_name(topic)) co_return true;
+  const auto info = co_await broker.describe(std::move(topic));
+  co_return !info && info.error().code == Errc::not_found;
+}
+
 }  // namespace
 
 Task<Result<NeededRuns>> needed_runs(EventLoop& loop, Broker& broker) {
@@ -75,15 +83,17 @@ Task<Result<NeededRuns>> needed_runs(EventLoop& loop, Broker& broker) {
     std::vector<std::string> groups{std::string(kWorkersGroup)};
     if (is_user_topic_name(topic)) {
       auto info = co_await broker.describe(topic);
+      if (!info && info.error().code == Errc::not_found) continue;  // it went meanwhile
       if (!info) co_return fail(info.error().with("look at topic '" + topic + "'"));
       groups = std::move(info->spec.groups);
       std::erase_if(groups, [](const std::string& group) { return !group.starts_with(kWorkTopicPrefix); });
     }
     for (auto& group : groups) {
       const auto looked = co_await look.at({.topic = topic, .group = std::move(group)});
-      // A group that went meanwhile needs nothing.
-      if (!looked && looked.error().code == Errc::not_found && is_user_topic_name(topic)) continue;
-      if (!looked) co_return fail(looked.error().with("look at topic '" + topic + "'"));
+      if (looked) continue;
+      bool went = looked.error().code == Errc::not_found;
+      if (went) went = co_await went_meanwhile(broker, topic);
+      if (!went) co_return fail(looked.error().with("look at topic '" + topic + "'"));
     }
   }
   co_return look.take();

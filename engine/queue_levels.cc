@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "async/sleep.h"
 #include "formats/topic_name.h"
 
 namespace millrace {
@@ -37,19 +38,29 @@ QueueLevels::QueueLevels(EventLoop& loop, Broker& broker, Metrics& metrics)
       broker_(broker),
       metrics_(metrics),
       left_out_(metrics.gauge("millrace_queue_groups_left_out", "groups of topics that are too many to be shown")),
-      asking_(loop, 1) {}
+      asking_(loop, 1),
+      background_(loop) {}
 
 Task<Result<void>> QueueLevels::refresh() {
+  const bool fresh = asked_at_ && loop_.now() - *asked_at_ < kFresh;
+  if (!fresh && background_.size() == 0) background_.spawn(look());
+  const Deadline deadline(loop_, kPatience);
+  const auto turn = co_await asking_.acquire(1, deadline.token());
+  if (!turn) co_return fail(Errc::deadline_exceeded, "the broker has not told all of them yet; it is asked on");
+  co_return told_;
+}
+
+Task<void> QueueLevels::look() {
   const auto turn = co_await asking_.acquire(1);
-  if (asked_at_ && loop_.now() - *asked_at_ < kFresh) co_return Result<void>();
-  // Questions to one that is away would wait for it.
-  Result<void> told;
-  if (const auto trouble = broker_.trouble(); trouble && trouble->code == Errc::unavailable) told = fail(*trouble);
-  if (told) told = co_await ask();
-  if (!told) levels_.clear();
-  asked_at_ = told ? std::optional(loop_.now()) : std::nullopt;
+  const auto trouble = broker_.trouble();
+  if (trouble && trouble->code == Errc::unavailable) {
+    told_ = fail(*trouble);  // questions to one that is away would wait for it
+  } else {
+    told_ = co_await ask();
+    asked_at_ = loop_.now();
+  }
+  if (!told_) levels_.clear();
   show();
-  co_return told;
 }
 
 Task<Result<void>> QueueLevels::ask() {

@@ -5,6 +5,7 @@
 //   const auto told = co_await levels.refresh();
 //   for (const auto& [topic, groups] : levels.all()) ...
 //
+// What is still asked when this goes is dropped: the broker must outlive it.
 // Threads: the domain loop.
 #pragma once
 
@@ -18,6 +19,7 @@
 #include "async/event_loop.h"
 #include "async/semaphore.h"
 #include "async/task.h"
+#include "async/task_group.h"
 #include "broker/broker.h"
 #include "core/error.h"
 #include "telemetry/metrics.h"
@@ -27,6 +29,8 @@ namespace millrace {
 class QueueLevels {
  public:
   static constexpr std::chrono::seconds kFresh{5};
+  // A broker that is connected and does not answer takes many seconds to fail. Whoever watches must see the rest then.
+  static constexpr std::chrono::seconds kPatience{1};
   static constexpr std::size_t kAskedMax = 500;  // questions to the broker a refresh; with more topics they take turns
   static constexpr std::size_t kShownMax = 1'000;  // groups in the metrics
 
@@ -38,8 +42,9 @@ class QueueLevels {
 
   QueueLevels(EventLoop& loop, Broker& broker, Metrics& metrics);
 
-  // Asks the broker, unless that was done within kFresh, and sets the metrics. With an error nothing is known any more:
-  // there are no levels and no series until the next one succeeds.
+  // Asks the broker, unless that was done within kFresh, and sets the metrics. When it fails nothing is known any more:
+  // there are no levels and no series until the next one succeeds. `deadline_exceeded` after kPatience: it is asked on,
+  // and until that is over what was told before stands.
   [[nodiscard]] Task<Result<void>> refresh();
 
   [[nodiscard]] const Levels& all() const { return levels_; }
@@ -48,6 +53,7 @@ class QueueLevels {
   [[nodiscard]] std::optional<std::uint64_t> waiting_for(const std::string& function) const;
 
  private:
+  [[nodiscard]] Task<void> look();
   [[nodiscard]] Task<Result<void>> ask();
   [[nodiscard]] Task<Result<void>> ask_topic(std::string topic, std::size_t& asked);
   void show();
@@ -57,9 +63,11 @@ class QueueLevels {
   Metrics& metrics_;
   Gauge& left_out_;
   Levels levels_;
-  std::string next_;  // the topic whose turn it is
-  std::optional<EventLoop::TimePoint> asked_at_;
-  Semaphore asking_;  // one at a time; the others share what it was told
+  std::string next_;                              // the topic whose turn it is
+  Result<void> told_;                             // the last time
+  std::optional<EventLoop::TimePoint> asked_at_;  // failures count: the next would take as long to fail
+  Semaphore asking_;                              // held by the one that asks; the others wait for what it is told
+  TaskGroup background_;                          // the last member: what runs in it uses the others
 };
 
 // The function that a group reads a topic for; empty: it is another program's.

@@ -114,6 +114,7 @@ Task<void> Registry::prepare_the_rest(std::stop_token stop) {
         unready_.insert_or_assign(name, ready.error());
         continue;
       }
+      co_await leave_topics(name, function);
       unready_.erase(name);
       log_.info("function ready", {{"function", name}});
     }
@@ -149,16 +150,22 @@ Task<void> Registry::drop_orphans() {
   if (!dropped) log_.warn("groups of removed functions may be left on topics", {{"error", dropped.error()}});
 }
 
+void Registry::leave_later(const FunctionSpec& before) {
+  for (const auto& input : before.topics) to_leave_[before.name].insert(input.topic);
+}
+
 // The groups on topics that the function reads no more. `now` is null when it is removed. One that stays for now is
 // found at the next start.
-Task<void> Registry::leave_topics(std::shared_ptr<const FunctionSpec> before, std::shared_ptr<const FunctionSpec> now) {
-  for (const auto& input : before->topics) {
-    const bool still = now && std::ranges::find(now->topics, input.topic, &TopicInputSpec::topic) != now->topics.end();
+Task<void> Registry::leave_topics(std::string function, std::shared_ptr<const FunctionSpec> now) {
+  const auto before = to_leave_.extract(function);
+  if (!before) co_return;
+  for (const auto& topic : before.mapped()) {
+    const bool still = now && std::ranges::find(now->topics, topic, &TopicInputSpec::topic) != now->topics.end();
     if (still) continue;
-    const auto left = co_await topics_.leave(before->name, input.topic);
+    const auto left = co_await topics_.leave(function, topic);
     if (left) continue;
     log_.warn("a group that nobody reads stays on its topic",
-              {{"topic", input.topic}, {"function", before->name}, {"error", left.error()}});
+              {{"topic", topic}, {"function", function}, {"error", left.error()}});
   }
 }
 
@@ -266,14 +273,17 @@ Task<Result<Applied>> Registry::apply_checked(FunctionSpec spec, std::vector<std
     applied.function = std::make_shared<const FunctionSpec>(std::move(spec));
     functions_[applied.function->name] = applied.function;
     rebuild_index();
-    if (before) forget(*before);
+    if (before) {
+      forget(*before);
+      leave_later(*before);
+    }
   }
   const auto ready = co_await prepare(applied.function);
   if (!ready) {
     not_ready(applied.function->name, ready.error());
     co_return fail(ready.error().with("stored but not ready"));
   }
-  if (before) co_await leave_topics(before, applied.function);
+  co_await leave_topics(applied.function->name, applied.function);
   unready_.erase(applied.function->name);
   if (applied.changed) {
     log_.info("function applied", {{"function", applied.function->name}, {"revision", applied.function->revision}});
@@ -342,7 +352,8 @@ Task<Result<void>> Registry::remove(std::string name) {
   const auto removed = co_await store_.remove(name);
   if (!removed) co_return fail(removed.error());
   co_await let_go(function);
-  co_await leave_topics(function, nullptr);
+  leave_later(*function);
+  co_await leave_topics(name, nullptr);
   log_.info("function removed", {{"function", name}});
   co_return Result<void>{};
 }
@@ -376,6 +387,7 @@ Task<Result<void>> Registry::take_stored() {
   for (const auto& function : all()) {
     if (names.contains(function->name)) continue;
     co_await let_go(function);
+    co_await leave_topics(function->name, nullptr);
     log_.info("function removed by another node", {{"function", function->name}});
   }
   co_return Result<void>{};
@@ -396,6 +408,7 @@ Task<void> Registry::take_over(FunctionSpec spec) {
     not_ready(function->name, ready.error());
     co_return;
   }
+  co_await leave_topics(function->name, function);
   unready_.erase(function->name);
   if (!changed) co_return;
   log_.info("function applied by another node", {{"function", function->name}, {"revision", function->revision}});

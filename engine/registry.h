@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -133,7 +134,8 @@ class Registry {
   Task<Result<Applied>> apply_checked(FunctionSpec spec, std::vector<std::string> warnings);
   Task<void> report_lost_topics();
   Task<void> drop_orphans();
-  Task<void> leave_topics(std::shared_ptr<const FunctionSpec> before, std::shared_ptr<const FunctionSpec> now);
+  void leave_later(const FunctionSpec& before);
+  Task<void> leave_topics(std::string function, std::shared_ptr<const FunctionSpec> now);
   Task<Result<void>> prepare(std::shared_ptr<const FunctionSpec> function);
   Task<Result<void>> prepare_inputs(std::shared_ptr<const FunctionSpec> function);
   Task<Result<void>> prepare_runs(std::shared_ptr<const FunctionSpec> function);
@@ -157,6 +159,8 @@ class Registry {
   std::vector<FunctionObserver*> observers_;
   Functions functions_;
   std::map<std::string, Error, std::less<>> unready_;
+  // By function: topics that earlier revisions of it read. Its workers read there until the new one is ready.
+  std::map<std::string, std::set<std::string>, std::less<>> to_leave_;
   OneShot<bool> try_again_;  // whoever sets it true wants that at once
   std::uint32_t times_ = 0;  // in a row that some stayed unready
   // bucket -> its triggers; a bucket has few, so matching walks them.

@@ -105,11 +105,12 @@ Task<Result<std::shared_ptr<TopicFeed::Reader>>> TopicFeed::open(std::string top
                    std::to_string(options_.readers_max) + " clients are watching topics already");
   }
   // What it watches with belongs to the loop.
-  const std::shared_ptr<Reader> reader(new Reader(options_, skipped_), [&loop = loop_](Reader* gone) {
-    loop.post([owned = std::shared_ptr<Reader>(gone)] {});
-  });
+  const auto drop = [&loop = loop_, &gauge = gauge_](Reader* gone) {
+    loop.post([owned = std::shared_ptr<Reader>(gone), &gauge] { gauge.add(-1); });
+  };
+  const std::shared_ptr<Reader> reader(new Reader(options_, skipped_), drop);
+  gauge_.add(1);
   readers_.push_back(reader);
-  gauge_.set(static_cast<std::int64_t>(readers_.size()));
   auto watch = co_await broker_.watch(std::move(topic), *reader);
   if (!watch) co_return fail(watch.error());
   reader->watch_ = std::move(*watch);

@@ -108,6 +108,7 @@ Task<Result<void>> UserTopics::drop_orphans(Functions functions) const {
   for (const auto& topic : *topics) {
     if (!is_user_topic_name(topic)) continue;
     auto info = co_await broker_.describe(topic);
+    if (!info && info.error().code == Errc::not_found) continue;  // it went meanwhile
     if (!info) co_return fail(info.error());
     for (auto& group : info->spec.groups) {
       if (group.starts_with(kWorkTopicPrefix)) found.push_back({.topic = topic, .group = std::move(group)});

@@ -3,12 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <optional>
 #include <string>
 
 #include "tests/support/engine_rig.h"
+#include "tests/unit/engine/fickle_broker.h"
 
 namespace millrace {
 namespace {
+
+using namespace std::chrono_literals;
 
 using testing::HasSubstr;
 using testing::Not;
@@ -26,8 +31,9 @@ class QueueLevelsTest : public testing::Test {
   }
 
   EngineRig rig_;
+  FickleBroker fickle_{rig_.loop, rig_.parts.broker};
   Metrics metrics_;
-  QueueLevels levels_{rig_.loop, rig_.parts.broker, metrics_};
+  QueueLevels levels_{rig_.loop, fickle_, metrics_};
 };
 
 TEST_F(QueueLevelsTest, EachGroupOfEachTopicHasItsStatesAndItsAge) {
@@ -82,6 +88,60 @@ TEST_F(QueueLevelsTest, WhatIsGoneOrCannotBeAskedHasNoSeries) {
   EXPECT_THAT(metrics(), Not(HasSubstr(R"(topic="fn.f")"))) << "an old number would look like a new one";
   broker().in_trouble.reset();
   EXPECT_THAT(metrics(), HasSubstr(R"(topic="fn.f")")) << "at once: the trouble was not asked";
+}
+
+TEST_F(QueueLevelsTest, ABrokerThatDoesNotAnswerIsWaitedForOnlyAWhileAndAskedOnceByAll) {
+  topic("fn.f", "workers", {.pending = 1});
+  EXPECT_THAT(metrics(), HasSubstr(R"(topic="fn.f")"));
+  fickle_.takes["fn.f"] = 15s;
+  rig_.loop.run_for(QueueLevels::kFresh);
+  std::optional<Result<void>> one;
+  std::optional<Result<void>> other;
+  rig_.group.spawn(keep_value(levels_.refresh(), one));
+  rig_.group.spawn(keep_value(levels_.refresh(), other));
+  rig_.loop.run_for(QueueLevels::kPatience);
+  ASSERT_TRUE(one && other);
+  EXPECT_EQ(one->error().code, Errc::deadline_exceeded);
+  EXPECT_EQ(other->error().code, Errc::deadline_exceeded);
+  EXPECT_THAT(metrics_.render(), HasSubstr(R"(topic="fn.f")")) << "what was told before";
+  EXPECT_EQ(levels_.waiting_for("f"), 1U);
+  EXPECT_EQ(fickle_.asked, 2) << "before, and now once";
+  rig_.loop.run_for(15s);
+  EXPECT_THAT(metrics_.render(), Not(HasSubstr(R"(topic="fn.f")"))) << "it failed, in the background";
+}
+
+TEST_F(QueueLevelsTest, WhoeverWaitsWhileTheBrokerIsAskedGetsItsAnswer) {
+  topic("fn.f", "workers", {.pending = 1});
+  fickle_.takes["fn.f"] = 500ms;
+  std::optional<Result<void>> one;
+  std::optional<Result<void>> other;
+  rig_.group.spawn(keep_value(levels_.refresh(), one));
+  rig_.group.spawn(keep_value(levels_.refresh(), other));
+  rig_.loop.run_for(500ms);
+  ASSERT_TRUE(one && other);
+  EXPECT_EQ(one->error().code, Errc::unavailable);
+  EXPECT_EQ(other->error().code, Errc::unavailable);
+}
+
+TEST_F(QueueLevelsTest, AFailureIsRememberedAsLongAsAnAnswer) {
+  topic("fn.f", "workers", {.pending = 1});
+  broker().failing_lags = 1;
+  EXPECT_FALSE(rig_.wait(levels_.refresh()));
+  EXPECT_FALSE(rig_.wait(levels_.refresh()));
+  EXPECT_EQ(fickle_.asked, 1);
+  rig_.loop.run_for(QueueLevels::kFresh);
+  EXPECT_TRUE(rig_.wait(levels_.refresh()));
+}
+
+TEST_F(QueueLevelsTest, QuestionsThatAreUnderWayEndWithIt) {
+  topic("fn.f", "workers", {.pending = 1});
+  fickle_.takes["fn.f"] = 15s;
+  {
+    QueueLevels levels(rig_.loop, fickle_, metrics_);
+    EXPECT_FALSE(rig_.wait(levels.refresh()));
+  }
+  rig_.loop.run_for(15s);
+  EXPECT_EQ(fickle_.asked, 1);
 }
 
 }  // namespace

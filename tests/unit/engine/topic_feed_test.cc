@@ -43,6 +43,12 @@ class TopicFeedTest : public testing::TestWithParam<std::uint64_t> {
     batch.push_back(std::move(event));
     ASSERT_TRUE(rig_.wait(broker_.publish(topic, std::move(batch)))[0]);
   }
+  std::string readers() const {
+    const std::string name = "\nmillrace_topic_feed_readers ";
+    const std::string text = rig_.parts.metrics.render();
+    const auto begin = text.find(name) + name.size();
+    return text.substr(begin, text.find('\n', begin) - begin);
+  }
   static Texts ids(const TopicFeed::Batch& batch) {
     Texts told;
     for (const auto& news : batch.news) told.push_back(news.id);
@@ -138,10 +144,14 @@ TEST_P(TopicFeedTest, ReadersAreBoundedAndLeaveNothingBehind) {
   const auto two = open("other");
   EXPECT_EQ(rig_.wait(feed_.open("orders")).error().code, Errc::resource_exhausted);
   EXPECT_EQ(broker_.watchers.size(), 2U);
+  EXPECT_EQ(readers(), "2");
   one.reset();
   rig_.loop.run_for(1s);
   EXPECT_EQ(broker_.watchers.size(), 1U);
+  EXPECT_EQ(readers(), "1");
   EXPECT_EQ(rig_.wait(feed_.open("nothing")).error().code, Errc::not_found);
+  rig_.loop.run_for(1s);
+  EXPECT_EQ(readers(), "1") << "one that could not be opened is none";
   const auto again = open();
   publish(message("a", "x"));
   EXPECT_EQ(ids(next(again)), Texts{"a"});

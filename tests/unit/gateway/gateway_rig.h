@@ -22,6 +22,7 @@
 #include "net/http_server.h"
 #include "tests/support/engine_rig.h"
 #include "tests/support/raw_http_client.h"
+#include "tests/unit/engine/fickle_broker.h"
 
 namespace millrace {
 
@@ -123,7 +124,8 @@ class GatewayRig : public testing::Test {
   Health health_{loop_, pool_, parts_.broker, parts_.state, {}, parts_.log, metrics_};
   TopicRates topic_rates_;
   TopicFeed topic_feed_{loop_, parts_.broker, {.readers_max = 3, .news_max = 10}, metrics_};
-  QueueLevels levels_{loop_, parts_.broker, metrics_};
+  FickleBroker fickle_{loop_, parts_.broker};
+  QueueLevels levels_{loop_, fickle_, metrics_};
   Nodes nodes_{loop_, nullptr, this_node(), [](NodeRow&) {}, {}, parts_.log};
   Gateway gateway_{{.domain = loop_,
                     .registry = parts_.registry,

@@ -84,6 +84,20 @@ TEST_F(GatewayTest, RunsThatCannotBeListedAreCounted) {
   EXPECT_EQ(ask("GET", "/api/v1/runs").body.find("queued_unlisted"), std::string::npos) << "then all are known";
 }
 
+TEST_F(GatewayTest, ABrokerThatDoesNotAnswerKeepsNobodyFromTheRest) {
+  on_domain([this] {
+    for (const std::string topic : {"fn.a", "fn.b"}) {
+      parts_.broker.ensured[topic] = TopicSpec{.name = topic, .groups = {"workers"}};
+    }
+    parts_.broker.lags["fn.a"] = Lag{.pending = 3};
+    fickle_.takes["fn.b"] = std::chrono::hours(1);
+  });
+  const auto runs = ask("GET", "/api/v1/runs");
+  EXPECT_EQ(runs.status, 200);
+  EXPECT_NE(runs.body.find("\"queued_unlisted\":3"), std::string::npos) << "what is known: " << runs.body;
+  EXPECT_EQ(ask("GET", "/metrics").status, 200);
+}
+
 TEST_F(GatewayTest, AnUnknownPathIsToldOnlyUpToALength) {
   const auto answer = ask("GET", "/" + std::string(5000, 'a'));
   EXPECT_EQ(answer.status, 404);
