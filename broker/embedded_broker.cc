@@ -178,9 +178,10 @@ Task<std::vector<Result<Receipt>>> EmbeddedBroker::publish(std::string topic, st
   }
   const bool any = std::ranges::any_of(results, [](const auto& result) { return result.has_value(); });
   if (!any) co_return results;
-  Result<void> confirmed = core_->usable();
-  if (confirmed) confirmed = co_await core_->journal->confirm();
-  if (confirmed) core_->show(topic, watched);
+  const auto core = core_;  // we may be gone when it is confirmed
+  Result<void> confirmed = core->usable();
+  if (confirmed) confirmed = co_await core->journal->confirm();
+  if (confirmed) core->show(topic, watched);
   if (confirmed) co_return results;
   for (auto& result : results) {
     if (result) result = fail(confirmed.error());

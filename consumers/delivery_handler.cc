@@ -81,7 +81,7 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
             .counters = {},
             .queued_at = delivery->published_at(),
             .synchronous = is_awaited(delivery->event())};
-  if (work.event.order.empty()) work.event.order = foreign_order(delivery->published_at(), work.event.id);
+  work.event.order = order_of(work.event, delivery->published_at());
   if (work.event.time == WallTime{}) work.event.time = delivery->published_at();
   if (standing->cancelled) {
     co_await give_up(std::move(work), *delivery, *standing->active, RunOutcome::cancelled, "cancelled while queued");

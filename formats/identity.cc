@@ -59,6 +59,12 @@ Order foreign_order(std::chrono::system_clock::time_point published_at, const Ev
   return Order(text);
 }
 
+Order order_of(const Event& event, std::chrono::system_clock::time_point published_at) {
+  constexpr std::chrono::hours kAheadMax(24);
+  const bool usable = is_ulid(event.order.str()) && event.order < foreign_order(published_at + kAheadMax, event.id);
+  return usable ? event.order : foreign_order(published_at, event.id);
+}
+
 std::string work_message_id(const RunId& run, std::uint32_t redrives) {
   return identity_hash({run.str(), std::to_string(redrives)});
 }

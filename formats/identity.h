@@ -28,6 +28,10 @@ namespace millrace {
 // Of an event that came past ingest, from a publisher who knows nothing of orders: the same however often it comes.
 [[nodiscard]] Order foreign_order(std::chrono::system_clock::time_point published_at, const EventId& event);
 
+// The order that an event brings along, if it can be one: a time that is over, or that a clock may show which is wrong
+// by a day at most. Else foreign_order(): one far ahead would outrank all that comes until then.
+[[nodiscard]] Order order_of(const Event& event, std::chrono::system_clock::time_point published_at);
+
 // The dedupe key of a work message: H(run id, redrive count).
 [[nodiscard]] std::string work_message_id(const RunId& run, std::uint32_t redrives);
 

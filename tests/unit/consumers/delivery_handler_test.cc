@@ -29,6 +29,14 @@ TEST_P(DeliveryHandlerTest, ASuccessIsPlacedPublishedAndAcked) {
   EXPECT_EQ(rig_.parts.storage.visible("out"), Verdicts{"x"});
 }
 
+// On a topic that others may write to.
+TEST_P(DeliveryHandlerTest, AnOrderThatNoClockHasMadeRanksAsPublished) {
+  event_.order = Order("7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+  settle();
+  ASSERT_TRUE(row());
+  EXPECT_EQ(row()->order, foreign_order(report_->published_at, event_.id));
+}
+
 TEST_P(DeliveryHandlerTest, AFailureThatIsNotTheLastIsNakedAsFailedWithTheBackoff) {
   define(10ms, [](const ExecutionRequest&, int) { return ended(AttemptOutcome::failed, "exit code 3", 3); });
   settle();

@@ -50,6 +50,25 @@ TEST(Identity, DependsOnEveryPart) {
   EXPECT_EQ(output_source_id(RunId("r"), 7), identity_hash({"r", "7"}));
 }
 
+TEST(Identity, BelievesAnOrderThatItsClockMayHaveShown) {
+  const auto published = std::chrono::system_clock::time_point(std::chrono::seconds(1'700'000'000));
+  Event event;
+  event.id = EventId("e");
+  const auto said = [&](std::chrono::hours ahead) {
+    event.order = foreign_order(published + ahead, EventId("other"));
+    return order_of(event, published) == event.order;
+  };
+  for (const int hours : {-1000, -1, 0, 1, 23}) EXPECT_TRUE(said(std::chrono::hours(hours))) << hours;
+  for (const int hours : {25, 1000, 1'000'000}) {
+    EXPECT_FALSE(said(std::chrono::hours(hours))) << hours;
+    EXPECT_EQ(order_of(event, published), foreign_order(published, event.id));
+  }
+  for (const char* text : {"", "zzzz", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "01ARZ3NDEKTSV4RRFFQ69G5FAVX"}) {
+    event.order = Order(text);
+    EXPECT_EQ(order_of(event, published), foreign_order(published, event.id)) << text;
+  }
+}
+
 TEST(Sha256, KnowsTheTestVectors) {
   EXPECT_EQ(Sha256().finish_hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   Sha256 parts;
