@@ -93,10 +93,10 @@ def kill(pid):
         os.kill(pid, signal.SIGKILL)
 
 
-def parent_of(pid):
+def stat_fields(pid):
+    """State, parent, process group, session and so on; nothing of one that is gone."""
     stat = read_proc(pid, "stat")
-    fields = stat[stat.rfind(b")") + 2:].split()
-    return int(fields[1]) if len(fields) > 1 else 0
+    return stat[stat.rfind(b")") + 2:].split()
 
 
 def all_pids():
@@ -221,8 +221,7 @@ class Server:
         for pid in all_pids():
             if pid == os.getpid():
                 continue
-            stat = read_proc(pid, "stat")
-            fields = stat[stat.rfind(b")") + 2:].split()
+            fields = stat_fields(pid)
             if len(fields) < 4 or fields[0] in (b"Z", b"X"):
                 continue
             in_session = int(fields[3]) in self.sessions
@@ -240,7 +239,8 @@ class Server:
         wanted = {"launcher": (b"millrace-launcher",), "daemon": (b"millrace", b"daemon")}[kind]
         found = [pid for pid in self.own_pids()
                  if tuple(read_proc(pid, "cmdline").split(b"\0")[:len(wanted)]) == wanted]
-        return [pid for pid in found if parent_of(pid) not in found]  # templates and sandboxes look like the launcher
+        # Templates and sandboxes look like the launcher.
+        return [pid for pid in found if not {int(parent) for parent in stat_fields(pid)[1:2]} & set(found)]
 
     def leftovers(self):
         left = [f"process {pid}: {read_proc(pid, 'cmdline').replace(bytes(1), b' ').decode(errors='replace')[:200]}"

@@ -136,44 +136,45 @@ class Consumer {
   natsConnection* connection_ = nullptr;
 };
 
-TEST(NatsWatching, WhatIsOnItsWayIsBoundedByBytes) {
-  NatsServer server;
-  NatsRig rig;
-  const auto broker = rig.open(NatsRig::options(server.url()));
-  rig.make_topic(*broker);
-  Watcher watcher;
-  const auto watch = rig.await(broker->watch("t", watcher));
-  ASSERT_EQ(outcome(watch), "ok");
-  const Consumer consumer(server);
-  rig.until([&] { return consumer.info().int_or("num_waiting", 0) == 1; });
-  constexpr std::size_t kEvents = 40;
-  for (std::size_t i = 0; i < kEvents; ++i) consumer.publish(std::to_string(i) + std::string(500'000, 'x'));
-  Json info = consumer.info();
-  while (info.int_or("num_waiting", 0) > 0 && info.int_or("num_pending", 0) > 0) info = consumer.info();
-  EXPECT_LE(info.find("delivered")->int_or("consumer_seq", 0), 4) << "2 MiB";
-  rig.until([&] { return watcher.shown.size() + watcher.left_out.size() >= kEvents; });
-  for (std::size_t i = 0; i < watcher.shown.size(); ++i) {
-    EXPECT_TRUE(watcher.shown[i].starts_with(std::to_string(i) + "x"));
+// By the one watcher of a topic.
+class NatsWatched : public testing::Test {
+ protected:
+  void SetUp() override {
+    rig_.make_topic(*broker_);
+    watch_ = rig_.await(broker_->watch("t", watcher_));
+    ASSERT_EQ(outcome(watch_), "ok");
   }
-  EXPECT_TRUE(watcher.left_out.empty());
+
+  NatsServer server_;
+  NatsRig rig_;
+  std::unique_ptr<Broker> broker_ = rig_.open(NatsRig::options(server_.url()));
+  Watcher watcher_;
+  Result<std::unique_ptr<Watch>> watch_;
+  const Consumer consumer_{server_};
+};
+
+TEST_F(NatsWatched, WhatIsOnItsWayIsBoundedByBytes) {
+  rig_.until([&] { return consumer_.info().int_or("num_waiting", 0) == 1; });
+  constexpr std::size_t kEvents = 40;
+  for (std::size_t i = 0; i < kEvents; ++i) consumer_.publish(std::to_string(i) + std::string(500'000, 'x'));
+  Json info = consumer_.info();
+  while (info.int_or("num_waiting", 0) > 0 && info.int_or("num_pending", 0) > 0) info = consumer_.info();
+  EXPECT_LE(info.find("delivered")->int_or("consumer_seq", 0), 4) << "2 MiB";
+  rig_.until([&] { return watcher_.shown.size() + watcher_.left_out.size() >= kEvents; });
+  for (std::size_t i = 0; i < watcher_.shown.size(); ++i) {
+    EXPECT_TRUE(watcher_.shown[i].starts_with(std::to_string(i) + "x"));
+  }
+  EXPECT_TRUE(watcher_.left_out.empty());
 }
 
 // A server says nothing when the last byte of a request is used, and refuses what is too large for a whole one.
-TEST(NatsWatching, NoSizeEndsIt) {
-  NatsServer server;
-  NatsRig rig;
-  const auto broker = rig.open(NatsRig::options(server.url()));
-  rig.make_topic(*broker);
-  Watcher watcher;
-  const auto watch = rig.await(broker->watch("t", watcher));
-  ASSERT_EQ(outcome(watch), "ok");
-  const Consumer consumer(server);
+TEST_F(NatsWatched, NoSizeEndsIt) {
   constexpr std::size_t kRequest = 2 << 20;           // also the largest that this server takes
   for (std::size_t less = 70; less <= 130; ++less) {  // what the server counts beside the data is in between
-    watcher.shown.clear();
-    consumer.publish(std::string(kRequest - less, 'x'));
-    rig.until([&] { return watcher.was_told(); });
-    ASSERT_TRUE(watcher.left_out.empty()) << less;
+    watcher_.shown.clear();
+    consumer_.publish(std::string(kRequest - less, 'x'));
+    rig_.until([&] { return watcher_.was_told(); });
+    ASSERT_TRUE(watcher_.left_out.empty()) << less;
   }
 }
 
