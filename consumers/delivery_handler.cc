@@ -9,6 +9,7 @@
 #include "engine/awaited_runs.h"
 #include "engine/retry_policy.h"
 #include "formats/identity.h"
+#include "formats/topic_name.h"
 
 namespace millrace {
 namespace {
@@ -60,6 +61,7 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
   }
   MILLRACE_FAIL_POINT(after_receive);
 
+  const bool of_users = is_user_topic_name(topic);
   auto standing = co_await find_standing(*function, std::move(topic), *delivery);
   if (!standing) {
     co_await nak(*delivery, trouble_delay(*function, *delivery, standing.error()), NakReason::infrastructure);
@@ -81,7 +83,8 @@ Task<void> DeliveryHandler::handle(std::shared_ptr<const FunctionSpec> function,
             .counters = {},
             .queued_at = delivery->published_at(),
             .synchronous = is_awaited(delivery->event())};
-  work.event.order = order_of(work.event, delivery->published_at());
+  // On a work topic it is a node's own, which goes on strictly although its clock was set back by weeks.
+  if (of_users || work.event.order.empty()) work.event.order = order_of(work.event, delivery->published_at());
   if (work.event.time == WallTime{}) work.event.time = delivery->published_at();
   if (standing->cancelled) {
     co_await give_up(std::move(work), *delivery, *standing->active, RunOutcome::cancelled, "cancelled while queued");

@@ -36,7 +36,7 @@ Task<Result<void>> note(QueuedRecall parts, std::shared_ptr<const FunctionSpec> 
   std::vector<RunId> noted;
   std::vector<WaitingMessage> redriven;
   for (auto& message : messages) {
-    parts.ulids.start_after(order_of(message.event, message.published_at).str());
+    parts.ulids.start_after(message.event.order.str());
     if (message.redrives > 0) {
       redriven.push_back(std::move(message));
       continue;

@@ -44,7 +44,7 @@ class HandlerRig : public testing::TestWithParam<std::uint64_t> {
   // Starts the handler on the delivery.
   void handle() {
     if (!function_) function_ = rig_.apply(spec_);
-    rig_.group.spawn(handler_.handle(function_, work_topic(function_->name),
+    rig_.group.spawn(handler_.handle(function_, topic_.empty() ? work_topic(function_->name) : topic_,
                                      std::make_unique<FakeDelivery>(rig_.loop, event_, report_),
                                      shutdown_.get_token()));
     rig_.loop.run_for(std::chrono::seconds(0));
@@ -77,6 +77,7 @@ class HandlerRig : public testing::TestWithParam<std::uint64_t> {
   FunctionSpec spec_;
   std::shared_ptr<const FunctionSpec> function_;
   Event event_;
+  std::string topic_;  // empty: the function's work topic
   std::shared_ptr<DeliveryReport> report_ = std::make_shared<DeliveryReport>();
   std::stop_source shutdown_;
   std::optional<Result<CommitResult>> committed_;
