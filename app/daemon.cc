@@ -243,7 +243,11 @@ class Daemon {
     if (!backends) co_return fail(backends.error());
     backends_ = std::move(*backends);
     life_line_.emplace(loop_, log_, Fd(kDaemonLifeLine), *backends_->launcher, [this] { supervisor_is_gone(); });
+    TaskGroup early(loop_);
+    early.spawn(leave_on_signal(early.stop_token()));
     const auto opened = co_await open_when_there_is_room();
+    early.request_stop();
+    co_await early.join();
     if (!opened) co_return fail(opened.error());
     auto token = load_or_make_token(config_.data + "/admin-token");
     if (!token) co_return fail(token.error());
@@ -408,13 +412,28 @@ class Daemon {
   }
 
   Task<void> wait_for_stop() {
-    sigset_t signals;
-    sigemptyset(&signals);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
-    const Fd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    const Fd fd = told_to_stop();
     if (!fd) co_return;  // only without memory or descriptors: leave in order
     const auto waited = co_await wait_ready(loop_, fd.get(), EventLoop::Interest::readable, stop_.get_token());
     log_.info("stopping", {{"why", waited ? "signal" : "the supervisor is gone"}});
+  }
+
+  // As long as it waits for a broker or a database it has nothing in hand either; see supervisor_is_gone().
+  Task<void> leave_on_signal(std::stop_token opened) {
+    const Fd fd = told_to_stop();
+    if (!fd) co_return;
+    const auto waited = co_await wait_ready(loop_, fd.get(), EventLoop::Interest::readable, std::move(opened));
+    if (!waited) co_return;
+    log_.info("told to stop: this start is given up");
+    std::_Exit(0);
+  }
+
+  // Readable once a signal came that says so; it stays readable for whoever asks next.
+  static Fd told_to_stop() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+    return Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   }
 
   // From the outside inwards: no new requests, no new deliveries, then what is held is given back.

@@ -112,7 +112,7 @@ void add_invoke_commands(Commands& commands) {
   auto [run, called] = add_command(commands, "run", "Calls a function and prints its result", run_function);
   run.add_option("FUNCTION", called->function, "Which one")->required();
   run.add_option("--input", called->input, "The event's body; without it standard input")->type_name("FILE");
-  run.add_option("--id", called->id, "The same id again gives the same run")->type_name("ID");
+  run.add_option("--id", called->id, "The same id again gives the same run")->check(check_id, "", "")->type_name("ID");
   run.add_option("--type", called->type, "Content type of the body")->type_name("TYPE");
   auto* const async = run.add_flag("--async", called->async, "Do not wait; print the run's id");
   add_sending(run, called->sending, async);

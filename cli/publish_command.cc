@@ -281,6 +281,7 @@ void add_publish_command(Commands& commands) {
       ->excludes(text)
       ->excludes(file);
   command.add_option("--id", options->id, "The event's id: published again, it counts once; of lines ID-<number>")
+      ->check(check_id, "", "")
       ->type_name("ID");
   command.add_option("--type,--event-type", options->type, "CloudEvents type")->type_name("TYPE");
   command.add_option("--source", options->source, "CloudEvents source")->type_name("URI");

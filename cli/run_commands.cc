@@ -70,7 +70,7 @@ std::vector<Cell> cells_of(const Json& run, Clock::time_point now) {
           measured(run, "memory_peak_bytes", human_bytes),
           std::to_string(run.uint_or("failures", 0) + run.uint_or("losses", 0)),
           input_of(run),
-          shortened(text_of(run, "reason"))};
+          shortened(text_of(run, "reason").empty() ? unplaced_text(run) : text_of(run, "reason"))};
 }
 
 Result<int> list_runs(Context& context, const RunsWanted& wanted) {
@@ -124,6 +124,7 @@ void print_facts(Context& context, const Json& run) {
   line("event", run.string_or("event_id", ""));
   line("outcome", state_of(run));
   line("reason", text_of(run, "reason"));
+  line("outputs", unplaced_text(run));
   line("input", input_of(run));
   line("caused by", run.string_or("cause", ""));
   line("queued", run.string_or("queued_at", ""));

@@ -36,6 +36,10 @@ Result<std::string> read_body(const std::string& file) {
   return body;
 }
 
+std::string check_id(const std::string& id) {
+  return id.empty() ? "is empty: leave it out, or give one" : "";
+}
+
 Result<void> check_header(std::string_view option, std::string_view value) {
   const bool fine =
       std::ranges::none_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });

@@ -28,6 +28,9 @@ void add_sending(CLI::App& command, Sending& sending, CLI::Option* needs);
 [[nodiscard]] Result<std::string> read_body(const std::string& file);
 
 // A header is one line: anything else would be a header of its own.
+// For an option `--id`: one that is empty, as that of an unset variable, would protect from nothing.
+[[nodiscard]] std::string check_id(const std::string& id);
+
 [[nodiscard]] Result<void> check_header(std::string_view option, std::string_view value);
 
 }  // namespace millrace::cli

@@ -54,6 +54,11 @@ std::string object_name(const Json* object) {
   return text_of(*object, "bucket") + "/" + text_of(*object, "key");
 }
 
+std::string unplaced_text(const Json& run) {
+  if (run.string_or("state", "") != "placing" || run.string_or("outcome", "").empty()) return {};
+  return "outputs are not all in place: see millrace redrive " + run.string_or("function", "FUNCTION") + " --list";
+}
+
 std::string age(std::string_view timestamp, std::chrono::system_clock::time_point now) {
   if (timestamp.empty()) return {};
   const auto time = parse_timestamp(timestamp);

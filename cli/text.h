@@ -21,6 +21,9 @@ namespace millrace::cli {
 // "bucket/key" of an object, or empty for null.
 [[nodiscard]] std::string object_name(const Json* object);
 
+// Of a run that is on record and whose outputs are not all in place; empty for any other.
+[[nodiscard]] std::string unplaced_text(const Json& run);
+
 // "3 s ago" for a timestamp of an answer; empty for none.
 [[nodiscard]] std::string age(std::string_view timestamp, std::chrono::system_clock::time_point now);
 

@@ -182,13 +182,19 @@ Result<int> list_dead_letters(Context& context, const std::vector<Place>& places
     context.print_json(Json::object({{"dead_letters", std::move(all)}}));
     return kOk;
   }
-  Table table(
-      {{"ID"}, {"TOPIC"}, {"DIED"}, {"FAILURES", Align::right}, {"LOSSES", Align::right}, {"INPUT"}, {"REASON"}});
+  Table table({{"ID"},
+               {"EVENT"},
+               {"TOPIC"},
+               {"DIED"},
+               {"FAILURES", Align::right},
+               {"LOSSES", Align::right},
+               {"INPUT"},
+               {"REASON"}});
   const auto now = std::chrono::system_clock::now();
   for (const auto& letter : all.items()) {
-    table.add({text_of(letter, "id"), text_of(letter, "topic"), age(letter.string_or("died_at", ""), now),
-               std::to_string(letter.uint_or("failures", 0)), std::to_string(letter.uint_or("losses", 0)),
-               text_of(letter, "key"), text_of(letter, "reason")});
+    table.add({text_of(letter, "id"), text_of(letter, "event_id"), text_of(letter, "topic"),
+               age(letter.string_or("died_at", ""), now), std::to_string(letter.uint_or("failures", 0)),
+               std::to_string(letter.uint_or("losses", 0)), text_of(letter, "key"), text_of(letter, "reason")});
   }
   context.print_table(table);
   return kOk;
@@ -240,6 +246,7 @@ void add_topic_commands(Commands& commands) {
       ->type_name("SIZE")
       ->needs(create);
   topics.add_option("--messages-max", wanted->create.messages_max, "With --create: the same as a number of events")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40))
       ->type_name("N")
       ->needs(create);
   topics

@@ -60,8 +60,10 @@ Result<int> wait_for_run(Context& context, const WaitOptions& options) {
       return outcome == "succeeded" ? kOk : kFailed;
     }
     if (steady_clock::now() + pause > deadline) {
+      const std::string unplaced = unplaced_text(*run);
       return fail(Errc::deadline_exceeded, "run " + options.id + " is not over after " + options.timeout +
-                                               ", its state is " + run->string_or("state", "unknown"));
+                                               ", its state is " + run->string_or("state", "unknown") +
+                                               (unplaced.empty() ? "" : ": " + unplaced));
     }
     std::this_thread::sleep_for(pause);
   }

@@ -39,6 +39,8 @@ std::string link_text(const Json& link, bool colours) {
   }
   const std::string reason = text_of(link, "reason");
   if (!reason.empty()) text += "  (" + printable(reason) + ")";
+  const std::string unplaced = unplaced_text(link);
+  if (!unplaced.empty()) text += "  (" + printable(unplaced) + ")";
   return text;
 }
 

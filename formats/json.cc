@@ -13,7 +13,12 @@ namespace {
 
 constexpr std::size_t kLinearSearchMax = 16;  // members up to which comparing all pairs beats sorting
 
-void append_number(std::string& out, double value) {
+void append_number(std::string& out, const Json& json) {
+  if (!json.written().empty()) {
+    out += json.written();
+    return;
+  }
+  const double value = *json.number();
   if (!std::isfinite(value)) {
     out += "null";
     return;
@@ -43,7 +48,7 @@ class Writer {
       case Json::Kind::integer:
         out_ += json.int64() ? std::to_string(*json.int64()) : std::to_string(*json.uint64());
         return;
-      case Json::Kind::number: append_number(out_, *json.number()); return;
+      case Json::Kind::number: append_number(out_, json); return;
       case Json::Kind::string: append_json_string(out_, *json.string()); return;
       case Json::Kind::array:
         list('[', ']', json.items(), depth, [this, depth](const Json& item) { value(item, depth + 1); });
@@ -86,7 +91,7 @@ class Writer {
 
 Json::Json(std::nullptr_t) {}
 Json::Json(Flag flag) : value_(flag.value) {}
-Json::Json(double value) : value_(value) {}
+Json::Json(double value) : value_(Real{.value = value, .text = {}}) {}
 Json::Json(std::string value) : value_(std::move(value)) {}
 Json::Json(std::string_view value) : value_(std::string(value)) {}
 Json::Json(const char* value) : value_(std::string(value)) {}
@@ -110,6 +115,12 @@ Json Json::array(std::initializer_list<Json> items) {
 }
 Json Json::object(std::initializer_list<Member> members) {
   return {Object(members)};
+}
+
+Json Json::number_as_written(double value, std::string text) {
+  Json json;
+  json.value_ = Real{.value = value, .text = std::move(text)};
+  return json;
 }
 
 Json::Kind Json::kind() const {
@@ -137,10 +148,15 @@ std::optional<std::uint64_t> Json::uint64() const {
 }
 
 std::optional<double> Json::number() const {
-  if (const auto* value = std::get_if<double>(&value_)) return *value;
+  if (const auto* value = std::get_if<Real>(&value_)) return value->value;
   if (const auto* value = std::get_if<std::int64_t>(&value_)) return static_cast<double>(*value);
   if (const auto* value = std::get_if<std::uint64_t>(&value_)) return static_cast<double>(*value);
   return std::nullopt;
+}
+
+std::string_view Json::written() const {
+  const auto* value = std::get_if<Real>(&value_);
+  return value == nullptr ? std::string_view() : value->text;
 }
 
 const std::string* Json::string() const {

@@ -5,8 +5,9 @@
 //   const std::string name = request->string_or("name", "");
 //   return Json::object({{"name", name}, {"revision", 3}, {"tags", Json::array({"a", "b"})}}).dump();
 //
-// Whole numbers are kept whole (64 bits, signed and unsigned) and apart from numbers with a fraction. For reading many
-// fields with good error messages see object_reader.h.
+// Whole numbers are kept whole (64 bits, signed and unsigned) and apart from numbers with a fraction. These, and whole
+// ones beyond 64 bits, are written again as they were read: people's data keeps digits that no double holds. For
+// reading many fields with good error messages see object_reader.h.
 #pragma once
 
 #include <concepts>
@@ -58,6 +59,8 @@ class Json {
 
   [[nodiscard]] static Json array(std::initializer_list<Json> items = {});
   [[nodiscard]] static Json object(std::initializer_list<Member> members = {});
+  // A number with a fraction, or too large for 64 bits, as it stands in a document.
+  [[nodiscard]] static Json number_as_written(double value, std::string text);
 
   [[nodiscard]] Kind kind() const;
   [[nodiscard]] bool is_null() const { return kind() == Kind::null; }
@@ -71,6 +74,8 @@ class Json {
   [[nodiscard]] std::optional<std::uint64_t> uint64() const;
   [[nodiscard]] std::optional<double> number() const;
   [[nodiscard]] const std::string* string() const;
+  // How a number of the kind `number` was written in the text it was read from; empty: it was not read.
+  [[nodiscard]] std::string_view written() const;
 
   // Empty for other kinds.
   [[nodiscard]] const Array& items() const;
@@ -111,10 +116,15 @@ class Json {
     bool fits_int64;
     std::uint64_t bits;
   };
+  struct Real {
+    double value;
+    std::string text;
+    bool operator==(const Real& other) const { return value == other.value; }
+  };
   explicit Json(Flag flag);
   explicit Json(Whole whole);
 
-  std::variant<std::monostate, bool, std::int64_t, std::uint64_t, double, std::string, Array, Object> value_;
+  std::variant<std::monostate, bool, std::int64_t, std::uint64_t, Real, std::string, Array, Object> value_;
   std::uint32_t line_ = 0;
 };
 

@@ -82,7 +82,7 @@ class Builder {
   bool boolean(bool value) { return add(Json(value)); }
   bool number_integer(number_integer_t value) { return add(Json(value)); }
   bool number_unsigned(number_unsigned_t value) { return add(Json(value)); }
-  bool number_float(number_float_t value, const string_t&) { return add(Json(value)); }
+  bool number_float(number_float_t value, const string_t& text) { return add(Json::number_as_written(value, text)); }
   bool string(string_t& value) { return add(Json(std::move(value))); }
   bool binary(binary_t&) { return refuse("binary data is not JSON"); }
   bool start_object(std::size_t) { return open(Json::object()); }

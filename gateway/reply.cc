@@ -72,4 +72,12 @@ bool query_flag(const HttpRequest& request, std::string_view name) {
   return text && (text->empty() || *text == "yes" || *text == "true" || *text == "1");
 }
 
+Result<std::string> idempotency_key(const HttpRequest& request) {
+  const auto key = request.header("Idempotency-Key");
+  if (!key) return std::string();
+  if (key->empty())
+    return fail(Errc::invalid_argument, "header 'Idempotency-Key' is empty: leave it out, or give a key");
+  return std::string(*key);
+}
+
 }  // namespace millrace

@@ -29,4 +29,8 @@ namespace millrace {
 // "yes", "true", "1" or an empty value; false when absent. Other values than those for no meet check_query() before.
 [[nodiscard]] bool query_flag(const HttpRequest& request, std::string_view name);
 
+// The header `Idempotency-Key`; nothing where it is absent. One that is empty is refused: whoever sends it means to be
+// safe from repeats, and would not be.
+[[nodiscard]] Result<std::string> idempotency_key(const HttpRequest& request);
+
 }  // namespace millrace

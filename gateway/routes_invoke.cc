@@ -55,6 +55,11 @@ Task<void> invoke_function(Exchange& exchange) {
     co_await reply_error(exchange, sending.error());
     co_return;
   }
+  auto key = idempotency_key(exchange.request);
+  if (!key) {
+    co_await reply_error(exchange, key.error());
+    co_return;
+  }
   auto body = co_await exchange.request.read_body(services.limits.event_bytes_max);
   if (!body) {
     co_await reply_error(exchange, body.error());
@@ -62,7 +67,7 @@ Task<void> invoke_function(Exchange& exchange) {
   }
   Event event;
   event.source = "/api/v1/functions/" + function + "/invoke";
-  event.source_id = std::string(exchange.request.header("Idempotency-Key").value_or(""));
+  event.source_id = std::move(*key);
   event.type = kInvoke;
   event.content_type = std::string(exchange.request.header("Content-Type").value_or(""));
   event.data = std::move(*body);

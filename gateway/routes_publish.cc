@@ -62,7 +62,9 @@ Result<std::vector<Event>> events_of(const HttpRequest& request, std::string bod
 // What a publisher leaves out. An id that is not given is made once the event is taken.
 Result<void> complete(Event& event, const std::string& topic, const HttpRequest& request) {
   if (event.source.empty()) event.source = "/api/v1/topics/" + topic;
-  if (event.source_id.empty()) event.source_id = std::string(request.header("Idempotency-Key").value_or(""));
+  auto key = idempotency_key(request);
+  if (!key) return fail(std::move(key.error()));
+  if (event.source_id.empty()) event.source_id = std::move(*key);
   if (event.type.empty()) event.type = kPublished;
   return check_event_size(event);
 }
@@ -81,7 +83,8 @@ Result<bool> query_structured(const HttpRequest& request) {
 }
 
 struct Published {
-  std::vector<std::string> ids;  // at the source
+  std::vector<std::string> ids;     // at the source
+  std::vector<std::string> events;  // ours, which runs and `why` know them by
   std::vector<Result<Receipt>> receipts;
 };
 
@@ -93,6 +96,7 @@ Task<Result<Published>> publish_all(Services& services, Publishing publishing) {
   for (auto& event : publishing.events) {
     services.ingest.stamp_root(event);
     published.ids.push_back(event.source_id);
+    published.events.push_back(event.id.str());
     Outgoing message{.id = event.id.str(), .event = {}, .delay = publishing.sending.delay};
     message.key = key_of(publishing, event, can_order);
     message.priority = publishing.sending.priority;
@@ -185,9 +189,11 @@ Task<void> publish_event(Exchange& exchange) {
     co_await reply_error(exchange, receipt.error());
     co_return;
   }
-  co_await reply_json(
-      exchange, 202,
-      Json::object({{"topic", topic}, {"id", published->ids.front()}, {"duplicate", receipt->duplicate}}));
+  co_await reply_json(exchange, 202,
+                      Json::object({{"topic", topic},
+                                    {"id", published->ids.front()},
+                                    {"duplicate", receipt->duplicate},
+                                    {"event_id", published->events.front()}}));
 }
 
 }  // namespace millrace::routes

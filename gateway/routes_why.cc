@@ -46,6 +46,7 @@ Json to_json(const Link& link) {
                             {"failures", record.failures},
                             {"losses", record.losses},
                             {"committed_at", format_timestamp(record.committed_at)}});
+  json.set("state", name_of(record.placed && record.published ? RunState::done : RunState::placing));
   if (record.input) json.set("input", record.input->bucket + "/" + record.input->key);
   if (!link.attempts.empty()) json.set("attempts", failed_attempts_json(link.attempts));
   json.set("outputs", std::move(outputs));

@@ -110,6 +110,8 @@ def report(case, rows, bars):
         if item.get("baseline") is not None:
             line += (f" against {item['baseline']:.3f} ({item['baseline_name']}): ratio {item['ratio']:.3f}"
                      f" [{item['spread'][0]:.3f} .. {item['spread'][1]:.3f}], {item['rounds']} rounds")
+        elif "p99" in item:
+            line += f" p99 {item['p99']:.3f}"
         if item.get("cpu_ms_per_event") is not None:
             line += f", {item['cpu_ms_per_event']:.2f} CPU-ms of ours per event"
         print(line)

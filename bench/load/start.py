@@ -19,7 +19,7 @@ import common
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 STARTS = int(os.environ.get("STARTS", "100"))
 SLOW_STARTS = int(os.environ.get("SLOW_STARTS", "10"))
-PACED_STARTS = int(os.environ.get("PACED_STARTS", "100"))
+PACED_STARTS = int(os.environ.get("PACED_STARTS", "300"))
 MANY_STARTS = int(os.environ.get("MANY_STARTS", "10000"))
 HELD = 100
 IN_FLIGHT = 4
@@ -161,6 +161,13 @@ def first_instruction(folder):
     return [float(word) for word in answer.split()]
 
 
+def paced(rounds, name, label):
+    """A row of starts a tenth of a second apart: what has gone cold meanwhile, and the host's own hiccups, count."""
+    times = sorted(rounds("run", name, PACED_STARTS, 1, 100)[1:])
+    p50, p99 = statistics.median(times) * 1e3, times[int(len(times) * 0.99)] * 1e3
+    return {"name": f"{label}, 10 a second", "unit": "ms", "ours": p50, "p50": p50, "p99": p99}
+
+
 def bar(name, want, got, ok):
     return {"name": name, "want": want, "got": round(got, 3), "ok": ok}
 
@@ -190,9 +197,8 @@ def main():
 
         rows.append({"name": "start to first instruction", "unit": "ms",
                      "ours": statistics.median(first_instruction(folder)) * 1e3})
-        paced = sorted(rounds("run", "ours", PACED_STARTS, 1, 100)[1:])
-        step = paced[int(len(paced) * 0.99)] / statistics.median(paced)
-        rows.append({"name": "start, 10 a second", "unit": "ms", "ours": statistics.median(paced) * 1e3})
+        rows += [paced(rounds, "ours", "start"), paced(rounds, "spawn", "posix_spawn")]
+        step = rows[-2]["p99"] / rows[-2]["p50"]
         bars.append(bar("p99 over p50 at 10 starts a second", "< 4", step, step < 4))
 
         before = residue(launcher)

@@ -43,9 +43,11 @@ class Survey {
     if (name != place_.file || place_.offset == 0) return;
     from_ = expected;
     to_ = gap_to.value_or(bytes.size());
-    // Where only bodies are damaged, the heads say exactly what they were about.
-    exact_ = from_ < to_;
-    for (std::size_t at = from_; at < to_;) {
+    // Where only bodies are damaged, the heads say exactly what they were about; where nothing follows in this file,
+    // more may be missing than is there.
+    exact_ = from_ < to_ && gap_to;
+    std::size_t at = from_;
+    while (at < to_) {
       const auto head = read_head(bytes.substr(at), header.seed());
       if (!head) {
         exact_ = false;
@@ -57,6 +59,7 @@ class Survey {
       const bool of_message = head->head.type <= RecordType::settled;
       hit(head->head.topic, of_message ? std::optional(head->head.seq) : std::nullopt);
     }
+    exact_ = exact_ && at == to_;
   }
 
   [[nodiscard]] std::uint64_t last_batch() const { return last_batch_; }

@@ -181,6 +181,7 @@ void fields(auto& io, Is<Usage> auto& m) {
   io.number(m.io_write_bytes);
   io.number(m.throttled_us);
   io.number(m.start_us);
+  io.number(m.wall_us);
 }
 void fields(auto& io, Is<Exited> auto& m) {
   io.number(m.run);

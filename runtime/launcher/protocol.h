@@ -193,6 +193,7 @@ struct Usage {
   std::uint64_t io_write_bytes = 0;
   std::uint64_t throttled_us = 0;  // waited for its cpu quota
   std::uint64_t start_us = 0;      // request received to exec
+  std::uint64_t wall_us = 0;       // exec to the end of the tree; in Exited only
   bool operator==(const Usage&) const = default;
 };
 

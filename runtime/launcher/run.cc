@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/launcher/system.h"
+
 namespace millrace::launcher {
 namespace {
 
@@ -32,6 +34,7 @@ Usage usage_of(const rusage& used) {
 
 Exited complete(const Run& run, Exited report) {
   report.usage.start_us = run.start_us;
+  report.usage.wall_us = monotonic_us() - run.received_us - run.start_us;
   if (run.group == nullptr) return report;
   const GroupUsage group = run.group->usage();
   add_group(report.usage, group);

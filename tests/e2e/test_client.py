@@ -109,6 +109,17 @@ class Client(harness.TestCase):
         server.wait_idle()
         self.assertEqual(len(server.runs("f")), 3)
 
+    def test_an_id_that_is_empty_is_refused(self):
+        # Of a variable that is not set: it would be a fresh one each time.
+        server = self.start_server()
+        server.apply({"name": "f", "script": "true\n"})
+        for words in ("run", "f", "--id", ""), ("publish", "orders", "--id", "", "data"):
+            self.assertIn(b"--id", server.cli(*words, status=2).stderr)
+        for path in "/api/v1/functions/f/invoke", "/api/v1/topics/orders/events":
+            answer = server.request("POST", path, b"data", {"Idempotency-Key": ""})
+            self.assertEqual(answer.status, 400, path)
+        self.assertEqual(server.runs("f"), [])
+
     def test_objects(self):
         server = self.start_server()
         content = bytes(range(256)) * 4096

@@ -62,6 +62,13 @@ class Nats(harness.TestCase):
         server = self.make_server({"--broker": nats.url, "--nats-monitor": nats.monitor})
         self.assert_does_not_start(server, "page_cache", "sync_interval", "--allow-weak-durability")
 
+    def test_a_stop_while_the_server_is_waited_for_is_no_wait(self):
+        server = self.make_server({"--broker": f"nats://127.0.0.1:{harness.free_port()}"})
+        server.launch()
+        harness.until(lambda: "does not answer yet" in server.log(), "it waits for the NATS server")
+        self.assertEqual(server.stop(), 0)
+        self.assertIn("this start is given up", server.log())
+
     def test_password_in_the_url_is_refused(self):
         server = self.make_server({"--broker": "nats://me:secret@127.0.0.1:4222"})
         self.assert_does_not_start(server, "nats_password_file")

@@ -44,6 +44,10 @@ class Outputs(harness.TestCase):
         self.assertEqual(len(letters), 1)
         self.assertIn("cannot_place", letters[0]["reason"])
         self.assertRegex(letters[0]["reason"], "out.*taken.*directory")
+        run = server.runs("two")[0]["run_id"]
+        for words in ("why", run), ("runs", run), ("runs",):
+            self.assertIn(b"redrive two --list", server.cli(*words).stdout, words)
+        self.assertIn(b"redrive two --list", server.cli("wait", run, "--timeout", "100ms", status=6).stderr)
 
         (server.bucket("out") / "taken").rmdir()
         self.assertEqual(server.ask("redrive", "two")["redriven"], 1)

@@ -99,6 +99,8 @@ class Topics(TopicsCase):
         self.assertEqual((row["dead"], row["function"]), (1, "fail"))
         letter, = server.ask("redrive", "fail", "--list")["dead_letters"]
         self.assertEqual(letter["topic"], "orders")
+        self.assertIn(run["run_id"].encode(), server.cli("why", letter["event_id"]).stdout)
+        self.assertIn(letter["event_id"].encode(), server.cli("redrive", "fail", "--list").stdout)
         server.apply(fail | {"script": harness.COPY})
         self.assertEqual(server.ask("redrive", "fail")["redriven"], 1)
         server.wait_idle()
@@ -116,7 +118,9 @@ class Topics(TopicsCase):
         structured = {"Content-Type": "application/cloudevents+json; charset=utf-8"}
         batch = {"Content-Type": "application/cloudevents-batch+json"}
         first = self.publish(server, "orders", b'{"n":3}', binary)
-        self.assertEqual((first.status, first.json()), (202, {"topic": "orders", "id": "1", "duplicate": False}))
+        answer = first.json()
+        event = answer.pop("event_id")
+        self.assertEqual((first.status, answer), (202, {"topic": "orders", "id": "1", "duplicate": False}))
         again = self.publish(server, "orders", json.dumps(CLOUDEVENT).encode(), structured)
         self.assertTrue(again.json()["duplicate"], "the same event in another mode")
         events = [CLOUDEVENT, CLOUDEVENT | {"id": "2", "datacontenttype": "text/plain", "data": "two"}]
@@ -129,6 +133,7 @@ class Topics(TopicsCase):
         self.assertEqual(self.contents(server, "kept"), [b"millrace.published /api/v1/topics/orders text/plain plain",
                                                          b'order /shop application/json {"n":3}',
                                                          b"order /shop text/plain two"])
+        self.assertIn(b"tell succeeded", server.cli("why", event).stdout)
         for body, headers, status, message in (
                 (b"x", binary | {"ce-specversion": "0.3"}, 400, "attribute 'specversion' must be 1.0"),
                 (b"x", {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "s"}, 400, "attribute 'type' is missing"),

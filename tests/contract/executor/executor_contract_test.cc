@@ -20,6 +20,12 @@ TEST_P(ExecutorContract, TellsSuccess) {
   EXPECT_GT(execution->usage.start_us, 0U);
 }
 
+TEST_P(ExecutorContract, TellsHowLongTheFunctionRan) {
+  const auto execution = run(spec("#!/bin/sh\nsleep 0.2\n"));
+  ASSERT_TRUE(execution) << describe(execution);
+  EXPECT_GE(execution->usage.wall_us, 190'000U);
+}
+
 TEST_P(ExecutorContract, TellsTheExitCode) {
   const auto execution = run(spec("exit 3"));
   ASSERT_TRUE(execution) << describe(execution);

@@ -42,6 +42,13 @@ TEST(ChainText, TellsInputOutputsAndHowItWent) {
   EXPECT_NE(chain_text(Json::array({run}), true).find("\033[31mdead_lettered\033[0m"), std::string::npos);
 }
 
+TEST(ChainText, TellsWhereOutputsAreNotInPlace) {
+  Json run = link("cut", "r1", Json::array());
+  run.set("state", "placing");
+  EXPECT_EQ(chain_text(Json::array({run}), false),
+            "cut succeeded r1  (outputs are not all in place: see millrace redrive cut --list)\n");
+}
+
 TEST(ChainText, TellsHowEachAttemptEnded) {
   Json run = link("cut", "r1", Json::array());
   run.set("failures", 1);

@@ -115,6 +115,14 @@ TEST(Json, KeepsNumbersWithAFractionApart) {
   EXPECT_EQ(Json(std::numeric_limits<double>::quiet_NaN()).dump(), "null");
 }
 
+TEST(Json, WritesNumbersAgainAsTheyWereRead) {
+  const std::string text = R"([0.1000,1E5,-1.50e-3,12345678901234567890123,-9223372036854775809])";
+  const auto json = parse_json(text, text.size());
+  ASSERT_TRUE(json) << json.error().message;
+  EXPECT_EQ(json->dump(), text);
+  EXPECT_EQ(json->items().front().number(), 0.1);
+}
+
 TEST(Json, EscapesStrings) {
   EXPECT_EQ(Json(std::string("\"\\\n\r\t\b\x1f\x7f\0k\xc3\xbc", 12)).dump(),
             "\"\\\"\\\\\\n\\r\\t\\u0008\\u001f\\u007f\\u0000k\xc3\xbc\"");

@@ -254,6 +254,26 @@ TEST(LogInspection, LostHeadsAreBoundedByTheMessagesAround) {
   EXPECT_EQ(found->damage->affected[0].last, 5U);
 }
 
+TEST(LogInspection, AShortenedSegmentMayLackEverythingUpToTheNextMessageElsewhere) {
+  for (const int messages : {9, 2'000}) {  // in one segment, and in more
+    SCOPED_TRACE(messages);
+    const auto files = small_log(messages);
+    const std::string bytes = files->contents(kFirst);
+    const Place cut = message_place(bytes, 4);
+    files->set_contents(kFirst, bytes.substr(0, cut.offset + 100));  // its head is still there
+    const auto found = inspect_untouched(*files);
+    ASSERT_TRUE(found && found->damage);
+    ASSERT_EQ(found->damage->affected.size(), 1U);
+    EXPECT_EQ(found->damage->affected[0].first, 4U);
+    std::optional<std::uint64_t> last;
+    for (const auto& place : records_of(files->contents("log-00000002"))) {
+      if (place.type == RecordType::message && !last) last = place.seq - 1;
+    }
+    EXPECT_EQ(last.has_value(), messages > 9);
+    EXPECT_EQ(found->damage->affected[0].last, last);
+  }
+}
+
 TEST(LogInspection, MissingShortAndForeignSegmentsAreDamageAtAPlace) {
   const auto files = small_log(4);
   files->set_contents("log-00000002", "not ours at all");

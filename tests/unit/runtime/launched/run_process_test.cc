@@ -179,7 +179,8 @@ TEST_F(RunProcessTest, CarriesStreamsCodeAndUsage) {
                                     .io_read_bytes = 4,
                                     .io_write_bytes = 5,
                                     .throttled_us = 6,
-                                    .start_us = 7}});
+                                    .start_us = 7,
+                                    .wall_us = 8}});
   });
   ASSERT_TRUE(execution) << execution.error().message;
   EXPECT_EQ(execution->outcome, AttemptOutcome::failed);
@@ -195,6 +196,7 @@ TEST_F(RunProcessTest, CarriesStreamsCodeAndUsage) {
   EXPECT_EQ(usage.written_bytes, 5U);
   EXPECT_EQ(usage.throttled_us, 6U);
   EXPECT_EQ(usage.start_us, 7U);
+  EXPECT_EQ(usage.wall_us, 8U) << "when the daemon read of it says nothing";
 }
 
 TEST_F(RunProcessTest, AsksForTheLimitsOfTheFunction) {

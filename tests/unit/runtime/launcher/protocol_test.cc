@@ -16,7 +16,8 @@ Usage some_usage() {
           .io_read_bytes = 4,
           .io_write_bytes = 5,
           .throttled_us = 6,
-          .start_us = 0xffff'ffff'ffff'ffff};
+          .start_us = 7,
+          .wall_us = 0xffff'ffff'ffff'ffff};
 }
 
 Hello some_hello() {
