@@ -97,14 +97,28 @@ Result<void> set_log_format(Config& config, View value) {
 }
 
 // The supervisor hands every option to the daemon on a command line, which everybody on the host can read.
+Result<void> check_no_login(View url, View remedy) {
+  const auto scheme = url.find("://");
+  if (scheme == View::npos || url.find('@', scheme) == View::npos) return {};
+  return fail(Errc::invalid_argument,
+              "a URL with a user or password in it can be read by everybody on the host; " + std::string(remedy));
+}
+
 Result<void> set_broker(Config& config, View value) {
-  const auto scheme = value.find("://");
-  if (scheme != View::npos && value.find('@', scheme) != View::npos) {
-    return fail(Errc::invalid_argument,
-                "a URL with a user or password in it can be read by everybody on the host; set nats_user and "
-                "nats_password_file, nats_token_file or nats_credentials_file instead");
-  }
+  auto no_login =
+      check_no_login(value, "set nats_user and nats_password_file, nats_token_file or nats_credentials_file instead");
+  if (!no_login) return no_login;
   config.broker = std::string(value);
+  return {};
+}
+
+Result<void> set_nats_monitor(Config& config, View value) {
+  auto no_login = check_no_login(value, "leave it out: the monitoring page of a NATS server has no login");
+  if (!no_login) return no_login;
+  if (!value.empty() && !value.starts_with("http://") && !value.starts_with("https://")) {
+    return fail(Errc::invalid_argument, "expected nothing, or http://HOST:PORT");
+  }
+  config.nats_monitor = std::string(value);
   return {};
 }
 
@@ -209,7 +223,7 @@ constexpr std::array kOptions{
                  set_number<&Config::nats_replicas, 1, 5>},
     ConfigOption{"nats_monitor", "text", "",
                  "URL of a NATS server's monitoring page (http://HOST:8222), which tells whether it syncs always.",
-                 set_text<&Config::nats_monitor>},
+                 set_nats_monitor},
     ConfigOption{"nats_synced", "yes/no", "no",
                  "The NATS servers have `sync_interval: always`: believe that without asking their monitoring page.",
                  set_flag<&Config::nats_synced>},
@@ -251,7 +265,7 @@ constexpr std::array kOptions{
                  set_number<&Config::connections_max, 1, 1'000'000>},
     ConfigOption{"watches_max", "number", "100000", "Directories watched for new files.",
                  set_number<&Config::watches_max, 1, 10'000'000>},
-    ConfigOption{"queued_runs_max", "number", "100000", "Queued runs that can be listed; more still run.",
+    ConfigOption{"queued_runs_max", "number", "10000", "Queued runs that can be listed; more still run.",
                  set_number<&Config::queued_runs_max, 1, 10'000'000>},
     ConfigOption{"restarts_max", "number", "5",
                  "Deaths of daemon or launcher within a minute that are one too many: everything ends then.",

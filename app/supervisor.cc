@@ -14,6 +14,8 @@
 #include <utility>
 
 #include "app/life_line_messages.h"
+#include "app/orphans.h"
+#include "runtime/launcher/process_tree.h"
 #include "runtime/launcher/protocol.h"
 
 namespace millrace {
@@ -98,6 +100,8 @@ Result<void> Supervisor::open() {
   auto program = sealed_program("millrace-launcher", options_.launcher_image);
   if (!program) return fail(program.error());
   launcher_program_ = std::move(*program);
+  inherited_ = launcher::children_of(::getpid());
+  if (auto adopting = adopt_orphans(); !adopting) return adopting;
   // Inherited as ignored, children would vanish without telling how they ended; a closed stderr must not end us.
   ::signal(SIGCHLD, SIG_DFL);
   ::signal(SIGPIPE, SIG_IGN);
@@ -276,10 +280,22 @@ void Supervisor::look_after(Child& child) {
   child.alive = false;
   child.process = {};
   child.life_line.reset();
+  end_what_is_left();
   if (&child == &daemon_) {
     daemon_ended(*end);
   } else {
     launcher_ended(*end);
+  }
+}
+
+// Before the next one starts: where there are no control groups, nobody else could tell whose it was.
+void Supervisor::end_what_is_left() {
+  std::vector<pid_t> ours = inherited_;
+  for (const Child* child : {&daemon_, &launcher_}) {
+    if (child->alive) ours.push_back(child->process.pid);
+  }
+  if (!end_orphans(ours, options_.orphans_wait)) {
+    log_.warn("processes of a function are killed, but do not end", {{"parent", ::getpid()}});
   }
 }
 
@@ -369,6 +385,7 @@ void Supervisor::end_all() {
     while (!reap(child->process)) static_cast<void>(::poll(ended.data(), 1, -1));
     child->alive = false;
   }
+  end_what_is_left();
 }
 
 }  // namespace millrace

@@ -1,12 +1,14 @@
 // The root of the process tree: starts the launcher with the rights of whoever started us and the daemon as an ordinary
 // user, connects the two, and starts again whichever dies. It takes no input from outside: signals, its two children
-// and what the daemon may say over its life line (life_line_messages.h) are all it listens to.
+// and what the daemon may say over its life line (life_line_messages.h) are all it listens to. What one of the two left
+// behind when it died, such as processes of functions, ends with it.
 //
 //   Supervisor supervisor(log, std::move(options));
 //   const auto status = supervisor.run();      // returns when everything has ended
 //
-// Needs a process with one thread and without children of its own; blocks it. Descriptors of the launcher: 3 = socket
-// to the daemon, 4 = life line; of the daemon: 3 = life line, 4 and further = SupervisorOptions::daemon_descriptors.
+// Needs a process with one thread; blocks it. Children that it has already are left alone. Descriptors of the launcher:
+// 3 = socket to the daemon, 4 = life line; of the daemon: 3 = life line, 4 and further =
+// SupervisorOptions::daemon_descriptors.
 #pragma once
 
 #include <chrono>
@@ -41,6 +43,7 @@ struct SupervisorOptions {
 
   std::chrono::milliseconds daemon_stop_wait{120'000};  // to drain after a signal, then it is killed
   std::chrono::milliseconds launcher_stop_wait{15'000};
+  std::chrono::milliseconds orphans_wait{5'000};  // for what a child left behind to end when it is killed
   // A second signal after this long kills the daemon. timeout(1) and terminals send one twice at once; a person who
   // sends another one means it.
   std::chrono::milliseconds second_signal_after{500};
@@ -55,7 +58,7 @@ class Supervisor {
 
   // The exit status for our own process: the daemon's, when it left by itself with 0 or kExitConfiguration or was asked
   // to by SIGTERM, SIGINT or SIGHUP (a second one kills it). An error when one of the two does not start or kept dying.
-  // No child is left in either case.
+  // No child is left in either case, nor anything that one of them started.
   [[nodiscard]] Result<int> run();
 
  private:
@@ -82,6 +85,7 @@ class Supervisor {
   void look_after(Child& child);
   void daemon_ended(const ChildEnd& end);
   void launcher_ended(const ChildEnd& end);
+  void end_what_is_left();
   void count_death(Child& child, const std::string& how);
   void begin_stop(int status);
   void go_on_stopping(Clock::time_point now);
@@ -92,6 +96,7 @@ class Supervisor {
   SupervisorOptions options_;
   Fd launcher_program_;
   Fd signals_;
+  std::vector<pid_t> inherited_;  // children that this process had before
   Child launcher_{.name = "launcher", .process = {}, .life_line = {}, .deaths = {}, .restart_at = {}};
   Child daemon_{.name = "daemon", .process = {}, .life_line = {}, .deaths = {}, .restart_at = {}};
 

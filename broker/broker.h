@@ -132,7 +132,8 @@ class Delivery {
   virtual Task<Result<void>> extend() = 0;
   virtual Task<Result<void>> ack() = 0;  // confirmed by the broker when this returns
   virtual Task<Result<void>> nak(std::chrono::milliseconds delay, NakReason reason) = 0;
-  virtual Task<Result<void>> term(std::string reason) = 0;  // into the dead letters: bytes, id, counters, reason
+  // Into the dead letters: bytes, id, reason, and `counters`, the last attempt among them.
+  virtual Task<Result<void>> term(std::string reason, Counters counters) = 0;
 };
 
 // Membership of a group on a topic. Delivers nothing until credit is granted, and never more than was granted: each

@@ -150,13 +150,13 @@ Task<Result<void>> EmbeddedDelivery::nak(std::chrono::milliseconds delay, NakRea
   co_return confirmed;
 }
 
-Task<Result<void>> EmbeddedDelivery::term(std::string reason) {
+Task<Result<void>> EmbeddedDelivery::term(std::string reason, Counters counters) {
   if (auto held = check_held(); !held) co_return held;
   if (reason.size() > kReasonBytesMax) reason.resize(kReasonBytesMax);
   const auto now = core_->loop.wall_now().time_since_epoch();
   DeadEntry dead{.id = stored_->id,
                  .reason = std::move(reason),
-                 .counters = entry_->counters,
+                 .counters = counters,
                  .redrives = entry_->redrives,
                  .died_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count()};
   if (auto written = core_->journal->write_dead(group_.group, seq_, dead); !written) co_return written;

@@ -37,7 +37,7 @@ class EmbeddedDelivery final : public Delivery, public FromFramePool {
   Task<Result<void>> extend() override;
   Task<Result<void>> ack() override;
   Task<Result<void>> nak(std::chrono::milliseconds delay, NakReason reason) override;
-  Task<Result<void>> term(std::string reason) override;
+  Task<Result<void>> term(std::string reason, Counters counters) override;
 
  private:
   enum class Status : std::uint8_t { loading, held, settled, lost };

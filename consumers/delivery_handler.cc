@@ -286,6 +286,7 @@ Task<bool> DeliveryHandler::settle(const FunctionSpec& spec, Delivery& delivery,
   const RunOutcome outcome = record.outcome;
   const std::string reason = record.reason;
   const std::string function = record.function;
+  const Counters counters{.failures = record.failures, .losses = record.losses};
   const bool too_old = in_trouble_for(spec, delivery) > spec.infrastructure_retry_for;
   const auto finished = co_await finish_.place_and_publish(std::move(record));
   if (!finished && !is_permanent(finished.error()) && !too_old) {
@@ -297,11 +298,11 @@ Task<bool> DeliveryHandler::settle(const FunctionSpec& spec, Delivery& delivery,
   out_of_trouble(spec, delivery);
   Result<void> settled;
   if (!finished) {
-    settled = co_await delivery.term(finished.error().message);
+    settled = co_await delivery.term(finished.error().message, counters);
   } else if (outcome == RunOutcome::dead_lettered) {
     log_.warn("run given up, its event is a dead letter",
               {{"function", function}, {"run", run_id.str()}, {"reason", reason}});
-    settled = co_await delivery.term(reason);
+    settled = co_await delivery.term(reason, counters);
     MILLRACE_FAIL_POINT(after_dead_letter);
   } else {
     settled = co_await delivery.ack();

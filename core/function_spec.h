@@ -133,6 +133,8 @@ struct FunctionSpec {
   std::uint32_t cpu_millicores = 200;         // reserved for admission, and the weight
   LimitsSpec limits;
   bool memory_explicit = false;  // an author's limit that the host cannot enforce is refused, a default is dropped
+  // Nobody notes whether `cpu` was written: who writes the default means no more than the default does.
+  [[nodiscard]] bool cpu_explicit() const { return cpu_millicores != FunctionSpec{}.cpu_millicores; }
 
   std::vector<InputSpec> inputs;
   std::vector<OutputSpec> outputs;

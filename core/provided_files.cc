@@ -40,7 +40,8 @@ std::string_view why_no_file_path(std::string_view path) {
   }
   if (depth > kFilePathDepthMax) return "lies too deep";
   for (const std::string_view taken : kTaken) {
-    if (lies_below(path, taken)) return "lies where every run has a place of its own (/tmp, /dev, /proc, /sys, /oscar)";
+    if (lies_below(path, taken))
+      return "lies where every run has a place of its own (/tmp, /dev, /proc, /sys, /run/secrets, /oscar)";
   }
   return {};
 }

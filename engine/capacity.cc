@@ -1,7 +1,6 @@
 #include "engine/capacity.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -18,7 +17,11 @@ struct Demand {
   std::uint64_t NodeRow::* offer;
   std::string (*shown)(std::uint64_t);
   bool by_author;
+  std::string_view there;  // what becomes of a run on a node that has less
 };
+
+constexpr std::string_view kAlone = "there it runs alone and may not get all of it";
+constexpr std::string_view kNoMore = "there a run gets no more than that";
 
 // A share of a machine's memory is an odd number of bytes.
 std::string shown_memory(std::uint64_t bytes) {
@@ -30,20 +33,31 @@ std::string shown_cpu(std::uint64_t millicores) {
   return format_millicores(static_cast<std::uint32_t>(millicores));
 }
 
-std::array<Demand, 2> demands_of(const FunctionSpec& function) {
-  return {Demand{.option = "memory",
-                 .field = "memory: " + format_bytes(function.memory_bytes),
-                 .amount = function.memory_bytes,
-                 .offer = &NodeRow::memory_bytes,
-                 .shown = shown_memory,
-                 .by_author = function.memory_explicit},
-          // Nobody notes whether it was written: who writes the default means no more than the default does.
-          Demand{.option = "cpu",
-                 .field = "cpu: " + format_millicores(function.cpu_millicores),
-                 .amount = function.cpu_millicores,
-                 .offer = &NodeRow::cpu_millicores,
-                 .shown = shown_cpu,
-                 .by_author = function.cpu_millicores != FunctionSpec{}.cpu_millicores}};
+std::vector<Demand> demands_of(const FunctionSpec& function) {
+  const auto memory = [](std::string_view field, std::uint64_t bytes, bool by_author, std::string_view there) {
+    return Demand{.option = "memory",
+                  .field = std::string(field) + ": " + format_bytes(bytes),
+                  .amount = bytes,
+                  .offer = &NodeRow::memory_bytes,
+                  .shown = shown_memory,
+                  .by_author = by_author,
+                  .there = there};
+  };
+  const auto cpu = [](std::string_view field, std::uint32_t millicores, bool by_author, std::string_view there) {
+    return Demand{.option = "cpu",
+                  .field = std::string(field) + ": " + format_millicores(millicores),
+                  .amount = millicores,
+                  .offer = &NodeRow::cpu_millicores,
+                  .shown = shown_cpu,
+                  .by_author = by_author,
+                  .there = there};
+  };
+  const LimitsSpec& limits = function.limits;
+  return {memory("memory", function.memory_bytes, function.memory_explicit, kAlone),
+          cpu("cpu", function.cpu_millicores, function.cpu_explicit(), kAlone),
+          // A limit that nothing can reach is none.
+          cpu("limits.cpu", limits.cpu_millicores, limits.cpu_millicores > 0, kNoMore),
+          memory("limits.scratch", limits.scratch_bytes, limits.scratch_bytes != LimitsSpec{}.scratch_bytes, kNoMore)};
 }
 
 std::vector<const NodeRow*> workers_of(const std::vector<NodeRow>& nodes) {
@@ -74,7 +88,7 @@ Result<std::vector<std::string>> check_capacity(const FunctionSpec& function, co
     if (demand.amount <= least.*demand.offer) continue;
     if (demand.amount <= most.*demand.offer) {
       warnings.push_back(demand.field + " is more than some nodes have for functions: the least is " +
-                         offer_of(least, demand) + "; there it runs alone and may not get all of it");
+                         offer_of(least, demand) + "; " + std::string(demand.there));
       continue;
     }
     const std::string lack = " is more than any node has for functions: the most is " + offer_of(most, demand);
@@ -82,7 +96,7 @@ Result<std::vector<std::string>> check_capacity(const FunctionSpec& function, co
       return fail(Errc::invalid_argument, demand.field + lack + "; lower it, or raise the option " +
                                               std::string(demand.option) + " of that node");
     }
-    warnings.push_back(demand.field + " (default)" + lack + "; there it runs alone");
+    warnings.push_back(demand.field + " (default)" + lack + "; " + std::string(demand.there));
   }
   return warnings;
 }

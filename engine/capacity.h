@@ -1,4 +1,5 @@
-// Whether the nodes that run functions have what a function wants to be reserved for it: its memory and its cpu.
+// Whether the nodes that run functions have what a function wants to be reserved for it, its memory and its cpu, and as
+// much as its limits of cpu and scratch (which is memory) let it use: a limit above the machine would be none.
 //
 //   auto warnings = check_capacity(function, *co_await nodes.all());
 //

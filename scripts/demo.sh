@@ -209,7 +209,7 @@ sed "s/^\( *FRAMES:\).*/\1 $frames/" "$example/functions.yaml" >"$data/demo/func
 grep -q "FRAMES: $frames\$" "$data/demo/functions.yaml" || die "$example/functions.yaml has no FRAMES to set"
 if [ -z "$user" ]; then
   echo "not root: the functions are plain processes, neither isolated nor limited"
-  sed -i '/^ *memory:/d; s/^\( *\)image: host$/&\n\1executor: process/' "$data/demo/functions.yaml"
+  sed -i '/^ *memory:/d; /^ *cpu:/d; s/^\( *\)image: host$/&\n\1executor: process/' "$data/demo/functions.yaml"
 fi
 
 start_server

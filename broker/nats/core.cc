@@ -6,6 +6,7 @@
 #include "async/sleep.h"
 #include "broker/nats/group.h"
 #include "broker/nats/nats_delivery.h"
+#include "broker/nats/settings.h"
 #include "broker/nats/watching.h"
 #include "core/ids.h"
 
@@ -24,14 +25,6 @@ Task<void> renew(Core& core, Group& group, std::uint64_t seq, std::string owner,
   const auto written = co_await core.jetstream.publish(core.names.begun_stream(), std::move(record));
   NatsDelivery* delivery = group.find_held(seq);
   if (delivery != nullptr && delivery->owner() == owner) delivery->renewed(written);
-}
-
-bool has_filters(const Json& config, const std::vector<std::string>& wanted) {
-  const Json* filters = config.find("filter_subjects");
-  return filters != nullptr && filters->items().size() == wanted.size() &&
-         std::ranges::all_of(wanted, [&](const auto& each) {
-           return std::ranges::any_of(filters->items(), [&](const Json& there) { return there == Json(each); });
-         });
 }
 
 std::chrono::milliseconds span_of(const Json& metadata, const char* name, std::chrono::milliseconds fallback) {
@@ -83,28 +76,9 @@ Result<void> Core::usable() const {
 }
 
 Task<Result<Assessment>> Core::prepare() {
-  const auto common = [this](const std::string& name, const std::string& subjects) {
-    return Json::object({{"name", name},
-                         {"subjects", Json::array({subjects})},
-                         {"retention", "limits"},
-                         {"storage", "file"},
-                         {"discard", "new"},
-                         {"num_replicas", options.replicas},
-                         {"max_consumers", -1},
-                         {"max_msgs", -1},
-                         {"max_bytes", -1},
-                         {"max_age", 0}});
-  };
-  Json dead = common(names.dead_stream(), names.all_dead());
-  dead.set("max_bytes", options.dead_bytes_max);
-  dead.set("metadata", Json::object({{"millrace", "dead letters"}}));
-  Json begun = common(names.begun_stream(), names.all_begun());
-  begun.set("subjects", Json::array({names.all_begun(), names.all_turns()}));
-  begun.set("max_msgs_per_subject", 1);
-  begun.set("metadata", Json::object({{"millrace", "attempts"}}));
-  auto made = co_await jetstream.ensure_stream(names.dead_stream(), std::move(dead));
+  auto made = co_await jetstream.ensure_stream(names.dead_stream(), nats::dead_stream(names, options));
   if (!made) co_return fail(made.error().with("make the stream of dead letters"));
-  made = co_await jetstream.ensure_stream(names.begun_stream(), std::move(begun));
+  made = co_await jetstream.ensure_stream(names.begun_stream(), nats::begun_stream(names, options));
   if (!made) co_return fail(made.error().with("make the stream of attempts"));
   Result<bool> syncs = false;
   store_ = made->answer.string_or("created", "");
@@ -124,9 +98,17 @@ Task<Result<Topic*>> Core::find(std::string topic) {
     co_return fail(Errc::not_found, "topic '" + topic + "' does not exist");
   }
   if (!info) co_return fail(info.error());
+  if (auto ours = check_is_ours(topic, *info); !ours) co_return fail(ours.error());
   Topic& found = remember(topic);
   learn(found, *info);
   co_return &found;
+}
+
+Result<void> Core::check_is_ours(const std::string& topic, const Json& stream) const {
+  const Json* config = stream.find("config");
+  auto ours = check_stream(config == nullptr ? Json::object() : *config, topic_stream(names, topic));
+  if (!ours) return fail(ours.error().with("use the topic '" + topic + "' at " + shown_nats_url(options.url)));
+  return ours;
 }
 
 void Core::learn(Topic& topic, const Json& stream) {
@@ -170,12 +152,12 @@ void Core::forget(const std::string& topic) {
 Task<Result<Group*>> Core::find(std::string topic, std::string group, bool make) {
   auto found = co_await find(std::move(topic));
   if (!found) co_return fail(found.error());
-  const auto known = (*found)->groups.find(group);
-  if (known != (*found)->groups.end() && !known->second->is_removed()) co_return known->second.get();
   if (make) {
     auto made = co_await make_group(**found, std::move(group));
     co_return made;
   }
+  const auto known = (*found)->groups.find(group);
+  if (known != (*found)->groups.end() && !known->second->is_removed()) co_return known->second.get();
   const bool good = check_topic_name(group).has_value();
   Result<Json> info = fail(Errc::not_found, "");
   if (good)
@@ -189,10 +171,15 @@ Task<Result<Group*>> Core::find(std::string topic, std::string group, bool make)
 
 Task<Result<Group*>> Core::make_group(Topic& topic, std::string group) {
   if (auto ok = check_topic_name(group); !ok) co_return fail(ok.error().with("the name of a group"));
+  // Also of one that is known: somebody may have put another consumer in its place since.
   auto made = co_await adopt_or_make(topic, group, Priority::normal);
   if (!made) co_return fail(made.error());
   const auto known = topic.groups.find(group);
-  if (known != topic.groups.end() && !known->second->is_removed()) co_return known->second.get();
+  if (known != topic.groups.end() && !known->second->is_removed()) {
+    if (topic.prioritized) made = co_await make_lanes(topic, group);
+    if (!made) co_return fail(made.error());
+    co_return known->second.get();
+  }
   // Whoever gives the topic priorities first says so and then looks for groups; so one of the two sees the other.
   const std::string stream = names.stream(topic.name);
   auto info = co_await jetstream.call("STREAM.INFO." + stream);
@@ -217,7 +204,9 @@ Task<Result<void>> Core::make_lanes(const Topic& topic, std::string group) {
 Task<Result<void>> Core::adopt_or_make(const Topic& topic, std::string group, Priority priority) {
   auto made = co_await adopt_consumer(topic, group, priority);
   if (!made && made.error().code == Errc::not_found) made = co_await make_consumer(topic, group, priority, 0);
-  if (!made) co_return fail(made.error().with("make the group '" + group + "' of topic '" + topic.name + "'"));
+  if (!made)
+    co_return fail(made.error().with("make the group '" + group + "' of topic '" + topic.name + "' at " +
+                                     shown_nats_url(options.url)));
   co_return made;
 }
 
@@ -226,14 +215,11 @@ Task<Result<void>> Core::adopt_consumer(const Topic& topic, std::string group, P
   const std::string consumer = names.stream(topic.name) + "." + Names::consumer(group, priority);
   auto info = co_await jetstream.call("CONSUMER.INFO." + consumer);
   if (!info) co_return fail(info.error());
+  const auto ours = check_consumer(*info, durable_consumer(Names::consumer(group, priority),
+                                                           names.filters(topic.name, group, priority), topic.lease, 0));
+  if (!ours) co_return ours;
   const Json* found = info->find("config");
-  Json config = found == nullptr ? Json() : *found;
-  if (config.string_or("ack_policy", "") != "explicit" || config.int_or("max_deliver", -1) != -1 ||
-      config.find("deliver_subject") != nullptr || !has_filters(config, names.filters(topic.name, group, priority))) {
-    co_return fail(
-        Errc::failed_precondition,
-        "a consumer '" + consumer + "' is there with settings that are not ours: remove it, or set nats_prefix");
-  }
+  Json config = found == nullptr ? Json::object() : *found;
   if (config.int_or("ack_wait", 0) == nanoseconds(topic.lease)) co_return Result<void>{};
   config.set("ack_wait", nanoseconds(topic.lease));
   auto updated =
@@ -247,22 +233,9 @@ Task<Result<void>> Core::make_consumer(const Topic& topic, std::string group, Pr
   const std::string stream = names.stream(topic.name);
   const bool keeper = group == kKeeper;
   const std::string consumer = keeper ? group : Names::consumer(group, priority);
-  Json subjects;
-  if (keeper) {
-    subjects = Json::array({names.subject(topic.name), names.all_marked(topic.name)});
-  } else {
-    for (const auto& each : names.filters(topic.name, group, priority)) subjects.append(each);
-  }
-  Json config = Json::object({{"durable_name", consumer},
-                              {"name", consumer},
-                              {"deliver_policy", from == 0 ? "all" : "by_start_sequence"},
-                              {"ack_policy", "explicit"},
-                              {"ack_wait", nanoseconds(topic.lease)},
-                              {"max_deliver", -1},
-                              {"max_ack_pending", -1},
-                              {"filter_subjects", std::move(subjects)},
-                              {"replay_policy", "instant"}});
-  if (from != 0) config.set("opt_start_seq", from);
+  const auto filters = keeper ? std::vector{names.subject(topic.name), names.all_marked(topic.name)}
+                              : names.filters(topic.name, group, priority);
+  Json config = durable_consumer(consumer, filters, topic.lease, from);
   auto made = co_await jetstream.call("CONSUMER.CREATE." + stream + "." + consumer,
                                       Json::object({{"stream_name", stream}, {"config", std::move(config)}}));
   if (!made) co_return fail(made.error());
@@ -298,6 +271,7 @@ Task<Result<void>> Core::prioritize(std::string topic) {
   if ((*found)->prioritized) co_return Result<void>{};
   auto info = co_await jetstream.call("STREAM.INFO." + names.stream(topic));
   if (!info) co_return fail(info.error());
+  if (auto ours = check_is_ours(topic, *info); !ours) co_return ours;
   learn(**found, *info);
   const Json* there = info->find("config");
   if (there == nullptr) co_return fail(Errc::internal, "stream " + names.stream(topic) + ": no configuration");

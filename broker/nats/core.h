@@ -119,6 +119,8 @@ class Core : public std::enable_shared_from_this<Core> {
   // Before the first message with a priority is published: every group gets a consumer for each, and everybody hears
   // of it. Most topics never have priorities, and each consumer costs the server memory.
   [[nodiscard]] Task<Result<void>> prioritize(std::string topic);
+  // Whether the stream of that name, as the server tells of it, is one of a topic; else it must not be touched.
+  [[nodiscard]] Result<void> check_is_ours(const std::string& topic, const Json& stream) const;
   void learn(Topic& topic, const Json& stream);  // what the stream's configuration says
 
   void tell_backlog(const std::string& topic);

@@ -42,7 +42,6 @@ Assessment assess(const Json& stream, const NatsBrokerOptions& options, const Re
     found.why = "the server does not say how its streams are stored";
     return found;
   }
-  if (const Json* metadata = config->find("metadata")) found.version = metadata->string_or("_nats.ver", "");
   if (config->string_or("storage", "file") != "file") {
     found.why = "the streams are kept in memory";
     return found;

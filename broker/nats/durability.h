@@ -1,6 +1,6 @@
 // What a confirmation of these servers is worth.
 //
-// A client sees the version, the replicas and the kind of storage of its streams, not whether the server syncs its
+// A client sees the replicas and the kind of storage of its streams, not whether the server syncs its
 // files before it confirms: servers wait up to two minutes with that unless they are told `sync_interval: always`.
 // Their monitoring page tells.
 #pragma once
@@ -18,8 +18,7 @@ namespace millrace::nats {
 
 struct Assessment {
   Durability durability = Durability::memory;
-  std::string version;  // empty: an old server that does not say
-  std::string why;      // for people
+  std::string why;  // for people
 };
 
 // `stream` is the server's answer about one of our streams.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "async/sleep.h"
+#include "broker/nats/settings.h"
 #include "formats/base64.h"
 
 namespace millrace::nats {
@@ -12,6 +13,7 @@ namespace {
 constexpr std::size_t kAnswerBytesMax = 64U << 20;
 constexpr std::chrono::milliseconds kAgain{100};  // JetStream needs a moment after its server is there
 constexpr int kCallTriesMax = 3;
+constexpr std::int64_t kOtherStream = 10060;  // the stream is not the expected one
 
 // The codes of JetStream's errors that mean something to us.
 Errc code_of(std::int64_t http, std::int64_t number) {
@@ -51,27 +53,6 @@ Headers parse_block(std::string_view block) {
   return headers;
 }
 
-// Whether all that is wanted is there, whatever else is.
-bool says_all(const Json& there, const Json& wanted) {
-  if (!wanted.is_object()) return there == wanted;
-  return std::ranges::all_of(wanted.members(), [&](const auto& member) {
-    const Json* found = there.find(member.key);
-    return found != nullptr && says_all(*found, member.value);
-  });
-}
-
-// What others noted there stays, and so does what cannot be changed.
-void keep_what_stays(const Json& there, Json& wanted) {
-  if (const Json* first_seq = there.find("first_seq")) wanted.set("first_seq", *first_seq);
-  const Json* noted = there.find("metadata");
-  const Json* ours = wanted.find("metadata");
-  Json merged = noted == nullptr ? Json::object() : *noted;
-  if (ours != nullptr) {
-    for (const auto& member : ours->members()) merged.set(member.key, member.value);
-  }
-  if (!merged.members().empty()) wanted.set("metadata", std::move(merged));
-}
-
 bool is_passing(const Error& error) {
   return error.code == Errc::unavailable || error.code == Errc::deadline_exceeded;
 }
@@ -90,9 +71,13 @@ Task<Result<Json>> JetStream::ask(std::shared_ptr<const Packet> packet) {
   if (!parsed) co_return fail(Errc::internal, subject + ": the NATS server's answer is no JSON");
   const Json* error = parsed->find("error");
   if (error == nullptr) co_return parsed;
-  co_return fail(code_of(error->int_or("code", 0), error->int_or("err_code", 0)),
-                 subject + ": " + error->string_or("description", "refused") + " (" +
-                     std::to_string(error->int_or("err_code", 0)) + ")");
+  const auto number = error->int_or("err_code", 0);
+  const std::string said = number == kOtherStream
+                               ? "a stream of somebody else has this subject at " + shown_nats_url(options_.url) +
+                                     "; take it from there, or set nats_prefix"
+                               : error->string_or("description", "refused");
+  co_return fail(code_of(error->int_or("code", 0), number),
+                 subject + ": " + said + " (" + std::to_string(number) + ")");
 }
 
 Task<Result<Json>> JetStream::call(std::string operation, Json request) {
@@ -114,10 +99,10 @@ Task<Result<JetStream::Made>> JetStream::ensure_stream(std::string name, Json co
     auto info = co_await call("STREAM.INFO." + name);
     if (!info && info.error().code != Errc::not_found) co_return fail(info.error());
     const Json* there = info ? info->find("config") : nullptr;
-    if (there != nullptr && says_all(*there, config)) co_return Made{.created = false, .answer = std::move(*info)};
     if (there != nullptr) {
-      keep_what_stays(*there, config);
-      auto updated = co_await call("STREAM.UPDATE." + name, std::move(config));
+      if (auto ours = check_stream(*there, config); !ours) co_return fail(ours.error());
+      if (says_all(*there, config)) co_return Made{.created = false, .answer = std::move(*info)};
+      auto updated = co_await call("STREAM.UPDATE." + name, changed_to(*there, config));
       if (!updated) co_return fail(updated.error());
       co_return Made{.created = false, .answer = std::move(*updated)};
     }
@@ -131,6 +116,8 @@ Task<Result<JetStream::Made>> JetStream::ensure_stream(std::string name, Json co
 }
 
 Task<Result<Stored>> JetStream::publish(std::string stream, Packet given) {
+  // A stream of somebody else that has the subject must not store it and confirm it in our stream's place.
+  given.headers.emplace_back(kExpectedStream, stream);
   const auto packet = std::make_shared<const Packet>(std::move(given));
   const bool repeatable =
       std::ranges::any_of(packet->headers, [](const auto& header) { return header.first == "Nats-Msg-Id"; });

@@ -21,6 +21,9 @@
 
 namespace millrace::nats {
 
+// A header that every message of ours has: only the stream of this name stores it.
+inline constexpr std::string_view kExpectedStream = "Nats-Expected-Stream";
+
 struct Stored {
   std::uint64_t seq = 0;
   bool duplicate = false;
@@ -44,9 +47,9 @@ class JetStream {
   // deadline_exceeded. A call whose connection breaks is made again: all of them may be.
   [[nodiscard]] Task<Result<Json>> call(std::string operation, Json request = {});
 
-  // Makes a stream, or changes what differs in one that is there; `first_seq`, the number of its first message, is only
-  // for one that is made. Asked first: a server counts the bytes of a stream that it is to make twice when it is there
-  // already.
+  // Makes a stream, or changes what differs in one of ours that is there, see settings.h; failed_precondition, and
+  // nothing is changed: it is somebody else's. `first_seq`, the number of its first message, is only for one that is
+  // made. Asked first: a server counts the bytes of a stream that it is to make twice when it is there already.
   struct Made {
     bool created = false;
     Json answer;
@@ -54,7 +57,8 @@ class JetStream {
   [[nodiscard]] Task<Result<Made>> ensure_stream(std::string name, Json config, std::uint64_t first_seq = 0);
 
   // Confirmed by the server. A packet with a Nats-Msg-Id is sent again when the connection breaks, as long as
-  // `publish_timeout` lasts; one without is not, since it may have arrived. not_found: there is no such stream.
+  // `publish_timeout` lasts; one without is not, since it may have arrived. not_found: there is no such stream;
+  // failed_precondition: another stream has the subject, and did not store it.
   [[nodiscard]] Task<Result<Stored>> publish(std::string stream, Packet packet);
 
   // The message with this number, or the next behind it with the subject.

@@ -136,6 +136,7 @@ Task<Result<void>> Link::connect() {
     pause = std::min(pause * 2, kRetryMax);
   }
   payload_bytes_max_ = client_->payload_bytes_max();
+  server_ = client_->server();
   sender_ = std::make_shared<Sender>(loop_, client_, arrivals_, options_.send_bytes_max);
   connected_ = true;
   co_return Result<void>{};

@@ -34,6 +34,7 @@
 #include "async/task.h"
 #include "async/task_group.h"
 #include "broker/nats/nats_options.h"
+#include "broker/nats/server_info.h"
 #include "broker/wait_list.h"
 #include "core/error.h"
 #include "formats/event_codec.h"
@@ -76,7 +77,8 @@ class Link {
   struct Arrivals;  // link_client.h
 
   // Waits for a server for `options.connect_for`. Errors: invalid_argument (a URL, a file that cannot be read),
-  // permission_denied (the server knows us not), unavailable. `news`: subjects to hear beside our own, see on_news().
+  // permission_denied (the server knows us not), failed_precondition (its version), unavailable. `news`: subjects to
+  // hear beside our own, see on_news().
   [[nodiscard]] static Task<Result<std::unique_ptr<Link>>> open(EventLoop& loop, NatsBrokerOptions options, Log& log,
                                                                 std::vector<std::string> news = {});
   Link(const Link&) = delete;
@@ -111,6 +113,8 @@ class Link {
   void on_dropped(std::function<void(std::size_t)> told) { dropped_ = std::move(told); }
 
   [[nodiscard]] std::size_t payload_bytes_max() const { return payload_bytes_max_; }
+  // Of the server that we came to first; nothing: it did not say.
+  [[nodiscard]] const std::optional<ServerInfo>& server() const { return server_; }
 
   // Lets go of the connection at once, blocking for a moment: for a broker that was not closed.
   void abandon();
@@ -165,6 +169,7 @@ class Link {
   std::string refused_;  // why the servers take us no more; empty: they do
   std::optional<EventLoop::TimePoint> reconnected_at_;
   std::size_t payload_bytes_max_ = 0;
+  std::optional<ServerInfo> server_;
   TaskGroup connecting_;
 };
 

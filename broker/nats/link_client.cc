@@ -14,6 +14,7 @@ constexpr std::int64_t kConnectTimeoutMs = 2000;
 constexpr std::int64_t kWriteDeadlineMs = 5000;
 constexpr int kReconnectBufferBytes = 8 << 20;
 constexpr int kPingsOutMax = 2;
+constexpr std::size_t kUrlBytesMax = 2048;
 constexpr std::size_t kSecretBytesMax = 64U << 10;
 constexpr std::string_view kEndOfJwt = "END NATS USER JWT";
 constexpr std::string_view kEndOfSeed = "END USER NKEY SEED";
@@ -291,6 +292,13 @@ Result<std::shared_ptr<Link::Client>> Link::Client::connect(const NatsBrokerOpti
     return fail(error_of(status, "connect to the NATS server at " + shown_nats_url(wanted.url)));
   }
   ear.release();  // NOLINT(bugprone-unused-return-value): heard_closed frees it, whatever happens below
+  std::array<char, kUrlBytesMax> url{};
+  if (natsConnection_GetConnectedUrl(client->connection_, url.data(), url.size()) == NATS_OK) {
+    client->server_ = ask_server(url.data());
+  }
+  if (client->server_) {
+    if (auto ok = check_version(*client->server_, url.data()); !ok) return fail(ok.error());
+  }
   for (const auto& subject : subjects) {
     if (auto heard = client->subscribe(subject, arrivals); !heard) return fail(heard.error());
   }

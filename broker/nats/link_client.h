@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -69,7 +70,7 @@ struct Link::Arrivals : std::enable_shared_from_this<Link::Arrivals> {
 // The library's connection and our subscriptions.
 class Link::Client {
  public:
-  // Blocks. `unavailable` when no server answers.
+  // Blocks. `unavailable` when no server answers, `failed_precondition` when it is too old.
   [[nodiscard]] static Result<std::shared_ptr<Client>> connect(const NatsBrokerOptions& options,
                                                                const std::shared_ptr<Arrivals>& arrivals,
                                                                const std::vector<std::string>& subjects);
@@ -80,6 +81,7 @@ class Link::Client {
   [[nodiscard]] Result<void> publish(const Packet& packet,
                                      const std::string& reply);  // may block, for as long as the socket is full
   [[nodiscard]] std::size_t payload_bytes_max() const;
+  [[nodiscard]] const std::optional<ServerInfo>& server() const { return server_; }
   void close();  // blocks; sends what the library still holds
 
  private:
@@ -87,6 +89,7 @@ class Link::Client {
   [[nodiscard]] Result<void> subscribe(const std::string& subject, const std::shared_ptr<Arrivals>& arrivals);
 
   __natsConnection* connection_ = nullptr;
+  std::optional<ServerInfo> server_;  // the one that was connected first
   std::vector<__natsSubscription*> subscriptions_;
 };
 

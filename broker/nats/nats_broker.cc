@@ -10,6 +10,7 @@
 #include "broker/nats/durability.h"
 #include "broker/nats/group.h"
 #include "broker/nats/nats_delivery.h"
+#include "broker/nats/settings.h"
 #include "broker/nats/topic_admin.h"
 #include "broker/nats/watching.h"
 #include "broker/nats/wire.h"
@@ -29,6 +30,10 @@ constexpr std::size_t kHeaderRoom = kDocumentRoom + (16U << 10);  // and what we
 
 Json limit(std::uint64_t wanted) {
   return wanted >= kUnlimitedFrom ? Json(-1) : Json(wanted);
+}
+
+std::string version_of(const nats::Link& link) {
+  return link.server() ? link.server()->version : std::string();
 }
 
 class NatsBroker final : public Broker {
@@ -69,27 +74,21 @@ class NatsBroker final : public Broker {
 // True when the stream was not there before.
 Task<Result<bool>> NatsBroker::make_stream(const TopicSpec& spec) {
   const Names& names = core_->names;
-  const Json config = Json::object(
-      {{"name", names.stream(spec.name)},
-       {"subjects",
-        Json::array({names.subject(spec.name), names.redriven(spec.name, "*"), names.all_marked(spec.name)})},
-       {"retention", "interest"},
-       {"storage", "file"},
-       {"discard", "new"},
-       {"num_replicas", core_->options.replicas},
-       {"max_consumers", -1},
-       {"max_msgs", std::min(spec.messages_max, core_->options.topic_messages_max)},
-       {"max_bytes", limit(std::min(spec.bytes_max, core_->options.topic_bytes_max))},
-       {"max_age", 0},
-       {"duplicate_window", nanoseconds(std::max(spec.dedupe_window, kDedupeWindowMin))},
-       {"metadata", Json::object({{"millrace-lease-ms", std::to_string(spec.lease.count())},
-                                  {"millrace-overdue-ms", std::to_string(spec.overdue_after.count())}})}});
+  Json config = nats::topic_stream(names, spec.name);
+  config.set("num_replicas", core_->options.replicas);
+  config.set("max_msgs", std::min(spec.messages_max, core_->options.topic_messages_max));
+  config.set("max_bytes", limit(std::min(spec.bytes_max, core_->options.topic_bytes_max)));
+  config.set("duplicate_window", nanoseconds(std::max(spec.dedupe_window, kDedupeWindowMin)));
+  config.set("metadata", Json::object({{"millrace-lease-ms", std::to_string(spec.lease.count())},
+                                       {"millrace-overdue-ms", std::to_string(spec.overdue_after.count())}}));
   // The microseconds since 1970: the numbers of a topic that was removed never come again, nor what was recorded of
   // them.
   const auto first_seq = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(core_->loop.wall_now().time_since_epoch()).count());
-  auto made = co_await core_->jetstream.ensure_stream(names.stream(spec.name), config, first_seq);
-  if (!made) co_return fail(made.error().with("make the topic '" + spec.name + "'"));
+  auto made = co_await core_->jetstream.ensure_stream(names.stream(spec.name), std::move(config), first_seq);
+  if (!made) {
+    co_return fail(made.error().with("make the topic '" + spec.name + "' at " + shown_nats_url(core_->options.url)));
+  }
   core_->learn(core_->remember(spec.name), made->answer);
   co_return made->created;
 }
@@ -173,8 +172,9 @@ Task<Result<Receipt>> NatsBroker::publish_one(std::string topic, Outgoing messag
     co_return Receipt{.duplicate = stored->duplicate};
   }
   if (stored.error().code == Errc::no_space) core_->refused.add();
+  // Its stream is gone, or has lost its subject.
+  if (stored.error().code == Errc::not_found || stored.error().code == Errc::failed_precondition) core_->forget(topic);
   if (stored.error().code == Errc::not_found) {
-    core_->forget(topic);
     co_return fail(Errc::not_found, "topic '" + topic + "' does not exist");
   }
   co_return fail(stored.error().with("topic '" + topic + "'"));
@@ -335,9 +335,10 @@ Task<Result<std::unique_ptr<Broker>>> open_nats_broker(NatsBrokerOptions options
                         .detects_id_reuse = false,
                         .bounds_count_dead = false,
                         .message_bytes_max = std::min(kEventBytesMax, payload - kHeaderRoom)};
-  log.info(
-      "NATS broker opened",
-      {{"url", url}, {"version", ready->version}, {"durability", name_of(ready->durability)}, {"because", ready->why}});
+  log.info("NATS broker opened", {{"url", url},
+                                  {"version", version_of(*core->link)},
+                                  {"durability", name_of(ready->durability)},
+                                  {"because", ready->why}});
   co_return std::make_unique<NatsBroker>(std::move(core));
 }
 
@@ -352,15 +353,32 @@ Task<Result<std::string>> describe_nats_broker(NatsBrokerOptions options, EventL
   if (account && !options.monitor_url.empty()) syncs = co_await nats::ask_monitor(loop, options.monitor_url);
   Result<Json> stream = fail(Errc::not_found, "");
   if (account) stream = co_await jetstream.call("STREAM.INFO." + names->begun_stream());
+  const std::string version = version_of(**link);
+  const auto server = (*link)->server();
   co_await (*link)->close();
   if (!account) co_return fail(account.error().with("JetStream"));
+  const Json* config = stream ? stream->find("config") : nullptr;
+  if (config != nullptr) {
+    const auto ours = nats::check_stream(*config, nats::begun_stream(*names, options));
+    if (!ours) co_return fail(ours.error().with("the NATS server at " + shown_nats_url(options.url)));
+  }
+  const bool enough = config != nullptr && config->uint_or("num_replicas", 1) >= options.replicas;
+  if (!enough && options.replicas > 1 && server && server->cluster.empty()) {
+    co_return fail(Errc::failed_precondition, "nats_replicas is " + std::to_string(options.replicas) +
+                                                  ", but the NATS server at " + shown_nats_url(options.url) +
+                                                  " is in no cluster: set one up, or leave nats_replicas at 1");
+  }
   // As it would be made.
-  if (!stream) {
+  if (!enough) {
     stream = Json::object({{"config", Json::object({{"storage", "file"}, {"num_replicas", options.replicas}})}});
   }
-  const auto found = nats::assess(*stream, options, syncs);
+  auto found = nats::assess(*stream, options, syncs);
+  if (!enough && found.durability == Durability::replicated) {
+    found.why = std::to_string(options.replicas) +
+                " servers are to keep each stream (nats_replicas); the start tells whether the cluster has so many";
+  }
   co_return std::string(name_of(found.durability)) + ": " + found.why +
-      (found.version.empty() ? std::string() : " (version " + found.version + ")");
+      (version.empty() ? std::string() : " (version " + version + ")");
 }
 
 }  // namespace millrace

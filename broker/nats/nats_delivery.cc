@@ -325,7 +325,7 @@ Task<Result<void>> NatsDelivery::nak(std::chrono::milliseconds delay, NakReason 
   co_return told;
 }
 
-Task<Result<void>> NatsDelivery::term(std::string reason) {
+Task<Result<void>> NatsDelivery::term(std::string reason, Counters counters) {
   if (auto held = check_held(); !held) co_return held;
   status_ = Status::settled;
   if (reason.size() > kReasonBytesMax) reason.resize(kReasonBytesMax);
@@ -335,7 +335,7 @@ Task<Result<void>> NatsDelivery::term(std::string reason) {
     const DeadLetter letter{.id = received_.id,
                             .event = {},
                             .reason = std::move(reason),
-                            .counters = attempt_.counters,
+                            .counters = counters,
                             .redrives = received_.redrives,
                             .died_at = core_->loop.wall_now()};
     const std::string once = group_.stream() + ":" + group_.name() + ":" + std::to_string(seq_);

@@ -46,6 +46,10 @@ Task<Result<void>> remove_topic(Core& core, std::string topic) {
   const auto found = co_await core.find(topic);
   if (!found) co_return fail(found.error());
   const Names& names = core.names;
+  const auto info = co_await core.jetstream.call("STREAM.INFO." + names.stream(topic));
+  if (info) {  // somebody may have put another one in its place since it was found
+    if (auto ours = core.check_is_ours(topic, *info); !ours) co_return ours;
+  }
   const auto last_dead = co_await last_of(core, names.dead_stream());
   if (!last_dead) co_return fail(last_dead.error());
   const auto last_begun = co_await last_of(core, names.begun_stream());

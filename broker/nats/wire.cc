@@ -210,7 +210,8 @@ Packet encode_redriven(const Kept& kept, std::string subject) {
   Packet packet{.subject = std::move(subject), .data = kept.data};
   for (const auto& [name, value] : kept.headers) {
     const bool ours = name == kMessageId || name == kRedrives || name == kReason || name == kFailures ||
-                      name == kLosses || name == kDied || name == kDue || name == kKey || name == kPriority;
+                      name == kLosses || name == kDied || name == kDue || name == kKey || name == kPriority ||
+                      name == kExpectedStream;
     if (!ours) packet.headers.emplace_back(name, percent_decode(value));
   }
   packet.headers.emplace_back(kMessageId, "redrive " + std::to_string(kept.seq));

@@ -50,14 +50,16 @@ Task<Result<std::vector<std::string>>> ContainerExecutor::check(std::shared_ptr<
   if (!hello) co_return fail(hello.error());
   auto warnings = launched::check_function(
       *function, {.hello = std::move(*hello), .allow_host_network = options_.allow_host_network});
-  if (!warnings || !container::is_rootfs(*function)) co_return std::move(warnings);
-  auto image = co_await pool_.run(
-      [function, allowed = options_.image_directories] { return container::check_rootfs(*function, allowed); });
-  if (!image) co_return fail(image.error());
-  if (options_.kind == ExecutorKind::container) {
-    auto tried = co_await try_image(function);
-    if (!tried) co_return fail(tried.error());
+  if (!warnings) co_return std::move(warnings);
+  if (container::is_rootfs(*function)) {
+    auto image = co_await pool_.run(
+        [function, allowed = options_.image_directories] { return container::check_rootfs(*function, allowed); });
+    if (!image) co_return fail(image.error());
+  } else if (function->files.empty()) {
+    co_return std::move(warnings);  // nothing of the function's own is in its root file system
   }
+  auto tried = co_await try_image(function);
+  if (!tried) co_return fail(tried.error());
   co_return std::move(warnings);
 }
 
@@ -66,7 +68,9 @@ Task<Result<void>> ContainerExecutor::try_image(std::shared_ptr<const FunctionSp
   auto trial = std::make_shared<FunctionSpec>(*function);
   trial->uid = FunctionUid("trial-" + std::to_string(++images_tried_));
   trial->revision = 1;
+  trial->network = NetworkKind::none;
   const std::shared_ptr<const FunctionSpec> tried = std::move(trial);
+  // What an OCI runtime is given is built in the same way, but by each run.
   auto use = co_await client_.use_template(
       {.function = tried, .kind = launcher::Kind::container, .script = true, .open_image = image_opener(tried)}, {});
   client_.forget(tried->uid, tried->revision);

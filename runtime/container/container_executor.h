@@ -36,8 +36,9 @@ class ContainerExecutor final : public Executor {
   void forget(const FunctionUid& function, std::uint64_t revision) override;
 
  private:
-  // Builds the function's template once and lets it go: what only root can tell, as whether the image's file system
-  // maps owners, is known at apply then and not at the first run.
+  // Builds the function's root file system once and lets it go: what only root can tell, as whether the image's file
+  // system maps owners, and whether every one of its files has a place, is known at apply then and not at the first
+  // run.
   Task<Result<void>> try_image(std::shared_ptr<const FunctionSpec> function);
   // Opens the function's image, if it is a directory.
   std::function<Task<Result<Fd>>()> image_opener(std::shared_ptr<const FunctionSpec> function);

@@ -1,5 +1,7 @@
 #include "runtime/launched/host_check.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -53,7 +55,7 @@ std::vector<Limit> limits_of(const FunctionSpec& function) {
   std::vector<Limit> limits = {
       {launcher::Control::memory, "memory: " + format_bytes(function.memory_bytes), function.memory_explicit},
       {launcher::Control::pids, "limits.pids: " + std::to_string(function.limits.pids), function.limits.pids_explicit},
-      {launcher::Control::cpu_weight, "cpu: " + format_millicores(function.cpu_millicores), false}};
+      {launcher::Control::cpu_weight, "cpu: " + format_millicores(function.cpu_millicores), function.cpu_explicit()}};
   if (function.limits.cpu_millicores > 0) {
     // There is no default quota: somebody wrote it.
     limits.push_back(
@@ -74,7 +76,9 @@ Result<void> check_process_fields(const FunctionSpec& function) {
   if (function.profile != ProfileKind::strict) return refuse("profile: " + std::string(name_of(function.profile)));
   if (!function.secrets.empty()) return refuse("secrets");
   if (!function.files.empty()) return refuse("files");
-  if (function.network == NetworkKind::outbound && function.network_explicit) return refuse("network: private");
+  if (function.network != NetworkKind::host && function.network_explicit) {
+    return refuse(function.network == NetworkKind::none ? "network: none" : "network: private");
+  }
   return {};
 }
 
@@ -146,6 +150,21 @@ Result<void> check_runtime(const FunctionSpec& function, const Host& host) {
   return {};
 }
 
+// A process cannot be given more than what started it has.
+Result<void> check_open_files(const FunctionSpec& function, const Host& host, std::vector<std::string>& warnings) {
+  const std::uint32_t wanted = function.limits.open_files;
+  if (wanted <= host.open_files_max) return {};
+  const std::string field = "limits.open_files: " + std::to_string(wanted);
+  const std::string lack = " is more than this server's own bound of " + std::to_string(host.open_files_max);
+  if (wanted != LimitsSpec{}.open_files) {
+    return fail(Errc::failed_precondition, field + lack +
+                                               "; lower it, or start the server with more (`ulimit -Hn`, or "
+                                               "LimitNOFILE= of its unit)");
+  }
+  warnings.push_back(field + " (default)" + lack + ", which holds instead");
+  return {};
+}
+
 // The network that the author wrote must be had; of a default it is enough to say that it is none.
 Result<void> check_network(const FunctionSpec& function, const Host& host, std::vector<std::string>& warnings) {
   if (function.executor == ExecutorKind::process) return {};
@@ -172,6 +191,12 @@ Result<void> check_network(const FunctionSpec& function, const Host& host, std::
 }
 
 }  // namespace
+
+std::uint64_t own_open_files_max() {
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  return files.rlim_max;
+}
 
 std::vector<Control> controls_of(const launcher::Hello& hello, ExecutorKind kind) {
   std::vector<Control> controls;
@@ -222,15 +247,14 @@ Result<std::vector<std::string>> check_function(const FunctionSpec& function, co
   if (auto runtime = check_runtime(function, host); !runtime) return fail(runtime.error());
 
   std::vector<std::string> warnings;
+  if (auto files = check_open_files(function, host, warnings); !files) return fail(files.error());
   if (auto network = check_network(function, host, warnings); !network) return fail(network.error());
   for (const Limit& limit : limits_of(function)) {
     if (!missing(host, limit.control)) continue;
     const std::string& reason = host.hello.of(limit.control).reason;
     if (limit.by_author) {
-      return fail(Errc::failed_precondition,
-                  limit.text + " cannot be enforced on this host: " + reason +
-                      "; start the server with the rights to "
-                      "this cgroup controller (`millrace check` shows them), or remove the limit");
+      return fail(Errc::failed_precondition, limit.text + " cannot be enforced on this host: " + reason +
+                                                 "; see `millrace check` for what enables it, or remove the limit");
     }
     warnings.push_back(limit.text + " (default) is not enforced on this host: " + reason);
   }

@@ -16,9 +16,13 @@ namespace millrace::launched {
 inline constexpr std::uint32_t kOciPidsMin = 16;
 inline constexpr std::uint64_t kOciMemoryBytesMin = 16ULL << 20;
 
+// How many files this process could open at most, and with it the launcher: both have that bound from the supervisor.
+[[nodiscard]] std::uint64_t own_open_files_max();
+
 struct Host {
   launcher::Hello hello;
   bool allow_host_network = false;  // functions may ask for the machine's own network
+  std::uint64_t open_files_max = own_open_files_max();
 };
 
 // What every executor behind the launcher offers, under the names that `check` shows.

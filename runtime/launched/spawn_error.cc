@@ -28,6 +28,17 @@ Error host_error(std::string message, int error_number) {
           .retry_after = std::chrono::seconds(1)};
 }
 
+// Why a path of the function's `files` is no place for a file; empty for whatever else fails there.
+std::string_view no_place(const launcher::PrepareFailed& failed) {
+  if (failed.step != launcher::Step::provided) return {};
+  switch (failed.error) {
+    case ELOOP: return "a link is in the way, write the path to which it leads";
+    case ENOTDIR: return "a file lies where the path needs a directory";
+    case EISDIR: return "a file would take the place of all that it shows, write the path of a file";
+    default: return {};
+  }
+}
+
 Error exec_error(const launcher::SpawnFailed& failed, const SpawnContext& context) {
   const auto interpreter = interpreter_of(context.function.script);
   const std::string program = interpreter ? "interpreter '" + *interpreter + "' of the script" : "'/bin/sh'";
@@ -67,6 +78,9 @@ Error input_error(const launcher::SpawnFailed& failed, const SpawnContext& conte
 }  // namespace
 
 Error error_of(const launcher::PrepareFailed& failed) {
+  if (const auto why = no_place(failed); !why.empty()) {
+    return {.code = Errc::invalid_argument, .message = "files: cannot " + failed.text + ": " + std::string(why)};
+  }
   std::string message = at_step("prepare the function", failed.step, failed.error);
   if (!failed.text.empty()) message += " (" + failed.text + ")";
   const bool of_image = failed.step == launcher::Step::image || failed.step == launcher::Step::provided;

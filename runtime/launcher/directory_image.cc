@@ -72,7 +72,6 @@ class Builder : RootBuilder {
 
   // The image's own directory of that name, and what it allows.
   bool check_directory(const std::string& name, mode_t& mode) {
-    at(Step::image, "look at /" + name + " of the image, which must be a directory and no link");
     mode = 0755;
     const Fd found = look(image_.get(), name);
     if (!found) return errno == ENOENT;
@@ -84,9 +83,22 @@ class Builder : RootBuilder {
     return false;
   }
 
+  // Where the name leads within the image: a file in its place would take away all that is there.
+  [[nodiscard]] bool is_directory(const std::string& name) const {
+    open_how how{};
+    how.flags = O_PATH | O_CLOEXEC;
+    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    const Fd found(static_cast<int>(::syscall(SYS_openat2, image_.get(), name.c_str(), &how, sizeof(how))));
+    struct stat status{};
+    return found && ::fstat(found.get(), &status) == 0 && S_ISDIR(status.st_mode);
+  }
+
   bool check_image() {
     mode_t ignored = 0;
-    return std::ranges::all_of(kOwn, [&](const char* name) { return check_directory(name, ignored); });
+    return std::ranges::all_of(kOwn, [&](const char* name) {
+      at(Step::image, "look at /" + std::string(name) + " of the image, which must be a directory and no link");
+      return check_directory(name, ignored);
+    });
   }
 
   // Everything in the skeleton belongs to id 0 of the function's user namespace, as in the image.
@@ -133,11 +145,14 @@ class Builder : RootBuilder {
     for (auto slash = file.path.find('/', 1); slash != std::string::npos; slash = file.path.find('/', slash + 1)) {
       const std::string above = file.path.substr(1, slash - 1);
       mode_t mode = 0;
-      if (!check_directory(above, mode)) return false;
-      at(Step::provided, "place the file " + file.path);
-      if (!make_skeleton_directory(above, mode)) return false;
+      at_file(file, "/" + above);
+      if (!check_directory(above, mode) || !make_skeleton_directory(above, mode)) return false;
     }
-    at(Step::provided, "place the file " + file.path);
+    at_file(file);
+    if (is_directory(file.path.substr(1))) {
+      errno = EISDIR;
+      return false;
+    }
     return write(file.path, file.content, 0444) && at(Step::root_file_system, {});
   }
 

@@ -185,21 +185,39 @@ class Builder : RootBuilder {
     return ::umount2(kLayers.c_str(), MNT_DETACH) == 0;
   }
 
+  static bool lies_in(std::string_view path, std::string_view directory) {
+    return path.starts_with(directory) && path.size() > directory.size() && path[directory.size()] == '/';
+  }
+
   // Whether a path lies in what an overlay shows: then a file for it goes into the overlay's layer.
   [[nodiscard]] bool is_shown(std::string_view path) const {
-    const auto covers = [path](std::string_view directory) {
-      return path.starts_with(directory) && path.size() > directory.size() && path[directory.size()] == '/';
-    };
-    return std::ranges::any_of(kHostParts, [&](const char* part) { return covers(std::string("/") + part); }) ||
-           std::ranges::any_of(plan().options.show, covers);
+    return std::ranges::any_of(kHostParts,
+                               [path](const char* part) { return lies_in(path, std::string("/") + part); }) ||
+           std::ranges::any_of(plan().options.show, [path](std::string_view shown) { return lies_in(path, shown); });
+  }
+
+  // Whether a file at this path would take away all that is shown there. Links count by where they lead.
+  [[nodiscard]] bool is_shown_directory(const std::string& path) const {
+    const bool shown = is_shown(path) || std::ranges::find(kHostParts, path.substr(1)) != kHostParts.end() ||
+                       std::ranges::any_of(plan().options.show, [&path](std::string_view more) {
+                         return more == path || lies_in(more, path);
+                       });
+    struct stat status{};
+    return shown && ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
   }
 
   bool place_files() {
     for (const ProvidedFile& file : plan().provided) {
       if (file.secret) continue;
-      at(Step::provided, "place the file " + file.path);
       const bool shown = is_shown(file.path);
-      if (shown && (!leads_through_directories(file.path) || !make_layer_parents(file.path))) return false;
+      if (shown && !leads_through_directories(file)) return false;
+      at_file(file);
+      if (is_shown_directory(file.path)) {
+        errno = EISDIR;
+        return false;
+      }
+      if (shown && !make_layer_parents(file.path)) return false;
+      at_file(file);
       const Fd below(::open(shown ? kLayers.c_str() : ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
       if (!below || !write_below(below.get(), file.path, file.content, 0444)) return false;
     }
@@ -207,10 +225,12 @@ class Builder : RootBuilder {
   }
 
   // A directory in the layer would hide a link of the host's that many programs may need.
-  static bool leads_through_directories(const std::string& path) {
-    for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+  bool leads_through_directories(const ProvidedFile& file) {
+    for (auto slash = file.path.find('/', 1); slash != std::string::npos; slash = file.path.find('/', slash + 1)) {
+      const std::string part = file.path.substr(0, slash);
+      at_file(file, part);
       struct stat status{};
-      if (::lstat(path.substr(0, slash).c_str(), &status) < 0) return errno == ENOENT;
+      if (::lstat(part.c_str(), &status) < 0) return errno == ENOENT;
       if (S_ISDIR(status.st_mode)) continue;
       errno = S_ISLNK(status.st_mode) ? ELOOP : ENOTDIR;
       return false;

@@ -30,7 +30,7 @@
 //     template_died} before the launcher knew of its start: it may have begun all the same. The launcher builds the
 //     template anew by itself; if that fails it says PrepareFailed a second time, and the template is unknown then.
 //   - When the launcher dies every sandbox dies with it (the daemon sees end of file on its socket). Of the `process`
-//     kind only the direct children die with it; the next launcher sweeps the rest where it has cgroups.
+//     kind only the direct children die with it; the supervisor ends the rest before it starts the next launcher.
 //   - When the daemon dies or closes the socket, the launcher kills all sandboxes and forgets all templates. The next
 //     daemon prepares anew.
 //   - The launcher reads no more requests while more than kOutgoingMax answers wait for the daemon to read them.

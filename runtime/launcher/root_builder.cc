@@ -29,7 +29,8 @@ constexpr std::array kDeviceNodes{DeviceNode{"null", 1, 3},   DeviceNode{"zero",
                                   DeviceNode{"random", 1, 8}, DeviceNode{"urandom", 1, 9}, DeviceNode{"tty", 5, 0}};
 
 bool write_new(int directory, const std::string& name, std::string_view bytes, mode_t mode) {
-  ::unlinkat(directory, name.c_str(), 0);
+  // A directory stays, as EISDIR.
+  if (::unlinkat(directory, name.c_str(), 0) < 0 && errno != ENOENT) return false;
   const Fd file(::openat(directory, name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, mode));
   return file && ::write(file.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) &&
          ::fchmod(file.get(), mode) == 0;
@@ -107,6 +108,10 @@ bool attach_host_device(const char* path, const char* target) {
   const Fd mount = clone_mount(device.get());
   constexpr std::uint64_t kAttributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
   return mount && set_mount_attributes(mount.get(), kAttributes) && attach_mount(mount.get(), AT_FDCWD, target);
+}
+
+bool RootBuilder::at_file(const ProvidedFile& file, std::string_view part) {
+  return at(Step::provided, "place the file " + file.path + (part.empty() ? "" : ", at " + std::string(part)));
 }
 
 bool RootBuilder::give(int directory, const std::string& path, std::uint32_t id) const {

@@ -46,7 +46,7 @@ struct ImagePlan {
 inline constexpr std::string_view kLoopbackHosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
 
 // Makes the directories above `path`, and `path` itself as a file with these bytes, below `directory`. Errno: ELOOP or
-// ENOTDIR for a part that is a link or a file.
+// ENOTDIR for a part that is a link or a file, EISDIR for a directory in the file's place.
 [[nodiscard]] bool write_below(int directory, std::string_view path, std::string_view bytes, mode_t mode);
 
 // /dev as a mount to attach; invalid with errno. `nodes`: with the devices themselves, which only root of the host may
@@ -64,6 +64,8 @@ class RootBuilder {
   // For the message of whatever fails next.
   bool at(std::string what);
   bool at(Step step, std::string what);
+  // `part`: of the file's path, if that is what may be in the way.
+  bool at_file(const ProvidedFile& file, std::string_view part = {});
   [[nodiscard]] std::unexpected<ImageError> error() const;
 
   bool make_directory(const std::string& path);

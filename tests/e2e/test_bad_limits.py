@@ -24,6 +24,13 @@ class BadLimits(harness.TestCase):
                 with self.subTest(limit=field, value=value):
                     self.assert_refused(f"limits.{field}: ", limits={field: value})
 
+    def test_more_than_the_machine_has(self):
+        for field, value, option in (("cpu", "1000", "cpu"), ("scratch", "1Ti", "memory")):
+            with self.subTest(limit=field):
+                self.assert_refused(f"limits.{field}: {value} is more than any node has for functions: the most is ",
+                                    limits={field: value})
+                self.assert_refused(f"lower it, or raise the option {option} of that node", limits={field: value})
+
     def test_environment_that_is_too_large(self):
         self.assert_refused("environment: ", environment={"LONG": "x" * (128 << 10)})
         done = self.server.apply({"name": "f", "script": "true\n", "environment": {"BIG": "x" * (10 << 20)}}, status=2)

@@ -151,10 +151,43 @@ class Images(harness.TestCase):
         refused("cannot be the name of a secret", secrets={"../etc/passwd": SECRET})
         refused("must be a text", secrets={"token": [SECRET]})
         refused("contains a NUL byte", environment={"TOKEN": "a\0b"})
-        refused("lies where every run has a place of its own", files={"/tmp/x": "x"})
+        refused("lies where every run has a place of its own (/tmp, /dev, /proc, /sys, /run/secrets, /oscar)",
+                files={"/run/secrets/x": "x"})
         refused("executor: process", secrets={"token": SECRET}, executor="process")
         refused("executor: process", image=f"rootfs:{self.image}", executor="process")
         refused("copy_on_write needs an image of its own", root="copy_on_write")
+
+    def test_files_that_have_no_place_are_refused_when_applied(self):
+        def refused(expected, path, **fields):
+            said = self.refusal(self.server.apply({"name": "keeper", "script": "#!/bin/sh\ntrue\n", "files": {path: "x"},
+                                                   **fields}, status=None))
+            self.assertIn(f"files: cannot place the file {path}", said)
+            self.assertIn(expected, said)
+            self.assertEqual(self.server.ask("ls")["functions"], [])
+
+        image = f"rootfs:{self.image}"
+        (self.image / "link").symlink_to("data")
+        kinds = ["container"] + (["oci"] if self.has_oci() else [])
+        for executor in kinds:
+            with self.subTest(executor):
+                for path in ("/etc", "/usr", "/usr/bin"):
+                    refused("a file would take the place of all that it shows", path, executor=executor)
+                refused("a file would take the place of all that it shows", "/bin", image=image, executor=executor)
+                refused("a file lies where the path needs a directory", "/etc/passwd/x", executor=executor)
+                refused("at /link: ", "/link/x", image=image, executor=executor)
+                if os.path.islink("/bin"):
+                    refused("a link is in the way", "/bin/x", executor=executor)
+                # What every image must leave to us is looked at then, too.
+                (self.image / "run").mkdir()
+                (self.image / "run/secrets").symlink_to("/etc")
+                said = self.refusal(self.server.apply({"name": "keeper", "script": "#!/bin/sh\ntrue\n", "image": image,
+                                                       "executor": executor}, status=None))
+                self.assertIn("/run/secrets", said)
+                shutil.rmtree(self.image / "run")
+
+    def has_oci(self):
+        checked = self.out("check", "--data", str(self.server.data))
+        return any(line.split()[:2] == ["oci_runtimes", "real"] for line in checked.splitlines())
 
     def test_largest_secrets_fit(self):
         self.server.apply({"name": "keeper", "secrets": {f"s{i}": "x" * 65536 for i in range(64)},

@@ -25,10 +25,11 @@ class MissingLimits(harness.TestCase):
         return self.server.apply({"name": "f", "script": "echo hi\n", "executor": "process", **fields}, status=status)
 
     def test_limit_of_the_author_is_refused(self):
-        for limit in ({"memory": "64Mi"}, {"limits": {"pids": 10}}, {"limits": {"cpu": "500m"}}):
+        for limit in ({"memory": "64Mi"}, {"cpu": "300m"}, {"limits": {"pids": 10}}, {"limits": {"cpu": "500m"}}):
             with self.subTest(limit):
                 message = self.apply(1, **limit).stderr.decode()
                 self.assertRegex(message, r"'f': [\w.]+: \w+ cannot be enforced on this host: .+; .*remove the limit")
+                self.assertEqual(message.count("start the server"), 1, message)
                 self.assertEqual(self.server.ask("ls")["functions"], [])
 
     def test_default_is_dropped_and_named(self):

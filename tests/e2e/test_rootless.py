@@ -174,6 +174,16 @@ class Rootless(harness.TestCase):
         harness.kill(launcher)
         harness.until(lambda: first.isdisjoint(pids_of_ours()), "all of it is gone")  # the next attempt has its own
 
+    def test_no_process_outlives_the_launcher(self):
+        server = self.start()
+        server.apply({"name": "bare", "executor": "process", "retries": 0, "script": TREE.replace("setsid", "setsid setsid")})
+        server.cli("run", "bare", "--async")
+        harness.until(lambda: len(pids_of_ours()) == 3, "it runs")
+        first = set(pids_of_ours())
+        launcher, = server.children("launcher")
+        harness.kill(launcher)
+        harness.until(lambda: first.isdisjoint(pids_of_ours()), "all of it is gone")
+
     def test_copy_on_write_image_of_the_user(self):
         self.require_packages("test")
         place = self.folder / "images"

@@ -98,7 +98,7 @@ class Topics(TopicsCase):
         row, = self.rows(server, "orders")
         self.assertEqual((row["dead"], row["function"]), (1, "fail"))
         letter, = server.ask("redrive", "fail", "--list")["dead_letters"]
-        self.assertEqual(letter["topic"], "orders")
+        self.assertEqual((letter["topic"], letter["failures"], letter["losses"]), ("orders", 2, 0))
         self.assertIn(run["run_id"].encode(), server.cli("why", letter["event_id"]).stdout)
         self.assertIn(letter["event_id"].encode(), server.cli("redrive", "fail", "--list").stdout)
         server.apply(fail | {"script": harness.COPY})
@@ -407,7 +407,7 @@ class Strangers(OnNats, TopicsCase):
         server.wait_idle()
         # JSON comes to our own functions without its blanks, all else byte by byte.
         contents = {"said.txt": ("text/plain", "three \u00e4pples".encode()), "raw.bin": (
-            "application/octet-stream", b"\xff\0"), "price.json": ("application/json", b'{"price":1.5}'), "large.bin": (
+            "application/octet-stream", b"\xff\0"), "price.json": ("application/json", b'{"price":1.50}'), "large.bin": (
                 "application/octet-stream", bytes(2_000_000))}
         self.assertEqual(self.contents(server, "kept"), sorted(
             f"{name} millrace.result {kind} {hashlib.sha256(data).hexdigest()}".encode()

@@ -43,7 +43,8 @@ struct DeliveryReport {
   bool dropped = false;                            // gone without a verdict
   std::vector<std::string> verdicts;               // "ack", "nak failed", "term"
   std::chrono::milliseconds delay{0};              // of the last nak
-  std::string reason;                              // of the last term
+  std::string reason;                              // of the last term, as the next
+  Counters buried_with;
   std::vector<EventLoop::TimePoint> extended_at;   // every call of extend()
   std::optional<EventLoop::TimePoint> settled_at;  // of the last verdict
 };
@@ -83,8 +84,9 @@ class FakeDelivery final : public Delivery {
     auto settled = co_await settle(std::string("nak ") + name_of(reason));
     co_return settled;
   }
-  Task<Result<void>> term(std::string reason) override {
+  Task<Result<void>> term(std::string reason, Counters counters) override {
     report_->reason = std::move(reason);
+    report_->buried_with = counters;
     auto settled = co_await settle("term");
     co_return settled;
   }

@@ -51,7 +51,7 @@ TEST_P(BrokerContract, TopicFullByNumberRefusesAndRecovers) {
   publish("more", "more");
 
   MILLRACE_NEEDS(bounds_count_dead);
-  ASSERT_EQ(outcome(await(next(*first)->term("bad"))), "ok");
+  ASSERT_EQ(outcome(await(next(*first)->term("bad", {}))), "ok");
   ASSERT_EQ(outcome(await(next(*second)->ack())), "ok");
   std::vector<Outgoing> last;
   last.push_back(make_message("last", "last"));
@@ -74,7 +74,7 @@ TEST_P(BrokerContract, GroupWhoseOldestMessageIsTooOldIsOverdueAndLosesNothing) 
   EXPECT_EQ(lag("t", "idle").open(), 2U);
 
   const auto late = subscribe("t", "idle");
-  ASSERT_EQ(outcome(await(next(*late)->term("too old"))), "ok");
+  ASSERT_EQ(outcome(await(next(*late)->term("too old", {}))), "ok");
   EXPECT_FALSE(lag("t", "idle").overdue) << "a dead letter is nobody's backlog";
 }
 
@@ -139,7 +139,7 @@ TEST_P(BrokerContract, ClosingComesToItsEndInEveryState) {
   const auto begun = next(*subscription);
   ASSERT_EQ(outcome(await(begun->begin())), "ok");
   ASSERT_EQ(outcome(await(next(*subscription)->nak(seconds(100), NakReason::failed))), "ok");
-  ASSERT_EQ(outcome(await(next(*subscription)->term("bad"))), "ok");
+  ASSERT_EQ(outcome(await(next(*subscription)->term("bad", {}))), "ok");
   const auto without_credit = start(subscription->next({}));
   std::vector<Outgoing> batch;
   for (int i = 100; i < 110; ++i) batch.push_back(make_message(std::to_string(i), std::string(256 << 10, 'x')));

@@ -318,7 +318,7 @@ TEST_P(BrokerContract, SecondVerdictIsRefused) {
   ASSERT_EQ(outcome(await(first->ack())), "ok");
   EXPECT_EQ(outcome(await(first->ack())), "failed_precondition");
   EXPECT_EQ(outcome(await(first->nak(seconds(1), NakReason::failed))), "failed_precondition");
-  EXPECT_EQ(outcome(await(first->term("x"))), "failed_precondition");
+  EXPECT_EQ(outcome(await(first->term("x", {}))), "failed_precondition");
   EXPECT_EQ(outcome(await(first->extend())), "failed_precondition");
   EXPECT_EQ(outcome(await(first->begin())), "failed_precondition");
 
@@ -329,7 +329,7 @@ TEST_P(BrokerContract, SecondVerdictIsRefused) {
   const auto third = next(*subscription);
   ASSERT_EQ(outcome(await(third->begin())), "ok");
   EXPECT_EQ(outcome(await(third->begin())), "failed_precondition") << "an attempt begins once";
-  ASSERT_EQ(outcome(await(third->term("x"))), "ok");
+  ASSERT_EQ(outcome(await(third->term("x", {}))), "ok");
   EXPECT_EQ(outcome(await(third->ack())), "failed_precondition");
 }
 
@@ -356,7 +356,7 @@ TEST_P(BrokerContract, VerdictAfterTheLeaseIsLostIsAborted) {
   EXPECT_TRUE(lost.stop_requested());
   EXPECT_EQ(outcome(await(slow->ack())), "aborted");
   EXPECT_EQ(outcome(await(slow->nak(seconds(1), NakReason::failed))), "aborted");
-  EXPECT_EQ(outcome(await(slow->term("x"))), "aborted");
+  EXPECT_EQ(outcome(await(slow->term("x", {}))), "aborted");
   EXPECT_EQ(outcome(await(slow->extend())), "aborted");
   EXPECT_EQ(outcome(await(slow->begin())), "aborted");
   const auto other = next(*subscription);

@@ -68,7 +68,7 @@ TEST_P(BrokerContract, AGroupOfARemovedNameIsANewOne) {
   publish_numbered(2);
   {
     const auto subscription = subscribe();
-    ASSERT_EQ(outcome(await(next(*subscription)->term("bad"))), "ok");
+    ASSERT_EQ(outcome(await(next(*subscription)->term("bad", {}))), "ok");
   }
   ASSERT_EQ(outcome(await(broker().remove_group("t", "g"))), "ok");
   {

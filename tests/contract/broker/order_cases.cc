@@ -199,7 +199,7 @@ TEST_P(BrokerContract, DeadLetterFreesItsKeyAndARedrivenOneJoinsAtTheEnd) {
   make_topic();
   publish_all(batch_of(keyed("a1", "a"), keyed("a2", "a"), keyed("a3", "a")));
   const auto subscription = subscribe();
-  ASSERT_EQ(outcome(await(next(*subscription)->term("bad"))), "ok");
+  ASSERT_EQ(outcome(await(next(*subscription)->term("bad", {}))), "ok");
   const auto second = next(*subscription);
   EXPECT_EQ(second->event().data, "a2");
   ASSERT_EQ(*await(broker().redrive("t", "g", {"a1"})), 1U);
@@ -210,7 +210,7 @@ TEST_P(BrokerContract, DeadLetterFreesItsKeyAndARedrivenOneJoinsAtTheEnd) {
   EXPECT_EQ(lag().open(), 0U);
 
   publish_all(batch_of(keyed("a4", "a")));
-  ASSERT_EQ(outcome(await(next(*subscription)->term("bad"))), "ok");
+  ASSERT_EQ(outcome(await(next(*subscription)->term("bad", {}))), "ok");
   ASSERT_EQ(*await(broker().redrive("t", "g", {})), 1U);
   EXPECT_EQ(drain(*subscription), std::vector<std::string>{"a4"});
 }

@@ -17,7 +17,7 @@ TEST_P(BrokerContract, ARemovedTopicIsGoneWithAllThatItHad) {
   publish_numbered(2, "stays");
   {
     const auto subscription = subscribe();
-    ASSERT_EQ(outcome(await(next(*subscription)->term("bad"))), "ok");
+    ASSERT_EQ(outcome(await(next(*subscription)->term("bad", {}))), "ok");
   }
   ASSERT_EQ(outcome(await(broker().remove_topic("t"))), "ok");
   const auto looks_gone = [this] {
@@ -47,7 +47,7 @@ TEST_P(BrokerContract, ATopicMadeAgainUnderItsNameBeginsFromNothing) {
   EXPECT_EQ(outcome(publish_all({make_message("more", "more")})[0]), "no_space");
   {
     const auto subscription = subscribe();
-    ASSERT_EQ(outcome(await(next(*subscription)->term("bad"))), "ok");
+    ASSERT_EQ(outcome(await(next(*subscription)->term("bad", {}))), "ok");
   }
   ASSERT_EQ(outcome(await(broker().remove_topic("t"))), "ok");
   make_topic({.name = "t", .groups = {"g"}});
@@ -83,7 +83,7 @@ TEST_P(BrokerContract, WhatIsHeldIsLostWithItsTopicAndTouchesNoOtherOfItsName) {
   EXPECT_EQ(outcome(await(held->extend())), "aborted");
   EXPECT_EQ(outcome(await(held->ack())), "aborted");
   EXPECT_EQ(outcome(await(held->nak(seconds(1), NakReason::failed))), "aborted");
-  EXPECT_EQ(outcome(await(begun->term("bad"))), "aborted");
+  EXPECT_EQ(outcome(await(begun->term("bad", {}))), "aborted");
   EXPECT_EQ(outcome(await(before->next({}))), "not_found");
   EXPECT_EQ(lag().open(), 2U);
   EXPECT_EQ(lag().dead, 0U);

@@ -21,7 +21,7 @@ TEST_P(BrokerContract, WhatWaitsIsListedUntilItIsSettledOrDead) {
   EXPECT_EQ(data_of(await(broker().waiting("t", "g", "", 10))), (Texts{"0", "1", "2", "3"}));
   const auto subscription = subscribe();
   ASSERT_EQ(outcome(await(next(*subscription)->ack())), "ok");
-  ASSERT_EQ(outcome(await(next(*subscription)->term("bad"))), "ok");
+  ASSERT_EQ(outcome(await(next(*subscription)->term("bad", {}))), "ok");
   const auto held = next(*subscription);
   EXPECT_EQ(data_of(await(broker().waiting("t", "g", "", 10))), (Texts{"2", "3"})) << "also what is in work";
   ASSERT_EQ(outcome(await(broker().redrive("t", "g", {}))), "ok");

@@ -69,7 +69,7 @@ TEST(NatsPermissions, ThoseOfTheGuideSufficeForEverything) {
     if (!std::exchange(failed, true)) {
       ASSERT_EQ(outcome(rig.await(delivery->nak(milliseconds(10), NakReason::failed))), "ok");
     } else if (data == "plain" && !std::exchange(died, true)) {
-      ASSERT_EQ(outcome(rig.await(delivery->term("poison"))), "ok");
+      ASSERT_EQ(outcome(rig.await(delivery->term("poison", {}))), "ok");
       EXPECT_EQ(outcome(rig.await(broker->dead_letters("t", "g", "", 10))), "ok");
       EXPECT_EQ(rig.await(broker->redrive("t", "g", {})).value_or(0), 1U);
     } else {

@@ -1,9 +1,17 @@
 // What a NATS server may refuse, or have otherwise than we need it: a typed error that says where and what to do.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
 #include <cstdlib>
 #include <fstream>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
 
-#include "broker/nats/link.h"
-#include "formats/json.h"
+#include "core/fd.h"
 #include "tests/faults/broker_nats/nats_rig.h"
 #include "tests/support/fault_proxy.h"
 #include "tests/support/temp_dir.h"
@@ -53,6 +61,79 @@ TEST(NatsRefusals, UserAndPasswordOrTokenMustBeRight) {
   expect_refusal(rig, options, "permission_denied", server.url());
   options.token_file = right;
   EXPECT_EQ(outcome(rig.try_open(options)), "ok");
+}
+
+// Says that it is an old one, and takes part so far that a client takes it for connected.
+class OldServer {
+ public:
+  OldServer() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    // NOLINTBEGIN(cppcoreguidelines-pro-type-reinterpret-cast): the socket interface wants it
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener_.get(), 8), 0);
+    EXPECT_EQ(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    // NOLINTEND(cppcoreguidelines-pro-type-reinterpret-cast)
+    url_ = "nats://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    thread_ = std::jthread([this] { run(); });
+  }
+  OldServer(const OldServer&) = delete;
+  OldServer& operator=(const OldServer&) = delete;
+  ~OldServer() { ::shutdown(listener_.get(), SHUT_RDWR); }
+
+  [[nodiscard]] const std::string& url() const { return url_; }
+
+ private:
+  void run() const {
+    std::vector<std::jthread> clients;
+    for (;;) {
+      Fd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!client) return;
+      clients.emplace_back([socket = std::move(client)] { serve(socket.get()); });
+    }
+  }
+  static void say(int socket, std::string_view text) {
+    [[maybe_unused]] const auto sent = ::send(socket, text.data(), text.size(), MSG_NOSIGNAL);
+  }
+  static void serve(int socket) {
+    say(socket, "INFO {\"version\":\"2.9.10\",\"proto\":1,\"headers\":true,\"max_payload\":1048576} \r\n");
+    std::array<char, 4096> heard{};
+    for (ssize_t n = 0; (n = ::recv(socket, heard.data(), heard.size(), 0)) > 0;) {
+      const std::string_view text(heard.data(), static_cast<std::size_t>(n));
+      if (text.find("PING\r\n") != std::string_view::npos) say(socket, "PONG\r\n");
+    }
+  }
+
+  Fd listener_;
+  std::string url_;
+  std::jthread thread_;
+};
+
+TEST(NatsRefusals, ServerThatIsTooOld) {
+  const OldServer server;
+  NatsRig rig;
+  expect_refusal(rig, NatsRig::options(server.url()), "failed_precondition",
+                 server.url() + " is version 2.9.10: install 2.10 or newer");
+}
+
+TEST(NatsRefusals, ReplicasThatAServerAloneCannotKeepAreNotSaidToBeThere) {
+  NatsServer server;
+  NatsRig rig;
+  auto options = NatsRig::options(server.url());
+  options.replicas = 3;
+  for (const bool made : {false, true}) {  // neither before nor after a start with one
+    if (made) EXPECT_EQ(outcome(rig.try_open(NatsRig::options(server.url()))), "ok");
+    const auto found = rig.await(describe_nats_broker(options, rig.loop, rig.log));
+    ASSERT_EQ(outcome(found), "failed_precondition") << found.value_or("");
+    EXPECT_NE(found.error().message.find("nats_replicas is 3, but the NATS server at " + server.url()),
+              std::string::npos)
+        << found.error().message;
+  }
+  EXPECT_EQ(outcome(rig.try_open(options)), "failed_precondition") << "nor does it start";
+  const auto alone = rig.await(describe_nats_broker(NatsRig::options(server.url()), rig.loop, rig.log));
+  EXPECT_EQ(alone.value_or("").substr(0, 7), "synced:");
 }
 
 // A certificate authority and a certificate of the server's for `name`, by the command line of OpenSSL.
@@ -133,44 +214,6 @@ TEST(NatsRefusals, CredentialsRevokedWhileWeRunAreToldAndTriedAgainWithPatience)
   rig.until([&] { return rig.publish(*broker, NatsRig::message("b", "after")).has_value(); });
   const auto subscription = rig.subscribe(*broker);
   EXPECT_EQ(rig.next(*subscription)->event().data, "before");
-}
-
-Task<Result<Json>> call(nats::Link& link, std::string operation, Json request) {
-  auto answer =
-      co_await link.request({.subject = "$JS.API." + operation, .data = request.dump()}, std::chrono::seconds(5));
-  if (!answer) co_return fail(answer.error());
-  auto parsed = parse_json(answer->data(), 1 << 20);
-  co_return parsed;
-}
-
-TEST(NatsRefusals, StreamsAndConsumersOfOurNamesWithOtherSettingsAreNamed) {
-  NatsServer server;
-  NatsRig rig;
-  const auto broker = rig.open(NatsRig::options(server.url()));
-  auto link = rig.await(nats::Link::open(rig.loop, NatsRig::options(server.url()), rig.log));
-  ASSERT_EQ(outcome(link), "ok");
-  // Somebody's stream in our place.
-  ASSERT_TRUE(rig.await(call(**link, "STREAM.CREATE.millrace-t-theirs",
-                             Json::object({{"name", "millrace-t-theirs"},
-                                           {"subjects", Json::array({"theirs.>"})},
-                                           {"retention", "limits"},
-                                           {"storage", "memory"}}))));
-  const auto refused = rig.await(broker->ensure({.name = "theirs", .groups = {"g"}}));
-  EXPECT_EQ(outcome(refused), "failed_precondition");
-  EXPECT_NE(refused.error().message.find("theirs"), std::string::npos) << refused.error().message;
-
-  // Somebody's consumer in a group's place.
-  ASSERT_EQ(outcome(rig.await(broker->ensure({.name = "t", .groups = {"g"}}))), "ok");
-  ASSERT_TRUE(rig.await(
-      call(**link, "CONSUMER.CREATE.millrace-t-t.h",
-           Json::object({{"stream_name", "millrace-t-t"},
-                         {"config", Json::object({{"durable_name", "h"}, {"name", "h"}, {"ack_policy", "none"}})}}))));
-  const auto foreign = rig.await(broker->subscribe({.topic = "t", .group = "h"}));
-  EXPECT_EQ(outcome(foreign), "failed_precondition");
-  EXPECT_NE(foreign.error().message.find("'h'"), std::string::npos) << foreign.error().message;
-  EXPECT_NE(foreign.error().message.find("'t'"), std::string::npos) << foreign.error().message;
-  EXPECT_EQ(outcome(rig.publish(*broker, NatsRig::message("a", "x"))), "ok") << "the others go on";
-  rig.await((*link)->close());
 }
 
 TEST(NatsRefusals, ServerThatTakesOnlySmallMessagesBoundsOurs) {

@@ -282,6 +282,31 @@ TEST_F(ImageTest, AFileWhosePathIsALinkOfTheImageIsRefused) {
   }
 }
 
+TEST_F(ImageTest, AFileInPlaceOfADirectoryIsNotPlaced) {
+  std::filesystem::create_directory_symlink("data", image_->path() + "/link-to-data");
+  const Fd directory = image_->open();
+  const auto wrong = [&](Image kind, const std::string& path) {
+    return rig_->refuse_to_prepare({.template_id = next_refused_++, .image = kind},
+                                   kind == Image::host ? -1 : directory.get(), {{.path = path, .content = "x"}});
+  };
+  for (const auto& [kind, path] :
+       {std::pair(Image::host, "/etc"), std::pair(Image::host, "/usr"), std::pair(Image::host, "/usr/bin"),
+        std::pair(Image::host, "/bin"), std::pair(Image::host, "/run"), std::pair(Image::directory, "/bin"),
+        std::pair(Image::directory, "/run"), std::pair(Image::directory, "/link-to-data"),
+        std::pair(Image::directory_copy, "/data")}) {
+    const auto failed = wrong(kind, path);
+    EXPECT_EQ(failed.step, Step::provided) << path;
+    EXPECT_EQ(failed.error, EISDIR) << path;
+    EXPECT_EQ(failed.text, "place the file " + std::string(path) + ": Is a directory");
+  }
+  const auto below_file = wrong(Image::host, "/etc/passwd/x");
+  EXPECT_EQ(below_file.error, ENOTDIR);
+  EXPECT_EQ(below_file.text, "place the file /etc/passwd/x, at /etc/passwd: Not a directory");
+  const auto below_file_of_image = wrong(Image::directory, "/etc/passwd/x");
+  EXPECT_EQ(below_file_of_image.step, Step::provided);
+  EXPECT_EQ(below_file_of_image.text, "place the file /etc/passwd/x, at /etc/passwd: Not a directory");
+}
+
 TEST_F(ImageTest, APackedTextThatIsNotOursEndsTheTemplateWithAReason) {
   const auto garbage = sealed_memfd(std::string("\7garbage"));
   ASSERT_TRUE(garbage);

@@ -1,7 +1,9 @@
 // Stands for the launcher: echoes what the daemon says, takes fresh daemons, leaves at the end of its life line.
-// --exit=N: leaves at once with this status.
+// --exit=N: leaves at once with this status. --tree=yes: starts processes that hide from it, and tells of them.
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -13,6 +15,27 @@
 using millrace::test::receive;
 using millrace::test::report;
 
+namespace {
+
+constexpr unsigned kHiddenSeconds = 60;  // nothing is left of a test that fails
+
+// A process in a session of its own whose parent is gone, with a child of its own. Both tell their numbers.
+void hide_a_tree() {
+  const pid_t parent = ::fork();
+  if (parent != 0) {
+    ::waitpid(parent, nullptr, 0);
+    return;
+  }
+  if (::fork() != 0) ::_exit(0);
+  ::setsid();
+  ::signal(SIGTERM, SIG_IGN);
+  report(::fork() == 0 ? "hidden child" : "hidden parent");
+  ::alarm(kHiddenSeconds);
+  for (;;) ::pause();
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   constexpr int kLifeLine = 4;
   millrace::test::report_to(argc, argv);
@@ -20,6 +43,7 @@ int main(int argc, char** argv) {
          " exe=" + std::filesystem::read_symlink("/proc/self/exe").string());
   if (const auto status = millrace::test::argument(argc, argv, "exit"); !status.empty())
     return std::atoi(status.c_str());
+  if (!millrace::test::argument(argc, argv, "tree").empty()) hide_a_tree();
   ::send(kLifeLine, "r", 1, MSG_NOSIGNAL);
   int daemon = 3;
   for (;;) {

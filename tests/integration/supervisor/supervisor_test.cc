@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <fstream>
@@ -85,6 +86,7 @@ class SupervisorTest : public testing::Test {
       const std::string what = line.substr(space + 1);
       if (what.starts_with("daemon start")) daemon_ = std::stoi(line);
       if (what.starts_with("launcher start")) launcher_ = std::stoi(line);
+      if (what.starts_with("hidden")) hidden_.insert(std::stoi(line));
       if (what.starts_with(text)) return what;
     }
   }
@@ -108,6 +110,7 @@ class SupervisorTest : public testing::Test {
   pid_t supervisor_ = -1;
   pid_t daemon_ = -1;
   pid_t launcher_ = -1;
+  std::set<pid_t> hidden_;  // processes that a launcher left in the dark
 };
 
 TEST_F(SupervisorTest, ConnectsBothAndStopsThemInOrder) {
@@ -154,6 +157,42 @@ TEST_F(SupervisorTest, StartsAKilledLauncherAgainBesideTheSameDaemon) {
   EXPECT_NE(launcher_, launcher);
   EXPECT_EQ(daemon_, daemon);
   EXPECT_TRUE(alive(daemon));
+  ::kill(supervisor_, SIGTERM);
+  EXPECT_EQ(await_exit(), 0);
+}
+
+TEST_F(SupervisorTest, EndsWhatAKilledLauncherLeftBehindBeforeTheNextOneStarts) {
+  options_.launcher_arguments.emplace_back("--tree=yes");
+  start();
+  while (!HasFailure() && hidden_.size() < 2) await("");
+  const auto left = std::exchange(hidden_, {});
+  ::kill(launcher_, SIGKILL);
+  await("launcher start");
+  EXPECT_TRUE(std::ranges::none_of(left, alive));
+  // What the next one leaves behind goes when everything ends.
+  while (!HasFailure() && hidden_.size() < 2) await("");
+  ::kill(supervisor_, SIGTERM);
+  EXPECT_EQ(await_exit(), 0);
+  EXPECT_TRUE(std::ranges::none_of(hidden_, alive));
+}
+
+TEST_F(SupervisorTest, LeavesAChildAloneThatWasThereBefore) {
+  supervisor_ = ::fork();
+  if (supervisor_ == 0) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) ::pause();
+    }
+    Log log({.level = LogLevel::error});
+    Supervisor supervisor(log, std::move(options_));
+    static_cast<void>(supervisor.run());
+    const bool left_alone = ::waitpid(child, nullptr, WNOHANG) == 0;
+    ::kill(child, SIGKILL);
+    ::_exit(left_alone ? 0 : 97);
+  }
+  await_connected();
+  ::kill(launcher_, SIGKILL);
+  await_connected();
   ::kill(supervisor_, SIGTERM);
   EXPECT_EQ(await_exit(), 0);
 }

@@ -62,9 +62,9 @@ class FarDelivery final : public Delivery {
   Task<Result<void>> nak(std::chrono::milliseconds delay, NakReason reason) override {
     return settle("nak", [delay, reason](Delivery& real) { return real.nak(delay, reason); });
   }
-  Task<Result<void>> term(std::string reason) override {
+  Task<Result<void>> term(std::string reason, Counters counters) override {
     if (!life_->sky.ledger.may_bury(run_id())) complain("makes a dead letter before the failure is committed");
-    return settle("term", [reason = std::move(reason)](Delivery& real) { return real.term(reason); });
+    return settle("term", [reason = std::move(reason), counters](Delivery& real) { return real.term(reason, counters); });
   }
 
  private:

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include "engine/circuits.h"
 #include "engine/retention.h"
@@ -85,6 +86,18 @@ TEST(LoadConfig, RefusesARestThatIsLongerThanTheLongest) {
   EXPECT_NE(config.error().message.find("breaker_rest_max: 1s is shorter than breaker_rest, 2s"), std::string::npos);
   EXPECT_NE(config.error().message.find("breaker_errors: '0'"), std::string::npos) << "every problem at once";
   EXPECT_TRUE(configured({{"breaker_rest", "1s"}, {"breaker_rest_max", "1s"}}));
+}
+
+TEST(Config, UrlsOfNatsServersHaveNoLogin) {
+  for (const auto& [option, url] : {std::pair{"broker", "nats://u:s3cret@127.0.0.1:4222"},
+                                    std::pair{"nats_monitor", "http://u:s3cret@127.0.0.1:8222"}}) {
+    const auto refused = configured({{option, url}});
+    ASSERT_FALSE(refused) << option;
+    EXPECT_NE(refused.error().message.find(option), std::string::npos) << refused.error().message;
+    EXPECT_EQ(refused.error().message.find("s3cret"), std::string::npos) << refused.error().message;
+  }
+  EXPECT_FALSE(configured({{"nats_monitor", "u:s3cret@127.0.0.1:8222"}})) << "without http:// it would be one, too";
+  EXPECT_EQ(configured({{"nats_monitor", "http://127.0.0.1:8222"}})->nats_monitor, "http://127.0.0.1:8222");
 }
 
 TEST(Config, TheStateStoreIsSqliteOrAUrlWithoutAPassword) {

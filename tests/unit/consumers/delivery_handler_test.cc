@@ -61,6 +61,7 @@ TEST_P(DeliveryHandlerTest, TheLastFailureIsCommittedAndDeadLettered) {
   report_->counters.failures = 1;
   settle();
   EXPECT_EQ(report_->verdicts, Verdicts{"term"});
+  EXPECT_EQ(report_->buried_with.failures, 2U) << "this one, too";
   EXPECT_EQ(report_->reason, "exit code 3");
   ASSERT_TRUE(row());
   EXPECT_EQ(row()->outcome, RunOutcome::dead_lettered);

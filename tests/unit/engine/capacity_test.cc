@@ -64,6 +64,28 @@ TEST(Capacity, OfWhatOnlySomeWorkersHaveTheSmallestIsNamed) {
                                     "'b'")));
 }
 
+TEST(Capacity, ALimitThatNoWorkerCouldReachIsRefused) {
+  const std::vector nodes{node("a", 1024 * kMebibyte, 2000), node("b", 2048 * kMebibyte, 4000)};
+  auto spec = function(64 * kMebibyte, 100);
+  spec.limits.cpu_millicores = 4001;
+  const auto cpu = check_capacity(spec, nodes);
+  ASSERT_FALSE(cpu);
+  EXPECT_EQ(cpu.error().message,
+            "limits.cpu: 4001m is more than any node has for functions: the most is 4 on node 'b'; lower it, or raise "
+            "the option cpu of that node");
+  spec.limits.cpu_millicores = 4000;
+  spec.limits.scratch_bytes = 2048 * kMebibyte;
+  EXPECT_THAT(
+      warnings(spec, nodes),
+      ElementsAre("limits.cpu: 4 is more than some nodes have for functions: the least is 2 on node 'a'; there "
+                  "a run gets no more than that",
+                  HasSubstr("limits.scratch: 2Gi is more than some nodes have for functions: the least is 1Gi")));
+  ++spec.limits.scratch_bytes;
+  const auto scratch = check_capacity(spec, nodes);
+  ASSERT_FALSE(scratch);
+  EXPECT_TRUE(scratch.error().message.ends_with("lower it, or raise the option memory of that node"));
+}
+
 TEST(Capacity, ADefaultIsNoReasonToRefuse) {
   const std::vector nodes{node("tiny", 128 * kMebibyte, 100)};
   EXPECT_THAT(warnings(FunctionSpec{}, nodes),

@@ -91,7 +91,7 @@ TEST(LogInspection, TellsWhatIsInAWholeLog) {
   auto begun = bench.next(*subscription);
   ASSERT_TRUE(bench.await(begun->begin()));
   auto dead = bench.next(*subscription);
-  ASSERT_TRUE(bench.await(dead->term("no use")));
+  ASSERT_TRUE(bench.await(dead->term("no use", {})));
   const auto files = bench.files->copy();  // as a crash would leave it
 
   const auto found = inspect_log(*files, bench.loop.wall_now() + std::chrono::seconds(5));

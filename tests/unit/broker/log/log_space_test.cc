@@ -49,7 +49,7 @@ TEST(LogSpace, OneLongJobDoesNotPinTheDiskAndStaysWhatItWas) {
   const auto later = bench.next(*subscription);
   ASSERT_TRUE(bench.await(running->begin()));
   ASSERT_TRUE(bench.await(running->nak(milliseconds(0), NakReason::failed)));
-  ASSERT_TRUE(bench.await(dead->term("why")));
+  ASSERT_TRUE(bench.await(dead->term("why", {})));
   ASSERT_TRUE(bench.await(later->nak(minutes(100), NakReason::failed)));
   running = bench.next(*subscription);
   ASSERT_EQ(running->event().data, "long job");

@@ -201,9 +201,7 @@ TEST(NatsUrl, WhatIsNoListOfServersIsRefusedWithoutItsPassword) {
 }
 
 Json stream(int replicas, const char* storage = "file") {
-  return Json::object({{"config", Json::object({{"storage", storage},
-                                                {"num_replicas", replicas},
-                                                {"metadata", Json::object({{"_nats.ver", "2.15.2"}})}})}});
+  return Json::object({{"config", Json::object({{"storage", storage}, {"num_replicas", replicas}})}});
 }
 
 TEST(NatsDurability, IsWhatCanBeKnownAndNoMore) {
@@ -216,7 +214,6 @@ TEST(NatsDurability, IsWhatCanBeKnownAndNoMore) {
   EXPECT_EQ(assess(stream(3), {.url = "nats://a"}, false).durability, Durability::replicated);
   EXPECT_EQ(assess(stream(3, "memory"), {.url = "nats://a"}, false).durability, Durability::memory);
   EXPECT_EQ(assess(Json::object(), {.url = "nats://a"}, false).durability, Durability::memory);
-  EXPECT_EQ(assess(stream(1), {.url = "nats://a"}, false).version, "2.15.2");
 }
 
 }  // namespace

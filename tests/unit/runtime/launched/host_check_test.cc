@@ -61,9 +61,11 @@ TEST_F(HostCheck, RefusesWhatAProcessWithoutIsolationCannotHave) {
   secret.secrets["token"] = "hunter2";
   auto file = function_;
   file.files["/etc/app.conf"] = "x";
+  auto alone = function_;
+  alone.network_explicit = true;
   for (const auto& [spec, field] :
        {std::pair(wanted, "image 'rootfs:/srv/images/debian'"), std::pair(compat, "profile: compat"),
-        std::pair(secret, "secrets"), std::pair(file, "files")}) {
+        std::pair(secret, "secrets"), std::pair(file, "files"), std::pair(alone, "network: none")}) {
     function_ = spec;
     EXPECT_EQ(refusal(),
               std::string(field) +
@@ -93,6 +95,32 @@ TEST_F(HostCheck, RefusesAnAuthorsLimitThatCannotHold) {
   take_away(launcher::Control::pids);
   function_.limits.pids_explicit = true;
   EXPECT_TRUE(refusal().starts_with("limits.pids: 512 cannot be enforced on this host: no controller is mounted;"));
+}
+
+TEST_F(HostCheck, TakesAShareOfTheCpuForAnAuthorsUnlessItIsTheDefault) {
+  take_away(launcher::Control::cpu_weight);
+  EXPECT_EQ(refusal(), "");
+  function_.cpu_millicores = 2000;
+  EXPECT_EQ(refusal(),
+            "cpu: 2 cannot be enforced on this host: no controller is mounted; see `millrace check` for what enables "
+            "it, or remove the limit");
+}
+
+TEST_F(HostCheck, RefusesMoreOpenFilesThanAProcessCanHaveHere) {
+  host_.open_files_max = 20'000;
+  function_.limits.open_files = 20'000;
+  EXPECT_EQ(refusal(), "");
+  ++function_.limits.open_files;
+  EXPECT_EQ(refusal(),
+            "limits.open_files: 20001 is more than this server's own bound of 20000; lower it, or start the server "
+            "with more (`ulimit -Hn`, or LimitNOFILE= of its unit)");
+  function_.limits = {};
+  host_.open_files_max = 512;
+  const auto result = check_function(function_, host_);
+  ASSERT_TRUE(result);
+  ASSERT_EQ(result->size(), 1U);
+  EXPECT_EQ(result->front(),
+            "limits.open_files: 1024 (default) is more than this server's own bound of 512, which holds instead");
 }
 
 TEST_F(HostCheck, TakesEveryQuotaForAnAuthors) {

@@ -74,5 +74,23 @@ TEST_F(SpawnError, TellsWhyPreparingFailed) {
   EXPECT_EQ(error.message, "prepare the function (step root_file_system): No such device (mount overlay on /usr)");
 }
 
+TEST_F(SpawnError, SaysWhatIsWrongWithThePathOfAFile) {
+  const auto of_path = [](int error_number, const std::string& text) {
+    return error_of({.template_id = 1, .step = Step::provided, .error = error_number, .text = text});
+  };
+  const auto link = of_path(ELOOP, "place the file /bin/x, at /bin: Too many levels of symbolic links");
+  EXPECT_EQ(link.code, Errc::invalid_argument);
+  EXPECT_EQ(link.message,
+            "files: cannot place the file /bin/x, at /bin: Too many levels of symbolic links: a link is in the way, "
+            "write the path to which it leads");
+  EXPECT_TRUE(of_path(ENOTDIR, "").message.ends_with(": a file lies where the path needs a directory"));
+  const auto directory = of_path(EISDIR, "place the file /etc: Is a directory");
+  EXPECT_EQ(directory.code, Errc::invalid_argument);
+  EXPECT_EQ(directory.message,
+            "files: cannot place the file /etc: Is a directory: a file would take the place of all that it shows, "
+            "write the path of a file");
+  EXPECT_TRUE(retryable(of_path(ENOSPC, "place the file /etc/x").code));
+}
+
 }  // namespace
 }  // namespace millrace::launched
