@@ -40,10 +40,10 @@ struct DeliveryReport {
   std::stop_source lost;  // request its stop to take the lease away
 
   bool begun = false;
-  bool dropped = false;                            // gone without a verdict
-  std::vector<std::string> verdicts;               // "ack", "nak failed", "term"
-  std::chrono::milliseconds delay{0};              // of the last nak
-  std::string reason;                              // of the last term, as the next
+  bool dropped = false;                // gone without a verdict
+  std::vector<std::string> verdicts;   // "ack", "nak failed", "term"
+  std::chrono::milliseconds delay{0};  // of the last nak
+  std::string reason;                  // of the last term, as the next
   Counters buried_with;
   std::vector<EventLoop::TimePoint> extended_at;   // every call of extend()
   std::optional<EventLoop::TimePoint> settled_at;  // of the last verdict

@@ -64,7 +64,8 @@ class FarDelivery final : public Delivery {
   }
   Task<Result<void>> term(std::string reason, Counters counters) override {
     if (!life_->sky.ledger.may_bury(run_id())) complain("makes a dead letter before the failure is committed");
-    return settle("term", [reason = std::move(reason), counters](Delivery& real) { return real.term(reason, counters); });
+    return settle("term",
+                  [reason = std::move(reason), counters](Delivery& real) { return real.term(reason, counters); });
   }
 
  private:
