@@ -149,8 +149,9 @@ class Client(harness.TestCase):
 
     def test_publish_and_topics(self):
         server = self.start_server()
-        self.assertEqual(server.ask("publish", "news", "--text", "hello", "--id", "1"),
-                         {"topic": "news", "id": "1", "duplicate": False})
+        answer = server.ask("publish", "news", "--text", "hello", "--id", "1")
+        self.assertRegex(answer.pop("event_id"), "^[0-9a-f]{32}$")
+        self.assertEqual(answer, {"topic": "news", "id": "1", "duplicate": False})
         self.assertEqual(server.ask("publish", "news", "--text", "hello", "--id", "1")["duplicate"], True)
         topics = {topic["name"]: topic for topic in server.ask("topics")["topics"]}
         self.assertEqual(topics["news"]["pending"], 1)
