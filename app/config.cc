@@ -265,7 +265,7 @@ constexpr std::array kOptions{
                  set_number<&Config::connections_max, 1, 1'000'000>},
     ConfigOption{"watches_max", "number", "100000", "Directories watched for new files.",
                  set_number<&Config::watches_max, 1, 10'000'000>},
-    ConfigOption{"queued_runs_max", "number", "10000", "Queued runs that can be listed; more still run.",
+    ConfigOption{"queued_runs_max", "number", "4000", "Queued runs that can be listed; more still run.",
                  set_number<&Config::queued_runs_max, 1, 10'000'000>},
     ConfigOption{"restarts_max", "number", "5",
                  "Deaths of daemon or launcher within a minute that are one too many: everything ends then.",
