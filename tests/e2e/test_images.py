@@ -167,9 +167,10 @@ class Images(harness.TestCase):
 
         image = f"rootfs:{self.image}"
         (self.image / "link").symlink_to("data")
-        kinds = ["container"] + (["oci"] if self.has_oci() else [])
-        for executor in kinds:
+        for executor in ("container", "oci"):
             with self.subTest(executor):
+                if executor == "oci" and not self.has_oci():
+                    self.skipTest("no OCI runtime can be used on this host")
                 for path in ("/etc", "/usr", "/usr/bin"):
                     refused("a file would take the place of all that it shows", path, executor=executor)
                 refused("a file would take the place of all that it shows", "/bin", image=image, executor=executor)
